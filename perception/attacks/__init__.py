@@ -1,0 +1,1 @@
+"""Single-sensor attacks on any multi-sensor detector."""

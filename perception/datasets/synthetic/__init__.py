@@ -1,0 +1,1 @@
+"""Synthetic street scenes, ray-cast into the KITTI layout."""

@@ -1,0 +1,1 @@
+"""Pure geometry: no torch models, no mmdet."""

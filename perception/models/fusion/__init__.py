@@ -1,0 +1,1 @@
+"""Exchangeable fusion necks."""

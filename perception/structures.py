@@ -1,0 +1,221 @@
+"""The values every part of the program shares: a frame, its calibration, its objects.
+
+Shape letters: H, W image height and width in pixels; P points; N objects; C channels.
+
+Frames of reference: ``cam`` is the rectified reference camera (x right, y down, z
+forward, metres), ``image`` the pixels of the reference image (u right, v down),
+and each point sensor has its own frame, named as the sensor is (x forward, y left,
+z up, metres). ``a_T_b`` carries homogeneous coordinates from frame b to frame a.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+
+SensorKind = Literal["image", "depth", "points"]
+
+
+class DataError(ValueError):
+    """Input that cannot be used; the message names the file and what was expected."""
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One channel of a sensor's model input.
+
+    Attributes:
+        name: What it holds, e.g. ``"depth_m"``.
+        unit: Its unit as people write it, e.g. ``"m"`` or ``"grey levels"``.
+        low: Smallest physically possible value.
+        high: Largest physically possible value.
+    """
+
+    name: str
+    unit: str
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(
+                f"channel {self.name!r}: low must be below high, got "
+                f"[{self.low}, {self.high}]"
+            )
+
+
+@dataclass(frozen=True)
+class SensorSpec:
+    """What one sensor delivers and what the model sees of it.
+
+    Attributes:
+        name: The sensor's name, the same everywhere (config, tables, pictures).
+        kind: ``image`` is an (H, W, C) picture, ``depth`` an (H, W) map in metres
+            where 0 means no return, ``points`` a (P, 3 + F) array rasterised to
+            an image.
+        channels: The channels of the model input (N, C, H, W), in order.
+        columns: For ``points`` only: the names of the array's columns; the first
+            three are ``x``, ``y``, ``z`` in metres in the sensor's own frame. The
+            raster's channels are ``depth_m`` (z in the cam frame), ``height_m``
+            (z in the sensor's frame) or the name of a column.
+    """
+
+    name: str
+    kind: SensorKind
+    channels: tuple[Channel, ...]
+    columns: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("image", "depth", "points"):
+            raise ValueError(
+                f"sensor {self.name!r}: kind must be image, depth or points, "
+                f"got {self.kind!r}"
+            )
+        if not self.channels:
+            raise ValueError(f"sensor {self.name!r} needs at least one channel")
+        if self.kind == "points":
+            if self.columns[:3] != ("x", "y", "z"):
+                raise ValueError(
+                    f"sensor {self.name!r}: columns must begin with x, y, z, "
+                    f"got {self.columns}"
+                )
+            known = {"depth_m", "height_m", *self.columns[3:]}
+            unknown = [c.name for c in self.channels if c.name not in known]
+            if unknown:
+                raise ValueError(
+                    f"sensor {self.name!r}: channels {unknown} are neither depth_m, "
+                    f"height_m nor one of the columns {self.columns[3:]}"
+                )
+
+    @classmethod
+    def from_config(cls, name: str, config: Mapping) -> SensorSpec:
+        """Build from the plain dict a config holds (channels as 4-tuples)."""
+        return cls(
+            name=name,
+            kind=config["kind"],
+            channels=tuple(Channel(*channel) for channel in config["channels"]),
+            columns=tuple(config.get("columns", ())),
+        )
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Where the sensors are and how the reference camera projects.
+
+    Attributes:
+        image_P_cam: (3, 4) projection of homogeneous cam coordinates to pixels of
+            the reference (left) image. Resizing, cropping and mirroring the image
+            are left multiplications of this matrix; points never need to move.
+        cam_T_sensor: For each point sensor, the (4, 4) transform of its frame to
+            the cam frame.
+        right_P_cam: (3, 4) projection of the right stereo image, or None.
+    """
+
+    image_P_cam: np.ndarray
+    cam_T_sensor: Mapping[str, np.ndarray] = field(default_factory=dict)
+    right_P_cam: np.ndarray | None = None
+
+    @property
+    def fx_px(self) -> float:
+        """Horizontal focal length of the reference image in pixels."""
+        return float(abs(self.image_P_cam[0, 0]))
+
+    @property
+    def baseline_m(self) -> float | None:
+        """Distance of the stereo pair's centres in metres, None without a pair."""
+        if self.right_P_cam is None:
+            return None
+        left, right = self.image_P_cam, self.right_P_cam
+        return float(abs(left[0, 3] / left[0, 0] - right[0, 3] / right[0, 0]))
+
+    def with_image_transform(self, transform: np.ndarray) -> Calibration:
+        """The calibration after pixels moved by a (3, 3) homogeneous transform."""
+        right = None if self.right_P_cam is None else transform @ self.right_P_cam
+        return replace(
+            self, image_P_cam=transform @ self.image_P_cam, right_P_cam=right
+        )
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Labelled or detected objects of one frame, one array per KITTI label column.
+
+    Attributes:
+        names: (N,) class names, as in the label file (``Car``, ``DontCare``, …).
+        boxes_px: (N, 4) x1, y1, x2, y2 in pixels of the reference image.
+        truncation: (N,) 0 (inside the image) … 1; -1 where unknown.
+        occlusion: (N,) 0 visible, 1 partly, 2 largely occluded, 3 unknown; -1 unset.
+        alpha: (N,) observation angle in radians, -10 where unknown.
+        dimensions_m: (N, 3) height, width, length; -1 where unknown.
+        location_m: (N, 3) centre of the bottom face in the cam frame; -1000 unknown.
+        rotation_y: (N,) yaw around the cam y axis in radians, -10 where unknown.
+        scores: (N,) confidence of a detection, None for ground truth.
+    """
+
+    names: np.ndarray
+    boxes_px: np.ndarray
+    truncation: np.ndarray
+    occlusion: np.ndarray
+    alpha: np.ndarray
+    dimensions_m: np.ndarray
+    location_m: np.ndarray
+    rotation_y: np.ndarray
+    scores: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def select(self, keep: np.ndarray) -> Objects:
+        """The objects that a boolean mask or an index array picks, in order."""
+        columns = {
+            name: None if value is None else value[keep]
+            for name, value in vars(self).items()
+        }
+        return Objects(**columns)
+
+    @classmethod
+    def from_boxes(
+        cls,
+        names: np.ndarray,
+        boxes_px: np.ndarray,
+        scores: np.ndarray | None = None,
+    ) -> Objects:
+        """Objects known by their 2D boxes alone; the 3D columns say "unknown"."""
+        count = len(names)
+        return cls(
+            names=np.asarray(names, dtype=object).reshape(count),
+            boxes_px=np.asarray(boxes_px, dtype=np.float64).reshape(count, 4),
+            truncation=np.full(count, -1.0),
+            occlusion=np.full(count, -1, dtype=np.int64),
+            alpha=np.full(count, -10.0),
+            dimensions_m=np.full((count, 3), -1.0),
+            location_m=np.full((count, 3), -1000.0),
+            rotation_y=np.full(count, -10.0),
+            scores=None if scores is None else np.asarray(scores, dtype=np.float64),
+        )
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One moment seen by every sensor, raw and in physical units.
+
+    Attributes:
+        frame_id: Name of the frame, e.g. ``"000017"``.
+        sensors: For each sensor its raw array: ``image`` (H, W, 3) uint8 RGB,
+            ``depth`` (H, W) float32 metres (0 = no return), ``points`` (P, 3 + F)
+            float32 with x, y, z in metres in the sensor's frame.
+        calibration: Projection and transforms that fit these arrays.
+        image_size: (H, W) of the reference image in pixels.
+        objects: Ground truth, None where there is none.
+        sources: For each sensor (and ``calib``, ``objects``) the file it came from.
+    """
+
+    frame_id: str
+    sensors: Mapping[str, np.ndarray]
+    calibration: Calibration
+    image_size: tuple[int, int]
+    objects: Objects | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)

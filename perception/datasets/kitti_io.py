@@ -2,7 +2,7 @@
 
 Every reader returns a valid value or raises a ``DataError`` that names the file;
 every writer leaves either the whole new file or the old one. The pictures' side,
-``image_io``, is re-exported here: this is the one module that knows the formats.
+``image_io``, is re-exported here: one import serves all of a frame's files.
 
 Formats: Geiger et al., "Are we ready for autonomous driving? The KITTI vision
 benchmark suite" (CVPR 2012), object development kit.
@@ -17,29 +17,15 @@ import os
 import numpy as np
 
 from perception.datasets.image_io import (
-    image_size,
+    image_size as image_size,
     read_bytes,
-    read_depth,
-    read_image,
-    write_depth,
-    write_image,
+    read_depth as read_depth,
+    read_image as read_image,
+    write_depth as write_depth,
+    write_image as write_image,
 )
 from perception.files import replacing
 from perception.structures import Calibration, DataError, Objects
-
-__all__ = [
-    "image_size",
-    "read_calib",
-    "read_depth",
-    "read_image",
-    "read_objects",
-    "read_points",
-    "write_calib",
-    "write_depth",
-    "write_image",
-    "write_objects",
-    "write_points",
-]
 
 # Number of values behind each calibration key that we use.
 _CALIB_SIZES = {"P2": 12, "P3": 12, "R0_rect": 9, "Tr_velo_to_cam": 12}
@@ -55,7 +41,7 @@ def read_points(path: str | os.PathLike, columns: int = 4) -> np.ndarray:
     if len(data) % (4 * columns):
         raise DataError(
             f"{path}: expected a multiple of {4 * columns} bytes "
-            f"({columns} float32 per point), got {len(data)}: truncated or other columns"
+            f"({columns} float32 per point), got {len(data)}"
         )
     points = np.frombuffer(data, dtype="<f4").reshape(-1, columns)
     finite = np.isfinite(points).all(axis=1)

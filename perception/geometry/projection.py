@@ -1,9 +1,9 @@
-"""Pure geometry of a calibrated camera: points to pixels and back, stereo.
+"""Pure geometry of a calibrated camera: points, pixels, stereo, boxes.
 
 Frames and the ``a_T_b`` notation are those of ``perception.structures``. A pixel's
 coordinates are those of its centre: pixel (row 0, column 0) is at u = v = 0.
 
-Shape letters: P points; H, W image height and width in pixels.
+Shape letters: P points; N boxes; H, W image height and width in pixels.
 """
 
 from __future__ import annotations
@@ -84,3 +84,107 @@ def depth_to_disparity(
     """Stereo disparity in pixels of a depth in metres; 0 (no return) stays 0."""
     # Depth and disparity are each other's reciprocal: one formula serves both.
     return disparity_to_depth(depth_m, fx_px, baseline_m)
+
+
+def wrap_angle(angle: np.ndarray) -> np.ndarray:
+    """The same angles in radians within [-π, π)."""
+    return (np.asarray(angle) + np.pi) % (2 * np.pi) - np.pi
+
+
+def rotation_y_to_alpha(rotation_y: np.ndarray, location_m: np.ndarray) -> np.ndarray:
+    """(N,) observation angles: the yaw relative to the ray to the (N, 3) objects."""
+    return wrap_angle(rotation_y - np.arctan2(location_m[..., 0], location_m[..., 2]))
+
+
+def alpha_to_rotation_y(alpha: np.ndarray, location_m: np.ndarray) -> np.ndarray:
+    """(N,) yaws around the cam y axis; the inverse of ``rotation_y_to_alpha``."""
+    return wrap_angle(alpha + np.arctan2(location_m[..., 0], location_m[..., 2]))
+
+
+def box_corners(
+    dimensions_m: np.ndarray, location_m: np.ndarray, rotation_y: np.ndarray
+) -> np.ndarray:
+    """Corners of 3D boxes, in the order of KITTI's development kit.
+
+    Args:
+        dimensions_m: (N, 3) height, width, length.
+        location_m: (N, 3) centre of the bottom face in the cam frame.
+        rotation_y: (N,) yaw around the cam y axis; at 0 the object looks along +x.
+
+    Returns:
+        (N, 8, 3) in the cam frame in metres. The first four are the bottom face
+        (front left, front right, rear right, rear left), the last four the top.
+    """
+    # Shares of length, height, width for each corner; y points down.
+    along = np.array([1, 1, -1, -1, 1, 1, -1, -1]) / 2
+    up = np.array([0, 0, 0, 0, -1, -1, -1, -1])
+    across = np.array([1, -1, -1, 1, 1, -1, -1, 1]) / 2
+    height, width, length = np.moveaxis(dimensions_m[:, :, None], 1, 0)
+    x, y, z = along * length, up * height, across * width
+    cos, sin = np.cos(rotation_y)[:, None], np.sin(rotation_y)[:, None]
+    corners = np.stack([cos * x + sin * z, y, cos * z - sin * x], axis=-1)
+    return corners + location_m[:, None, :]
+
+
+def project_boxes(
+    image_P_cam: np.ndarray,
+    corners_cam: np.ndarray,
+    image_size: tuple[int, int] | None = None,
+    *,
+    near_m: float = 0.1,
+) -> np.ndarray:
+    """Smallest image boxes around 3D boxes.
+
+    Edges are cut at ``near_m`` in front of the camera first, so that a box which
+    reaches behind the camera still gets the right image box.
+
+    Args:
+        image_P_cam: (3, 4) projection matrix.
+        corners_cam: (N, 8, 3) as from ``box_corners``.
+        image_size: (H, W) to clip to in pixels; None leaves the boxes unclipped.
+        near_m: Depth of the cutting plane.
+
+    Returns:
+        (N, 4) x1, y1, x2, y2 in pixels; NaN for boxes wholly behind the plane.
+        Clipping shrinks a box that is out of view to zero area.
+    """
+    starts = corners_cam[:, [0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3]]
+    ends = corners_cam[:, [1, 2, 3, 0, 5, 6, 7, 4, 4, 5, 6, 7]]
+    rise = ends[..., 2] - starts[..., 2]
+    share = (near_m - starts[..., 2]) / np.where(rise == 0, 1, rise)
+    cuts = starts + np.clip(share, 0, 1)[..., None] * (ends - starts)
+    # Every end that lies behind the plane is replaced by its edge's cut.
+    ahead = [np.where(p[..., 2:] >= near_m, p, cuts) for p in (starts, ends)]
+    points = np.concatenate(ahead, axis=1)
+    seen = points[..., 2] >= near_m * (1 - 1e-9)
+    pixels, _ = project_to_image(image_P_cam, points)
+    low = np.where(seen[..., None], pixels, np.inf).min(axis=1)
+    high = np.where(seen[..., None], pixels, -np.inf).max(axis=1)
+    boxes_px = np.concatenate([low, high], axis=-1)
+    if image_size is not None:
+        height, width = image_size
+        boxes_px = np.clip(boxes_px, 0, [width - 1, height - 1] * 2)
+    return np.where(seen.any(axis=1)[:, None], boxes_px, np.nan)
+
+
+def points_in_boxes(
+    points_cam: np.ndarray,
+    dimensions_m: np.ndarray,
+    location_m: np.ndarray,
+    rotation_y: np.ndarray,
+) -> np.ndarray:
+    """(P, N) mask: whether each (P, 3) point lies in or on each box.
+
+    The boxes' columns are those of ``box_corners``.
+    """
+    offset = points_cam[:, None, :] - location_m
+    cos, sin = np.cos(rotation_y), np.sin(rotation_y)
+    along = cos * offset[..., 0] - sin * offset[..., 2]
+    across = sin * offset[..., 0] + cos * offset[..., 2]
+    height, width, length = dimensions_m.T
+    return (
+        (np.abs(along) <= length / 2)
+        & (np.abs(across) <= width / 2)
+        & (offset[..., 1] <= 0)
+        & (offset[..., 1] >= -height)
+    )

@@ -1,1 +1,25 @@
 """The multi-sensor detector."""
+
+from perception.models.branch import SensorBranch
+from perception.models.detector import MultiModalDetector
+from perception.models.fusion import (
+    ConcatFusion,
+    FusionNeck,
+    FusionOutput,
+    LatentEnsembleFusion,
+    MeanFusion,
+    OddOneOutFusion,
+)
+from perception.models.preprocessor import MultiModalPreprocessor
+
+__all__ = [
+    "ConcatFusion",
+    "FusionNeck",
+    "FusionOutput",
+    "LatentEnsembleFusion",
+    "MeanFusion",
+    "MultiModalDetector",
+    "MultiModalPreprocessor",
+    "OddOneOutFusion",
+    "SensorBranch",
+]

@@ -1,1 +1,16 @@
-"""Exchangeable fusion necks."""
+"""Exchangeable fusion necks, one file each."""
+
+from perception.models.fusion.base import FusionNeck, FusionOutput
+from perception.models.fusion.concat import ConcatFusion
+from perception.models.fusion.lel import LatentEnsembleFusion
+from perception.models.fusion.mean import MeanFusion
+from perception.models.fusion.odd_one_out import OddOneOutFusion
+
+__all__ = [
+    "ConcatFusion",
+    "FusionNeck",
+    "FusionOutput",
+    "LatentEnsembleFusion",
+    "MeanFusion",
+    "OddOneOutFusion",
+]

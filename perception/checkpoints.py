@@ -1,0 +1,86 @@
+"""Loading weights without running anybody's code.
+
+MMEngine falls back to unrestricted unpickling when a checkpoint holds more than
+tensors. Importing this module replaces its loader of local files by one that never
+does: only tensors, plain containers and the few types MMEngine's own checkpoints
+need are read. ``.safetensors`` files are read as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from perception.files import replacing
+from perception.structures import DataError
+
+# What MMEngine stores beside tensors: log histories as arrays of floats and ints.
+_SAFE_TYPES: list[Any] = [
+    HistoryBuffer,
+    np.ndarray,
+    np.dtype,
+    np.zeros(0).__reduce__()[0],
+    np.float64(0).__reduce__()[0],
+    *(type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "i4", "b1")),
+]
+
+
+def load_checkpoint(
+    path: str | os.PathLike, map_location: str | torch.device | Callable | None = "cpu"
+) -> dict[str, Any]:
+    """Read a checkpoint (``.pth``) or bare weights (``.safetensors``).
+
+    Returns:
+        A dict with at least ``state_dict``.
+
+    Raises:
+        DataError: If the file is missing, damaged, or holds anything but tensors,
+            containers and MMEngine's log histories.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise DataError(f"{path}: no such checkpoint")
+    if path.suffix == ".safetensors":
+        try:
+            return {"state_dict": load_file(path), "meta": {}}
+        except SafetensorError as error:
+            raise DataError(f"{path}: not a safetensors file ({error})") from error
+    try:
+        with torch.serialization.safe_globals(_SAFE_TYPES):
+            loaded = torch.load(path, map_location=map_location, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path}: not a safe, whole checkpoint ({reason})") from error
+    if not isinstance(loaded, dict):
+        raise DataError(f"{path}: expected a dict of weights, got {type(loaded)}")
+    return loaded if "state_dict" in loaded else {"state_dict": loaded, "meta": {}}
+
+
+@CheckpointLoader.register_scheme(prefixes="", force=True)
+def _load_for_mmengine(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """MMEngine's hook for local files."""
+    return load_checkpoint(filename, map_location)
+
+
+def save_weights(path: str | os.PathLike, state_dict: dict[str, torch.Tensor]) -> None:
+    """Write bare weights as ``.safetensors``, atomically."""
+    with replacing(path) as temporary:
+        save_file(
+            {name: value.contiguous() for name, value in state_dict.items()}, temporary
+        )
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """Hexadecimal SHA-256 of a file, to name a checkpoint in results."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -1,0 +1,83 @@
+"""Any source of frames as a data set for MMEngine's data loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import Compose
+from mmdet.registry import DATA_SAMPLERS, DATASETS
+from mmengine.dataset import DefaultSampler
+from torch.utils.data import Dataset
+
+from perception.structures import Frame
+
+
+@DATASETS.register_module()
+class FrameDataset(Dataset):
+    """Runs frames through a pipeline, the same way whatever the worker count.
+
+    Augmentation draws from a generator seeded by (seed, epoch, index), so a frame of
+    an epoch is the same in any process. The epoch travels in the index that
+    :class:`EpochSampler` yields: index + epoch * len.
+
+    Args:
+        frames: Sequence of :class:`~perception.structures.Frame`, or the config of
+            one (e.g. ``KittiFrames``).
+        classes: Names of the classes to detect; their order is the label's value.
+        pipeline: Configs of the transforms.
+        also_train_as: Other label names trained as one of the classes, e.g.
+            ``{"Van": "Car"}``; evaluation keeps to the labels as they are.
+        indices: Keep only the first so many frames.
+        seed: Seed of the augmentation.
+    """
+
+    def __init__(
+        self,
+        *,
+        frames: Sequence[Frame] | Mapping,
+        classes: Sequence[str],
+        pipeline: Sequence[Mapping],
+        also_train_as: Mapping[str, str] | None = None,
+        indices: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.frames: Sequence[Frame] = (
+            DATASETS.build(frames) if isinstance(frames, Mapping) else frames
+        )
+        if len(self.frames) == 0:
+            raise ValueError("the data set has no frames; check the split")
+        self.metainfo: dict[str, Any] = {"classes": tuple(classes)}
+        self.class_index = {name: i for i, name in enumerate(classes)}
+        for other, name in (also_train_as or {}).items():
+            self.class_index[other] = self.class_index[name]
+        self.pipeline = Compose(list(pipeline))
+        self.count = min(len(self.frames), indices or len(self.frames))
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> dict:
+        """Frame ``index % len`` of epoch ``index // len``, packed."""
+        epoch, index = divmod(index, self.count)
+        frame = self.frames[index]
+        return self.pipeline(
+            {
+                "frame": frame,
+                "objects": frame.objects,
+                "original_size": frame.image_size,
+                "class_index": self.class_index,
+                "rng": np.random.default_rng((self.seed, epoch, index)),
+            }
+        )
+
+
+@DATA_SAMPLERS.register_module()
+class EpochSampler(DefaultSampler):
+    """MMEngine's sampler, telling the data set the epoch through the index."""
+
+    def __iter__(self) -> Iterator[int]:
+        offset = self.epoch * len(self.dataset)
+        return (offset + index for index in super().__iter__())

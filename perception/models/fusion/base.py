@@ -1,0 +1,99 @@
+"""What every fusion neck is: {sensor: pyramid} to one pyramid.
+
+Shape letters: N frames, S sensors, C channels, H_l, W_l size of pyramid level l.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from mmengine.model import BaseModule
+from torch import Tensor
+
+
+class FusionOutput(NamedTuple):
+    """What a fusion neck returns.
+
+    Attributes:
+        features: One (N, C, H_l, W_l) tensor per pyramid level.
+        gate_logits: (N, S + 1) or, for a gate per location, (N, S + 1, h, w); class
+            i says "sensor i contradicts the others", class S "no sensor does". None
+            for necks without a gate.
+    """
+
+    features: tuple[Tensor, ...]
+    gate_logits: Tensor | None = None
+
+
+class FusionNeck(BaseModule, ABC):
+    """Base class of the fusion necks; a subclass writes :meth:`fuse`.
+
+    Args:
+        sensors: Names of the S >= 2 sensors, in the order of the config.
+        in_channels: Channels of each sensor's pyramid, the same at every level.
+        num_levels: Number of pyramid levels.
+        out_channels: Channels of the fused pyramid.
+        init_cfg: MMEngine initialisation config.
+    """
+
+    def __init__(
+        self,
+        *,
+        sensors: Sequence[str],
+        in_channels: int,
+        num_levels: int,
+        out_channels: int,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        if len(sensors) < 2 or len(set(sensors)) != len(sensors):
+            raise ValueError(
+                "fusion needs at least two sensors with different names, got "
+                f"{list(sensors)}"
+            )
+        self.sensors = tuple(sensors)
+        self.in_channels = in_channels
+        self.num_levels = num_levels
+        self.out_channels = out_channels
+
+    def forward(self, pyramids: Mapping[str, Sequence[Tensor]]) -> FusionOutput:
+        """Fuse one pyramid per sensor.
+
+        Args:
+            pyramids: For each sensor one (N, C, H_l, W_l) tensor per level.
+
+        Raises:
+            ValueError: If a sensor is missing or a pyramid has the wrong depth.
+        """
+        missing = [name for name in self.sensors if name not in pyramids]
+        if missing:
+            raise ValueError(f"fusion lacks the features of {missing}")
+        for name in self.sensors:
+            if len(pyramids[name]) != self.num_levels:
+                raise ValueError(
+                    f"fusion expects {self.num_levels} pyramid levels, got "
+                    f"{len(pyramids[name])} of {name!r}"
+                )
+        levels = [
+            [pyramids[name][level] for name in self.sensors]
+            for level in range(self.num_levels)
+        ]
+        return self.fuse(levels)
+
+    @abstractmethod
+    def fuse(self, levels: Sequence[Sequence[Tensor]]) -> FusionOutput:
+        """Fuse ``levels[l][i]``, the (N, C, H_l, W_l) features of sensor i."""
+
+    def losses(self, output: FusionOutput, odd_sensors: Tensor) -> dict[str, Tensor]:
+        """Training losses of the neck's own.
+
+        Args:
+            output: What :meth:`forward` returned.
+            odd_sensors: (N,) index of the sensor known to lie, S where none does.
+
+        Returns:
+            Named scalars; empty unless a neck has its own losses.
+        """
+        return {}

@@ -1,0 +1,68 @@
+"""The latent ensemble layer, the strongest published fusion before the paper's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
+from perception.models.fusion.base import FusionNeck, FusionOutput
+
+
+@MODELS.register_module()
+class LatentEnsembleFusion(FusionNeck):
+    """Concatenate, mix with a sparse 1x1 convolution, batch-normalise.
+
+    Kim and Ghosh, "On Single Source Robustness in Deep Fusion Models", NeurIPS 2019:
+    an L1 penalty on the mixing weights makes every output channel rely on few
+    sensors. Ours applies the layer at every pyramid level.
+
+    Args:
+        l1_weight: Factor of the summed absolute mixing weights in the loss; 0.01 as
+            in Yang et al., CVPR 2021. The other arguments are :class:`FusionNeck`'s.
+    """
+
+    def __init__(
+        self,
+        *,
+        sensors: Sequence[str],
+        in_channels: int,
+        num_levels: int,
+        out_channels: int,
+        l1_weight: float = 0.01,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(
+            sensors=sensors,
+            in_channels=in_channels,
+            num_levels=num_levels,
+            out_channels=out_channels,
+            init_cfg=init_cfg,
+        )
+        if l1_weight < 0:
+            raise ValueError(f"l1_weight must not be negative, got {l1_weight}")
+        self.l1_weight = l1_weight
+        width = len(self.sensors) * self.in_channels
+        self.mix = nn.ModuleList(
+            nn.Conv2d(width, self.out_channels, 1, bias=False)
+            for _ in range(self.num_levels)
+        )
+        self.norm = nn.ModuleList(
+            nn.BatchNorm2d(self.out_channels) for _ in range(self.num_levels)
+        )
+
+    def fuse(self, levels: Sequence[Sequence[Tensor]]) -> FusionOutput:
+        """Fuse ``levels[l][i]`` (N, C, H_l, W_l) into (N, C_out, H_l, W_l)."""
+        return FusionOutput(
+            tuple(
+                norm(mix(torch.cat(list(level), dim=1)))
+                for mix, norm, level in zip(self.mix, self.norm, levels, strict=True)
+            )
+        )
+
+    def losses(self, output: FusionOutput, odd_sensors: Tensor) -> dict[str, Tensor]:
+        """The L1 penalty on the mixing weights of all levels."""
+        total = torch.stack([mix.weight.abs().sum() for mix in self.mix]).sum()
+        return {"loss_lel_l1": self.l1_weight * total}

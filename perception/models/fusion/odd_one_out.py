@@ -1,0 +1,171 @@
+"""The robust fusion layer: an odd-one-out gate over leave-one-out experts.
+
+Shape letters: N frames, S sensors, C channels, A aligned channels, H_l, W_l size of
+pyramid level l, h, w size of the gate's grid.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
+from perception.models.fusion.base import FusionNeck, FusionOutput
+from perception.models.losses import odd_one_out_loss
+
+
+@MODELS.register_module()
+class OddOneOutFusion(FusionNeck):
+    """Find the sensor that contradicts the others and let only the others through.
+
+    Yang et al., "Defending Multimodal Fusion Models against Single-Source
+    Adversaries", CVPR 2021: F(z) = sum_i o_i(z) e_i(z without z_i) + o_S(z) e_S(z),
+    where o is the odd-one-out network, e_i the expert that never sees sensor i, and
+    e_S the expert that sees all. Ours fuses every pyramid level, decides once for all
+    levels, and can decide per location as well as globally.
+
+    Args:
+        sensors: Names of the sensors; three or more are advised, since two that
+            disagree cannot tell which of them lies.
+        in_channels: Channels of each sensor's pyramid.
+        num_levels: Number of pyramid levels.
+        out_channels: Channels of the fused pyramid.
+        gate: ``global`` (one decision per frame) or ``spatial`` (one per location).
+        gate_level: Pyramid level on whose grid the gate compares the sensors.
+        align_channels: A, channels of each sensor's aligned features.
+        loss_weight: Factor of the odd-one-out loss; 0 leaves the gate untaught.
+        init_cfg: MMEngine initialisation config.
+    """
+
+    def __init__(
+        self,
+        *,
+        sensors: Sequence[str],
+        in_channels: int,
+        num_levels: int,
+        out_channels: int,
+        gate: Literal["global", "spatial"] = "global",
+        gate_level: int = 1,
+        align_channels: int = 16,
+        loss_weight: float = 1.0,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(
+            sensors=sensors,
+            in_channels=in_channels,
+            num_levels=num_levels,
+            out_channels=out_channels,
+            init_cfg=init_cfg,
+        )
+        if gate not in ("global", "spatial"):
+            raise ValueError(f"gate must be 'global' or 'spatial', got {gate!r}")
+        if not 0 <= gate_level < num_levels:
+            raise ValueError(
+                f"gate_level must be one of the {num_levels} levels, got {gate_level}"
+            )
+        count = len(sensors)
+        if count == 2:
+            warnings.warn(
+                "an odd-one-out gate over two sensors sees that they disagree but "
+                "cannot tell which one lies; three or more sensors are advised",
+                stacklevel=2,
+            )
+        self.gate, self.gate_level, self.loss_weight = gate, gate_level, loss_weight
+        self.align = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(in_channels * num_levels, align_channels, 3, padding=1),
+                nn.ReLU(inplace=True),
+            )
+            for _ in range(count)
+        )
+        self.compare = nn.Sequential(
+            nn.Conv2d(count * align_channels, count * align_channels, 3, padding=1),
+            nn.ReLU(inplace=True),
+        )
+        self.decide = nn.Conv2d(count * align_channels, count + 1, 1)
+        widths = [(count - 1) * in_channels] * count + [count * in_channels]
+        self.experts = nn.ModuleList(
+            nn.ModuleList(nn.Conv2d(width, out_channels, 1) for width in widths)
+            for _ in range(num_levels)
+        )
+        self._forced: int | None = None
+
+    def fuse(self, levels: Sequence[Sequence[Tensor]]) -> FusionOutput:
+        """Fuse ``levels[l][i]`` (N, C, H_l, W_l) into (N, C_out, H_l, W_l)."""
+        if self._forced is not None:
+            index = self._forced
+            fused = [self._expert(n, index, level) for n, level in enumerate(levels)]
+            return FusionOutput(tuple(fused))
+        logits = self._gate_logits(levels)
+        weights = logits.softmax(dim=1)
+        return FusionOutput(
+            tuple(self._mix(n, level, weights) for n, level in enumerate(levels)),
+            logits,
+        )
+
+    def losses(self, output: FusionOutput, odd_sensors: Tensor) -> dict[str, Tensor]:
+        """The odd-one-out loss, see :func:`odd_one_out_loss`."""
+        if output.gate_logits is None or self.loss_weight == 0:
+            return {}
+        loss = odd_one_out_loss(output.gate_logits, odd_sensors)
+        return {"loss_odd_one_out": self.loss_weight * loss}
+
+    @contextmanager
+    def blaming(self, sensor: str | None) -> Iterator[None]:
+        """Within this context the gate is told the truth: ``sensor`` lies, or none.
+
+        The upper bound that a gate can reach (the oracle), and a way to attack
+        through each expert. The sensor blamed is not read at all.
+        """
+        previous = self._forced
+        self._forced = (
+            len(self.sensors) if sensor is None else self.sensors.index(sensor)
+        )
+        try:
+            yield
+        finally:
+            self._forced = previous
+
+    def _gate_logits(self, levels: Sequence[Sequence[Tensor]]) -> Tensor:
+        """Logits (N, S + 1), or (N, S + 1, h, w) for a gate per location."""
+        size = levels[self.gate_level][0].shape[-2:]
+        aligned = [
+            align(torch.cat([_resize(level[i], size) for level in levels], dim=1))
+            for i, align in enumerate(self.align)
+        ]
+        compared = self.compare(torch.cat(aligned, dim=1))
+        if self.gate == "global":
+            compared = compared.mean(dim=(2, 3), keepdim=True)
+            return self.decide(compared).flatten(1)
+        return self.decide(compared)
+
+    def _expert(self, n: int, index: int, level: Sequence[Tensor]) -> Tensor:
+        """Expert ``index`` of level n: all sensors but that one; S sees all."""
+        kept = [feature for i, feature in enumerate(level) if i != index]
+        return self.experts[n][index](torch.cat(kept, dim=1))
+
+    def _mix(self, n: int, level: Sequence[Tensor], weights: Tensor) -> Tensor:
+        """Sum of level n's experts, weighted by the gate."""
+        if weights.ndim == 2:
+            weights = weights[:, :, None, None]
+        else:
+            weights = _resize(weights, level[0].shape[-2:])
+        experts = [self._expert(n, i, level) for i in range(len(level) + 1)]
+        return torch.stack(
+            [weights[:, i : i + 1] * expert for i, expert in enumerate(experts)]
+        ).sum(dim=0)
+
+
+def _resize(feature: Tensor, size: torch.Size) -> Tensor:
+    """Bilinear up, average down, so that no cell is skipped."""
+    if feature.shape[-2:] == size:
+        return feature
+    if feature.shape[-1] > size[-1]:
+        return F.adaptive_avg_pool2d(feature, size)
+    return F.interpolate(feature, size=size, mode="bilinear", align_corners=False)

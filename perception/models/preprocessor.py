@@ -1,0 +1,120 @@
+"""From what the data loader delivers to the tensors a detector sees.
+
+Pads, stacks and rasterises; never normalises, so that everything downstream of it,
+attacks included, works in physical units. Each branch normalises for itself.
+
+Shape letters: N frames, C channels, H, W padded image size in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.model import BaseDataPreprocessor
+from torch import Tensor
+
+from perception.models.rasterize import rasterize_points
+from perception.structures import DataError, SensorSpec
+
+
+@MODELS.register_module()
+class MultiModalPreprocessor(BaseDataPreprocessor):
+    """Turns lists of frames into one (N, C, H, W) tensor per sensor.
+
+    Args:
+        sensors: For each sensor the mapping that ``SensorSpec.from_config`` reads,
+            in the order that the whole model uses.
+        pad_size_divisor: Height and width are padded with zeros (no return) on the
+            right and at the bottom to multiples of it.
+    """
+
+    def __init__(
+        self, sensors: Mapping[str, Mapping], *, pad_size_divisor: int = 32
+    ) -> None:
+        super().__init__()
+        self.pad_size_divisor = pad_size_divisor
+        self.sensors = {
+            name: SensorSpec.from_config(name, config)
+            for name, config in sensors.items()
+        }
+
+    def forward(self, data: dict, training: bool = False) -> dict[str, Any]:
+        """Rasterise, pad and stack one batch.
+
+        Args:
+            data: ``inputs``: for each sensor a list of N tensors, ``image`` and
+                ``depth`` sensors (C, H, W), ``points`` (P, 3 + F); and
+                ``data_samples``: N samples with ``img_shape`` and, for points,
+                ``projections`` ({sensor: (3, 4) sensor coordinates to pixels}).
+            training: Unused; augmentation belongs to the data pipeline.
+
+        Returns:
+            ``inputs``: {sensor: (N, C, H, W) float32 in physical units} and the
+            ``data_samples`` with ``batch_input_shape`` set.
+
+        Raises:
+            DataError: If a frame lacks a sensor; names the frame.
+        """
+        data = self.cast_data(data)
+        samples: Sequence[DetDataSample] = data["data_samples"]
+        shape = self._padded_shape(samples)
+        for sample in samples:
+            sample.set_metainfo({"batch_input_shape": shape, "pad_shape": shape})
+        inputs = {
+            name: torch.stack(
+                [
+                    self._pad(self._image(spec, one, sample), shape)
+                    for one, sample in zip(
+                        self._of_sensor(data["inputs"], name, samples),
+                        samples,
+                        strict=True,
+                    )
+                ]
+            )
+            for name, spec in self.sensors.items()
+        }
+        return {"inputs": inputs, "data_samples": samples}
+
+    def _padded_shape(self, samples: Sequence[DetDataSample]) -> tuple[int, int]:
+        d = self.pad_size_divisor
+        height = max(sample.img_shape[0] for sample in samples)
+        width = max(sample.img_shape[1] for sample in samples)
+        return -(-height // d) * d, -(-width // d) * d
+
+    def _of_sensor(
+        self, inputs: Mapping, name: str, samples: Sequence[DetDataSample]
+    ) -> Sequence[Tensor]:
+        values = inputs.get(name, [None] * len(samples))
+        for value, sample in zip(values, samples, strict=True):
+            if value is None:
+                raise DataError(
+                    f"frame {sample.frame_id}: no {name} data, which this detector "
+                    "needs; leave the frame out of the split or use a detector "
+                    f"without a {name} branch"
+                )
+        return values
+
+    @staticmethod
+    def _image(spec: SensorSpec, value: Tensor, sample: DetDataSample) -> Tensor:
+        """(C, H, W) float32 image of one frame's raw sensor value."""
+        if spec.kind != "points":
+            return value.float()
+        depth = [c.high for c in spec.channels if c.name == "depth_m"]
+        return rasterize_points(
+            value,
+            torch.as_tensor(sample.projections[spec.name]),
+            sample.img_shape[:2],
+            columns=spec.columns,
+            channels=[channel.name for channel in spec.channels],
+            max_depth_m=depth[0] if depth else float("inf"),
+        )
+
+    @staticmethod
+    def _pad(image: Tensor, shape: tuple[int, int]) -> Tensor:
+        height, width = image.shape[-2:]
+        return F.pad(image, (0, shape[1] - width, 0, shape[0] - height))

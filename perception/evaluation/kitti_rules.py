@@ -1,0 +1,101 @@
+"""KITTI's object benchmark as values: who is counted, and what counts as found.
+
+The rules are those of the development kit that accompanies Geiger, Lenz, Urtasun,
+"Are we ready for autonomous driving?" (CVPR 2012). Everything here is a plain value:
+another data set passes its own classes, overlaps and difficulties.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+METRICS = ("2d", "aos", "bev", "3d")
+"""Image boxes; their orientation; ground-plane rectangles; boxes in space."""
+
+REGION_NAME = "DontCare"
+"""Label of a region in which detections are neither right nor wrong."""
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """Which ground truth has to be found; harder objects may be found or not.
+
+    Attributes:
+        name: How tables call it.
+        min_height_px: Smallest height of an image box, also of a detection's.
+        max_occlusion: Largest occlusion level (see ``Objects.occlusion``).
+        max_truncation: Largest truncation, 0 … 1.
+    """
+
+    name: str
+    min_height_px: float
+    max_occlusion: int
+    max_truncation: float
+
+
+@dataclass(frozen=True)
+class ClassRule:
+    """How one class is scored. Names are compared without regard to case.
+
+    Attributes:
+        name: The class.
+        min_overlap: For each metric the intersection over union that a detection
+            must exceed, at least 0; ``aos`` uses that of ``2d``.
+        neighbours: Classes so similar that detecting them is neither right nor
+            wrong.
+    """
+
+    name: str
+    min_overlap: Mapping[str, float]
+    neighbours: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        wrong = {k: v for k, v in self.min_overlap.items() if not 0 <= v < 1}
+        if wrong:
+            raise ValueError(
+                f"class {self.name!r}: overlaps must be in [0, 1), got {wrong}"
+            )
+
+    def overlap_for(self, metric: str) -> float:
+        """The least overlap for one of ``METRICS``."""
+        return self.min_overlap["2d" if metric == "aos" else metric]
+
+
+def _same_everywhere(overlap: float) -> dict[str, float]:
+    return {"2d": overlap, "bev": overlap, "3d": overlap}
+
+
+KITTI_DIFFICULTIES = (
+    Difficulty("easy", min_height_px=40, max_occlusion=0, max_truncation=0.15),
+    Difficulty("moderate", min_height_px=25, max_occlusion=1, max_truncation=0.30),
+    Difficulty("hard", min_height_px=25, max_occlusion=2, max_truncation=0.50),
+)
+
+KITTI_CLASSES = (
+    ClassRule("Car", _same_everywhere(0.7), neighbours=("Van",)),
+    ClassRule("Pedestrian", _same_everywhere(0.5), neighbours=("Person_sitting",)),
+    ClassRule("Cyclist", _same_everywhere(0.5)),
+)
+
+
+def rules_with_overlaps(overlaps: Mapping[str, float]) -> tuple[ClassRule, ...]:
+    """Rules with one overlap per class for every metric, and KITTI's neighbours.
+
+    A class that KITTI does not score has no neighbours.
+    """
+    neighbours = {rule.name.lower(): rule.neighbours for rule in KITTI_CLASSES}
+    return tuple(
+        ClassRule(name, _same_everywhere(overlap), neighbours.get(name.lower(), ()))
+        for name, overlap in overlaps.items()
+    )
+
+
+def kitti_rules(names: Iterable[str]) -> tuple[ClassRule, ...]:
+    """KITTI's own rules for those of ``names`` that KITTI scores, in their order."""
+    known = {rule.name.lower(): rule for rule in KITTI_CLASSES}
+    return tuple(
+        ClassRule(name, rule.min_overlap, rule.neighbours)
+        for name in names
+        if (rule := known.get(name.lower())) is not None
+    )

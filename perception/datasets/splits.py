@@ -1,0 +1,101 @@
+"""Which frames belong to a split: split files, and reproducible random splits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+
+from perception.datasets.image_io import read_bytes
+from perception.files import replacing
+from perception.structures import DataError
+
+
+def read_split(path: str | os.PathLike) -> list[str]:
+    """The frame ids of a split file, one per line; blank lines are skipped.
+
+    Raises:
+        DataError: If the file cannot be read or a line is not one id.
+    """
+    try:
+        text = read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected a text file") from error
+    frame_ids = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        words = line.split()
+        if len(words) > 1:
+            raise DataError(f"{path}, line {number}: expected one frame id")
+        frame_ids += words
+    return frame_ids
+
+
+def write_split(path: str | os.PathLike, frame_ids: Sequence[str]) -> None:
+    """Write a split file, one id per line.
+
+    Raises:
+        DataError: If it cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text("".join(f"{i}\n" for i in frame_ids), encoding="utf-8")
+
+
+def check_split(
+    frame_ids: Sequence[str], known: Collection[str], where: str
+) -> list[str]:
+    """``frame_ids`` as a list, once they are unique, known and not empty.
+
+    Args:
+        frame_ids: The split.
+        known: Ids of the frames there are.
+        where: What to call the split in an error.
+
+    Raises:
+        DataError: If an id is repeated or unknown, or there is none.
+    """
+    frame_ids = list(frame_ids)
+    if not frame_ids:
+        raise DataError(f"{where}: the split has no frames")
+    unique, counts = np.unique(frame_ids, return_counts=True)
+    if (counts > 1).any():
+        raise DataError(
+            f"{where}: repeated frame ids: {listing(unique[counts > 1].tolist())}"
+        )
+    if unknown := [frame_id for frame_id in frame_ids if frame_id not in known]:
+        raise DataError(f"{where}: no such frames: {listing(unknown)}")
+    return frame_ids
+
+
+def random_split(
+    frame_ids: Collection[str], *, seed: int, fractions: Mapping[str, float]
+) -> dict[str, list[str]]:
+    """Deal frames out at random; the same seed and ids give the same split.
+
+    The result does not depend on the order of ``frame_ids``.
+
+    Args:
+        frame_ids: All frames.
+        seed: Seed of the shuffle.
+        fractions: Share of each split by name, in sum at most 1.
+
+    Returns:
+        For each name its ids, sorted.
+
+    Raises:
+        ValueError: If a fraction is not within (0, 1] or their sum exceeds 1.
+    """
+    shares = np.array(list(fractions.values()), dtype=np.float64)
+    if not ((shares > 0) & (shares <= 1)).all() or shares.sum() > 1 + 1e-9:
+        raise ValueError(f"fractions must be in (0, 1], in sum <= 1, got {fractions}")
+    ordered = np.array(sorted(set(frame_ids)), dtype=object)
+    shuffled = ordered[np.random.default_rng(seed).permutation(len(ordered))]
+    ends = np.rint(np.cumsum(shares) * len(ordered)).astype(int)
+    parts = np.split(shuffled, ends)
+    return {name: sorted(part) for name, part in zip(fractions, parts, strict=False)}
+
+
+def listing(names: Sequence[str], shown: int = 5) -> str:
+    """``"a, b, c … (7 in all)"``: the first few names, for a message."""
+    text = ", ".join(map(str, names[:shown]))
+    return text if len(names) <= shown else f"{text} … ({len(names)} in all)"

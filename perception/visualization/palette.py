@@ -1,0 +1,213 @@
+"""Colours, line styles and colour scales: one meaning each, in every picture.
+
+All colours are RGB. Categories use the palette of Okabe and Ito (2008), told apart
+by readers with any common colour vision; what a box means is also told by its line
+style. Quantities use perceptually uniform maps, differences a blue–dark–orange map
+whose lightness grows with the size of the difference.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+Rgb = tuple[int, int, int]
+
+ORANGE: Rgb = (230, 159, 0)
+SKY_BLUE: Rgb = (86, 180, 233)
+GREEN: Rgb = (0, 158, 115)
+YELLOW: Rgb = (240, 228, 66)
+BLUE: Rgb = (0, 114, 178)
+VERMILLION: Rgb = (213, 94, 0)
+PURPLE: Rgb = (204, 121, 167)
+WHITE: Rgb = (255, 255, 255)
+BLACK: Rgb = (0, 0, 0)
+GREY: Rgb = (150, 150, 150)
+
+PAPER: Rgb = (255, 255, 255)
+INK: Rgb = (28, 30, 36)
+FAINT_INK: Rgb = (96, 100, 110)
+NO_RETURN: Rgb = (26, 27, 32)
+GUIDE: Rgb = (84, 87, 97)
+
+_SENSOR_COLOURS: Mapping[str, Rgb] = {
+    "camera": BLUE,
+    "lidar": ORANGE,
+    "depth": PURPLE,
+    "radar": SKY_BLUE,
+}
+# Tol's "muted" scheme, without the hues that the palette above already uses.
+_OTHER_SENSORS: tuple[Rgb, ...] = (
+    (51, 34, 136),
+    (136, 34, 85),
+    (153, 153, 51),
+    (221, 204, 119),
+    (170, 68, 153),
+    (17, 119, 51),
+)
+NOBODY = "none"
+
+
+def sensor_colour(name: str) -> Rgb:
+    """The colour of a sensor: depends on its name alone, so it never changes.
+
+    ``"none"`` (the gate's "no sensor disagrees") is grey.
+    """
+    if name == NOBODY:
+        return GREY
+    if name in _SENSOR_COLOURS:
+        return _SENSOR_COLOURS[name]
+    return _OTHER_SENSORS[zlib.crc32(name.encode()) % len(_OTHER_SENSORS)]
+
+
+@dataclass(frozen=True)
+class LineStyle:
+    """How a box is drawn.
+
+    Attributes:
+        label: What the style means, for legends.
+        colour: Colour of the line.
+        dash_px: Length of stroke and gap in pixels, None for a solid line.
+        thickness_px: Width of the line.
+        tagged: Whether the box carries its class (and score).
+    """
+
+    label: str
+    colour: Rgb
+    dash_px: tuple[float, float] | None = None
+    thickness_px: int = 2
+    tagged: bool = True
+
+
+BOX_STYLES: Mapping[str, LineStyle] = {
+    "ground_truth": LineStyle("ground truth", WHITE, thickness_px=1),
+    "correct": LineStyle("correct", GREEN),
+    "false": LineStyle("false", VERMILLION, dash_px=(9, 6)),
+    "missed": LineStyle("missed", YELLOW, dash_px=(2, 5)),
+    "ignored": LineStyle("ignored", GREY, thickness_px=1, tagged=False),
+}
+
+
+def text_colour_on(colour: Rgb) -> Rgb:
+    """Ink or white, whichever reads better on ``colour``."""
+    luminance = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+    return INK if luminance > 140 else WHITE
+
+
+@dataclass(frozen=True)
+class ColourScale:
+    """Maps values with a unit to colours; what a colour bar shows.
+
+    Attributes:
+        low: Value at the low end; values below take its colour.
+        high: Value at the high end.
+        unit: Unit as people write it.
+        colour_map: ``viridis``, ``height`` (the light part of cividis, for dots on
+            dark ground), ``grey`` or ``diverging``.
+        log: Equal colour steps are equal ratios (needs ``low > 0``).
+        low_is_bright: Run the map backwards, so that near is bright.
+    """
+
+    low: float
+    high: float
+    unit: str
+    colour_map: str = "viridis"
+    log: bool = False
+    low_is_bright: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError(f"colour scale cannot span [{self.low}, {self.high}]")
+
+    def fractions(self, values: np.ndarray) -> np.ndarray:
+        """Position of each value between low (0) and high (1), clipped."""
+        values = np.clip(np.asarray(values, dtype=np.float32), self.low, self.high)
+        if self.log:
+            span = math.log(self.high / self.low)
+            return np.log(values / np.float32(self.low)) / np.float32(span)
+        return (values - np.float32(self.low)) / np.float32(self.high - self.low)
+
+    def levels(self, values: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+        """uint8 levels of the same shape: 1 … 255, and 0 where there is no value.
+
+        A brighter colour has the higher level, except on a diverging scale, whose
+        level 128 means zero.
+        """
+        finite = np.isfinite(values)
+        valid = finite if valid is None else finite & valid
+        fractions = self.fractions(np.where(valid, values, self.low))
+        if self.low_is_bright:
+            fractions = 1 - fractions
+        return np.where(valid, np.rint(1 + 254 * fractions), 0).astype(np.uint8)
+
+    def colours(self, levels: np.ndarray) -> np.ndarray:
+        """(…, 3) uint8 RGB of levels (…)."""
+        return _colour_table(self.colour_map)[levels]
+
+    def ticks(self) -> list[float]:
+        """Three to six round values on the scale, for its colour bar."""
+        if self.log:
+            decades = range(-3, 5)
+            steps = [m * 10.0**d for d in decades for m in (1, 2, 5)]
+            return [s for s in steps if self.low <= s <= self.high]
+        raw = (self.high - self.low) / 4
+        magnitude = 10.0 ** math.floor(math.log10(raw))
+        step = min((m * magnitude for m in (1, 2, 5, 10)), key=lambda s: abs(s - raw))
+        first = math.ceil(round(self.low / step, 6))
+        last = math.floor(round(self.high / step, 6))
+        return [round(i * step, 10) for i in range(first, last + 1)]
+
+    def tick_label(self, value: float) -> str:
+        """A tick as text; differences carry their sign."""
+        if self.colour_map == "diverging" and value:
+            return f"{value:+g}".replace("-", "\N{MINUS SIGN}")
+        return f"{value:g}".replace("-", "\N{MINUS SIGN}")
+
+
+DEPTH_SCALE = ColourScale(3.0, 80.0, "m", log=True, low_is_bright=True)
+HEIGHT_SCALE = ColourScale(-2.0, 2.0, "m", "height")
+
+
+def difference_scale(limit: float, unit: str) -> ColourScale:
+    """Diverging scale from ``-limit`` to ``limit``; a limit of 0 becomes 1."""
+    limit = float(limit) if np.isfinite(limit) and limit > 0 else 1.0
+    return ColourScale(-limit, limit, unit, "diverging")
+
+
+def depth_scale_up_to(high_m: float) -> ColourScale:
+    """The depth scale, ending at another distance."""
+    return replace(DEPTH_SCALE, low=min(DEPTH_SCALE.low, high_m / 10), high=high_m)
+
+
+@lru_cache
+def _colour_table(name: str) -> np.ndarray:
+    """(256, 3) uint8 RGB: index 0 is "no value", 1 … 255 the map."""
+    if name == "diverging":
+        stops = (-1.0, -0.5, 0.0, 0.5, 1.0)
+        blues, oranges = (
+            [(178, 224, 255), (24, 116, 205)],
+            [(204, 98, 0), (255, 219, 140)],
+        )
+        tints = np.array([*blues, NO_RETURN, *oranges])
+        steps = np.linspace(-1, 1, 255)
+        channels = [np.interp(steps, stops, channel) for channel in tints.T]
+        colours = np.rint(np.stack(channels, axis=1)).astype(np.uint8)
+    elif name == "grey":
+        colours = np.repeat(np.arange(1, 256, dtype=np.uint8)[:, None], 3, axis=1)
+    else:
+        maps = {
+            "viridis": (cv2.COLORMAP_VIRIDIS, 0),
+            "height": (cv2.COLORMAP_CIVIDIS, 90),
+        }
+        code, start = maps[name]
+        ramp = np.rint(np.linspace(start, 255, 255)).astype(np.uint8)[:, None]
+        colours = cv2.applyColorMap(ramp, code)[:, 0, ::-1]
+    table = np.concatenate([np.array([NO_RETURN], dtype=np.uint8), colours])
+    table.setflags(write=False)
+    return table

@@ -1,0 +1,115 @@
+"""Model inputs (C, H, W) in physical units, and what an attack did to them.
+
+A ``SensorSpec`` describes the channels, so that any sensor can be drawn. As in
+``panels``, a panel is a new (H', width, 3) uint8 RGB array with a titled strip.
+
+Shape letters: C channels; H, W height and width.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from perception.structures import Channel, SensorSpec
+from perception.visualization.palette import (
+    ColourScale,
+    depth_scale_up_to,
+    difference_scale,
+)
+from perception.visualization.panels import colour_levels, finish, image_panel
+
+
+def channel_scale(channel: Channel) -> ColourScale:
+    """The scale for a channel's values: distances logarithmic, the rest linear."""
+    if channel.unit == "m" and channel.low >= 0:
+        return depth_scale_up_to(channel.high)
+    return ColourScale(channel.low, channel.high, channel.unit)
+
+
+def raster_panels(
+    raster: np.ndarray,
+    spec: SensorSpec,
+    *,
+    width: int,
+    text_px: int | None = None,
+) -> list[np.ndarray]:
+    """A model input (C, H, W): one picture for an image, else one panel a channel.
+
+    Pixels whose channels are all 0 are drawn as "no return", except in images.
+    """
+    raster = _checked(raster, spec)
+    if spec.kind == "image":
+        picture = raster.transpose(1, 2, 0)
+        return [image_panel(picture, width=width, title=spec.name, text_px=text_px)]
+    valid = (raster != 0).any(axis=0)
+    panels = []
+    for values, channel in zip(raster, spec.channels, strict=True):
+        scale = channel_scale(channel)
+        panel = colour_levels(scale.levels(values, valid), width, scale)
+        panels.append(finish(panel, channel.name, text_px, scale))
+    return panels
+
+
+def difference_panel(
+    clean: np.ndarray,
+    attacked: np.ndarray,
+    spec: SensorSpec,
+    *,
+    width: int,
+    channel: str | None = None,
+    limit: float | None = None,
+    title: str = "difference",
+    text_px: int | None = None,
+) -> np.ndarray:
+    """What an attack changed: attacked minus clean, with its sign and unit.
+
+    Args:
+        clean: (C, H, W) model input in physical units.
+        attacked: (C, H, W) likewise.
+        spec: Names and units of the channels.
+        width: Width of the panel in pixels.
+        channel: Channel to show. By default the one that changed most for its
+            range; of an image, at each pixel the colour that changed most.
+        limit: Value at the ends of the colour bar; by default a round value that
+            covers 99 % of the changes.
+        title: Title of the panel; the channel's name is added.
+        text_px: Text size, by default that of a sheet of this width.
+    """
+    change = _checked(attacked, spec) - _checked(clean, spec)
+    names = [c.name for c in spec.channels]
+    if channel is None and spec.kind == "image":
+        strongest = np.abs(change).argmax(axis=0)[None]
+        values, shown = np.take_along_axis(change, strongest, axis=0)[0], ""
+        unit = spec.channels[0].unit
+    else:
+        spans = np.array([c.high - c.low for c in spec.channels])
+        index = int((np.abs(change).mean(axis=(1, 2)) / spans).argmax())
+        index = index if channel is None else names.index(channel)
+        values, shown = change[index], f" · {names[index]}"
+        unit = spec.channels[index].unit
+    sizes = np.abs(values[values != 0])
+    if limit is None:
+        limit = _round_up(float(np.quantile(sizes, 0.99))) if len(sizes) else 1.0
+    scale = difference_scale(limit, unit)
+    panel = colour_levels(scale.levels(values), width, scale)
+    title = f"{title}{shown}" if len(sizes) else f"{title}: none"
+    return finish(panel, title, text_px, scale)
+
+
+def _round_up(value: float) -> float:
+    """The next of 1, 2, 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(m * power for m in (1, 2, 5, 10) if m * power >= value * (1 - 1e-6))
+
+
+def _checked(raster: np.ndarray, spec: SensorSpec) -> np.ndarray:
+    """The raster as float32, if it has the spec's channels."""
+    raster = np.asarray(raster, dtype=np.float32)
+    if raster.ndim != 3 or len(raster) != len(spec.channels) or not raster.size:
+        raise ValueError(
+            f"sensor {spec.name!r}: model input must be ({len(spec.channels)}, H, W), "
+            f"got {raster.shape}"
+        )
+    return raster

@@ -105,10 +105,11 @@ def run_kitti(args: argparse.Namespace) -> None:
     depth = args.depth_out or args.root / args.subset / args.depth_dir
     where = {"subset": args.subset, "jobs": args.jobs}
     if args.depth:
-        skipped = kitti_prepare.cache_stereo_depth(args.root, depth, **where)
+        report = kitti_prepare.cache_stereo_depth(args.root, depth, **where)
         print(f"depth is in {depth}")
-        if skipped:
-            print(f"no right image, hence no depth: {' '.join(skipped)}")
+        if report.without_right:
+            print(f"no right image, hence no depth: {' '.join(report.without_right)}")
+        _fail_on(report.problems, depth)
     if args.split_seed is not None:
         kitti_prepare.write_random_split(
             args.root,
@@ -118,11 +119,14 @@ def run_kitti(args: argparse.Namespace) -> None:
             subset=args.subset,
         )
     if args.check:
-        problems = kitti_prepare.check_kitti(args.root, depth, **where)
-        if problems:
-            print("\n".join(problems))
-            raise DataError(f"{args.root}: {len(problems)} problem(s), listed above")
+        _fail_on(kitti_prepare.check_kitti(args.root, depth, **where), args.root)
         print(f"{args.root}: no problem found")
+
+
+def _fail_on(problems: list[str], where: Path) -> None:
+    if problems:
+        print("\n".join(problems))
+        raise DataError(f"{where}: {len(problems)} problem(s), listed above")
 
 
 def _fraction(text: str) -> float:

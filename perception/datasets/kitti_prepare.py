@@ -36,9 +36,21 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+class DepthReport(NamedTuple):
+    """Frames that got no depth.
+
+    Attributes:
+        without_right: Ids of the frames that have no right image.
+        problems: One line per frame whose files could not be used.
+    """
+
+    without_right: list[str]
+    problems: list[str]
+
+
 def cache_stereo_depth(
     root: Path, depth_folder: Path, *, subset: str = "training", jobs: int = 1
-) -> list[str]:
+) -> DepthReport:
     """Write the stereo depth of every frame that has both images, as depth PNGs.
 
     A depth map that is there already, readable and of the image's size, is kept:
@@ -51,11 +63,10 @@ def cache_stereo_depth(
         jobs: Number of processes; the result does not depend on it.
 
     Returns:
-        Ids of the frames without a right image, which got no depth.
+        Which frames got no depth.
 
     Raises:
-        DataError: If a depth map cannot be written (at once), or frames cannot be
-            read (at the end, when all others are done).
+        DataError: If a folder is missing or a depth map cannot be written.
     """
     base = root / subset
     left = find_files(base / "image_2", SUFFIXES["image"])
@@ -66,12 +77,7 @@ def cache_stereo_depth(
         if i in right
     ]
     problems = [p for p in _map(_cache_one, pairs, jobs, "stereo depth") if p]
-    if problems:
-        raise DataError(
-            f"{len(problems)} of {len(pairs)} frames have no depth:\n"
-            + "\n".join(problems)
-        )
-    return sorted(set(left) - set(right))
+    return DepthReport(sorted(set(left) - set(right)), problems)
 
 
 def check_kitti(

@@ -1,1 +1,1 @@
-"""Synthetic street scenes, ray-cast into the KITTI layout."""
+"""Random street scenes, ray-cast for every sensor, in the KITTI object layout."""

@@ -1,0 +1,219 @@
+"""Write random street scenes as a KITTI object folder, in parallel and resumably."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from perception.files import replacing, write_json
+from perception.structures import DataError
+
+# Raise it when the same seed gives other scenes: old and new frames must not mix.
+GENERATOR_VERSION = 1
+MIN_SIZE = (96, 32)
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+# The label comes last: a frame that has one is complete.
+FRAME_FILES = (
+    "image_2/{}.png",
+    "image_3/{}.png",
+    "velodyne/{}.bin",
+    "depth_2/{}.png",
+    "calib/{}.txt",
+    "label_2/{}.txt",
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What determines every frame's content.
+
+    Attributes:
+        seed: Seed of the set; frame k draws from (seed, k) alone.
+        width: Image width in pixels.
+        height: Image height in pixels.
+        full_lidar: Whether clouds span 360° instead of the image.
+        version: Version of the generator.
+    """
+
+    seed: int
+    width: int
+    height: int
+    full_lidar: bool = False
+    version: int = GENERATOR_VERSION
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Width and height in pixels of a text like ``640x192``.
+
+    Raises:
+        DataError: If it is malformed or too small to show anything.
+    """
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text.strip())
+    if match is None:
+        raise DataError(f"--size must be WIDTHxHEIGHT, e.g. 640x192, got {text!r}")
+    width, height = int(match[1]), int(match[2])
+    if width < MIN_SIZE[0] or height < MIN_SIZE[1]:
+        raise DataError(
+            f"--size must be at least {MIN_SIZE[0]}x{MIN_SIZE[1]}, got {text!r}"
+        )
+    return width, height
+
+
+def generate(
+    out: str | os.PathLike,
+    *,
+    frames: int,
+    val_frames: int = 0,
+    seed: int = 0,
+    size: str = "640x192",
+    jobs: int = 1,
+    full_lidar: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Make a synthetic data set; frames that are already complete are kept.
+
+    Args:
+        out: Folder to fill; it holds ``training`` and ``ImageSets`` afterwards.
+        frames: Number of training frames, named 000000 onwards.
+        val_frames: Number of validation frames, named after the training frames.
+        seed: The same seed gives the same files, whatever ``jobs``.
+        size: Image size as ``WIDTHxHEIGHT`` in pixels.
+        jobs: Number of worker processes, each using one core.
+        full_lidar: Keep the LiDAR's 360° instead of what the image shows.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The folder.
+
+    Raises:
+        DataError: If an argument is out of range, the folder holds another data set,
+            or a file cannot be written.
+    """
+    for name, value, low in (
+        ("frames", frames, 1),
+        ("val_frames", val_frames, 0),
+        ("seed", seed, 0),
+        ("jobs", jobs, 1),
+    ):
+        if value < low:
+            raise DataError(f"{name} must be at least {low}, got {value}")
+    width, height = parse_size(size)
+    root = Path(out)
+    recipe = Recipe(seed, width, height, full_lidar)
+    _claim(root, recipe)
+    names = [f"{index:06d}" for index in range(frames + val_frames)]
+    todo = [index for index, name in enumerate(names) if not _complete(root, name)]
+    _run(root, recipe, todo, len(names), jobs, progress)
+    _write_split(root, "train", names[:frames])
+    _write_split(root, "val", names[frames:])
+    _write_split(root, "trainval", names)
+    return root
+
+
+def _claim(root: Path, recipe: Recipe) -> None:
+    """Remember the recipe in the folder, or check that it is the folder's."""
+    note = root / "synthetic.json"
+    wanted = asdict(recipe)
+    if note.exists():
+        try:
+            found = json.loads(note.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{note}: cannot read: {error}") from error
+        if found != wanted:
+            raise DataError(
+                f"{root}: holds a set made with {found}, asked for {wanted}; "
+                "choose another folder or remove it"
+            )
+    elif (root / "training").exists():
+        raise DataError(
+            f"{root}: holds a data set without synthetic.json; choose another folder"
+        )
+    else:
+        write_json(note, wanted)
+
+
+def _complete(root: Path, name: str) -> bool:
+    return all((root / "training" / f.format(name)).exists() for f in FRAME_FILES)
+
+
+def _write_split(root: Path, split: str, names: Sequence[str]) -> None:
+    with replacing(root / "ImageSets" / f"{split}.txt") as temporary:
+        temporary.write_text("".join(f"{name}\n" for name in names), encoding="ascii")
+
+
+@contextmanager
+def _single_threaded() -> Iterator[None]:
+    """Make processes started inside use one thread per library, as ours must."""
+    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value
+
+
+def _run(
+    root: Path, recipe: Recipe, todo: list[int], total: int, jobs: int, progress: bool
+) -> None:
+    """Make the missing frames in worker processes.
+
+    Even one job runs in a worker, so that all frames are computed with the same
+    number of threads, on which the last bits of a result may depend.
+    """
+    bar = tqdm(
+        total=total,
+        initial=total - len(todo),
+        desc="synthetic scenes",
+        unit="frame",
+        disable=not progress,
+        smoothing=0.05,
+    )
+    context = multiprocessing.get_context("spawn")
+    with bar, _single_threaded():
+        if not todo:
+            return
+        pool = ProcessPoolExecutor(min(jobs, len(todo)), mp_context=context)
+        try:
+            waiting = [pool.submit(write_frame, root, recipe, k) for k in todo]
+            for done in as_completed(waiting):
+                done.result()
+                bar.update()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def write_frame(root: Path, recipe: Recipe, index: int) -> None:
+    """Make frame ``index`` and write its files below ``root``/training.
+
+    Raises:
+        DataError: If a file cannot be written.
+    """
+    # Imported here, in the worker: Open3D takes a second and reads the thread count.
+    from perception.datasets import kitti_io
+    from perception.datasets.synthetic.frame import make_frame
+
+    rng = np.random.default_rng((recipe.seed, index))
+    made = make_frame(rng, recipe.width, recipe.height, full_lidar=recipe.full_lidar)
+    image_2, image_3, velodyne, depth_2, calib, label_2 = (
+        root / "training" / file.format(f"{index:06d}") for file in FRAME_FILES
+    )
+    kitti_io.write_image(image_2, made.left_rgb)
+    kitti_io.write_image(image_3, made.right_rgb)
+    kitti_io.write_points(velodyne, made.points)
+    kitti_io.write_depth(depth_2, made.depth_m)
+    kitti_io.write_calib(calib, made.calibration)
+    kitti_io.write_objects(label_2, made.objects)

@@ -1,0 +1,125 @@
+"""A 64-beam spinning LiDAR (HDL-64E): pattern, noise, drop-out, reflectance.
+
+Shape letters: P points; N rays. Points are in the LiDAR's frame: x forward, y left,
+z up, metres.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from perception.datasets.synthetic.rendering import Hits, Renderer
+from perception.datasets.synthetic.surfaces import TEXTURES, Column
+
+AZIMUTH_STEP_DEG = 0.1728
+MAX_RANGE_M = 100.0
+MIN_RANGE_M = 1.5
+RANGE_NOISE_M = 0.02
+_LEAVES = TEXTURES.index("leaves")
+
+
+def beam_elevations_deg() -> np.ndarray:
+    """(64,) elevation of the beams: 32 at 1/3°, below them 32 at 1/2° spacing.
+
+    Real units deviate from the nominal angles by hundredths of a degree; the
+    deviations here are fixed, as one unit's are.
+    """
+    upper = np.linspace(2.0, -8.33, 32)
+    lower = np.linspace(-8.83, -24.8, 32)
+    wobble = 0.04 * np.sin(np.arange(64) * 2.39996)
+    wobble[[0, -1]] = 0
+    return np.concatenate([upper, lower]) + wobble
+
+
+def beam_directions(half_view_rad: float = np.pi) -> np.ndarray:
+    """(N, 3) unit rays of one revolution, or of ±``half_view_rad`` around x."""
+    elevation = np.radians(beam_elevations_deg())
+    count = int(round(360 / AZIMUTH_STEP_DEG))
+    azimuth = (np.arange(count) - count // 2) * (2 * np.pi / count)
+    azimuth = azimuth[np.abs(azimuth) <= half_view_rad]
+    # The lasers sit side by side and fire one after the other.
+    stagger = np.radians(AZIMUTH_STEP_DEG) * ((np.arange(64) * 7) % 16 / 16 - 0.5)
+    turn = azimuth[None, :] + stagger[:, None]
+    rise = np.broadcast_to(elevation[:, None], turn.shape)
+    rays = np.stack(
+        [np.cos(rise) * np.cos(turn), np.cos(rise) * np.sin(turn), np.sin(rise)], -1
+    )
+    return rays.reshape(-1, 3).astype(np.float32)
+
+
+def scan(
+    rng: np.random.Generator,
+    renderer: Renderer,
+    cam_T_lidar: np.ndarray,
+    half_view_rad: float = np.pi,
+) -> np.ndarray:
+    """One revolution over the scene.
+
+    Args:
+        rng: Source of noise and drop-out.
+        renderer: The scene, in the cam frame.
+        cam_T_lidar: (4, 4) transform of the LiDAR's frame to the cam frame.
+        half_view_rad: Rays further than this from x are not cast.
+
+    Returns:
+        (P, 4) float32 x, y, z in metres, reflectance 0 … 1.
+    """
+    rays = beam_directions(half_view_rad)
+    origin = cam_T_lidar[:3, 3].astype(np.float32)
+    directions = (rays @ cam_T_lidar[:3, :3].T).astype(np.float32)
+    hits = renderer.tracer.cast(origin, directions)
+    reach, hits, incoming, sheen = _through_mirrors(renderer, origin, directions, hits)
+    met = np.flatnonzero((hits.triangle >= 0) & (reach < MAX_RANGE_M))
+    kept = Hits(hits.distance_m[met], hits.triangle[met], hits.barycentric[met])
+    reflectance, echo = _echo(renderer, kept, incoming[met])
+    reflectance, echo = reflectance * sheen[met], echo * sheen[met]
+    # A return is seen if its echo, which falls with the square of the range,
+    # exceeds a noisy threshold; a few are lost for no visible reason.
+    strength = echo * (60.0 / np.maximum(reach[met], 5.0)) ** 2
+    lost = strength < 0.035 * np.exp(rng.normal(0, 0.6, len(met)))
+    lost |= rng.random(len(met)) < 0.02
+    leaf = renderer.mesh.surface[kept.triangle, Column.TEXTURE] == _LEAVES
+    spread = np.where(leaf, 0.12, RANGE_NOISE_M)
+    measured = reach[met] + rng.normal(0, 1, len(met)) * spread
+    grey = np.clip(reflectance * np.exp(rng.normal(0, 0.08, len(met))), 0, 0.99)
+    good = ~lost & (measured > MIN_RANGE_M)
+    points = rays[met] * measured[:, None]
+    # The unit reports reflectance in hundredths.
+    table = np.column_stack([points, np.round(grey, 2)])[good]
+    return np.ascontiguousarray(table, np.float32)
+
+
+def _through_mirrors(renderer: Renderer, origin, directions, hits: Hits):
+    """Follow rays off mirrors: total range, final hits and rays, share that is left."""
+    reach, incoming = hits.distance_m.copy(), directions.copy()
+    sheen = np.ones(len(directions), np.float32)
+    mirror = renderer.mesh.surface[hits.triangle, Column.MIRROR] > 0
+    index = np.flatnonzero((hits.triangle >= 0) & mirror)
+    if len(index):
+        start, ray = renderer.reflected(origin, directions[index], hits, index)
+        second = renderer.tracer.cast(start, ray)
+        hits.distance_m[index] = second.distance_m
+        hits.triangle[index] = second.triangle
+        hits.barycentric[index] = second.barycentric
+        reach[index] += second.distance_m
+        incoming[index] = ray
+        # Light passes the mirror twice.
+        sheen[index] = 0.5
+    return reach, hits, incoming, sheen
+
+
+def _echo(renderer: Renderer, hits: Hits, incoming: np.ndarray):
+    """(N,) reported reflectance and (N,) strength of the echo at unit range."""
+    surface = renderer.mesh.surface[hits.triangle]
+    albedo, glass, _ = renderer.albedo(hits, incoming, np.radians(AZIMUTH_STEP_DEG))
+    base = surface[:, Column.REFLECTANCE].astype(np.float64)
+    colour = np.maximum(surface[:, :3].mean(1), 1e-3)
+    pattern = np.clip(albedo.mean(1) / colour, 0.3, 1.3)
+    gloss = np.maximum(surface[:, Column.GLOSS], 0.9 * glass)
+    diffuse = np.where(glass > 0.5, 0.05, base * pattern) * (1 - 0.5 * gloss)
+    cosine = np.abs(np.einsum("nc,nc->n", renderer.normals[hits.triangle], incoming))
+    # Glossy surfaces send light back only when hit square on; matt ones fade slowly.
+    retro = base >= 0.9
+    lobe = gloss * np.clip(cosine, 0, 1) ** 60 * 0.6
+    echo = diffuse * np.where(retro, 1.0, cosine) + lobe
+    return echo, echo

@@ -170,11 +170,10 @@ class Objects:
 
     def select(self, keep: np.ndarray) -> Objects:
         """The objects that a boolean mask or an index array picks, in order."""
-        columns = {
-            name: None if value is None else value[keep]
-            for name, value in vars(self).items()
+        picked = {
+            name: value[keep] for name, value in vars(self).items() if value is not None
         }
-        return Objects(**columns)
+        return replace(self, **picked)
 
     @classmethod
     def from_boxes(

@@ -11,7 +11,10 @@ from mmdet.registry import DATA_SAMPLERS, DATASETS
 from mmengine.dataset import DefaultSampler
 from torch.utils.data import Dataset
 
+from perception.datasets.kitti_frames import KittiFrames
 from perception.structures import Frame
+
+DATASETS.register_module(module=KittiFrames)
 
 
 @DATASETS.register_module()

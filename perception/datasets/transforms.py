@@ -72,7 +72,9 @@ def warp_boxes(
     return np.concatenate([low.clip(0, limit), high.clip(0, limit)], axis=1)
 
 
-def _warp(value: np.ndarray, transform: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _warp(
+    value: np.ndarray, transform: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
     """Warp an (H, W, C) picture or an (H, W) depth map."""
     height, width = size
     if value.ndim == 2:
@@ -91,9 +93,7 @@ def _shrink(image: np.ndarray, transform: np.ndarray) -> tuple[np.ndarray, np.nd
     height, width = image.shape[:2]
     small = (max(round(width * scale), 1), max(round(height * scale), 1))
     shrunk = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
-    return shrunk, transform @ resize_transform(
-        (small[1], small[0]), (height, width)
-    )
+    return shrunk, transform @ resize_transform((small[1], small[0]), (height, width))
 
 
 def resize_transform(size: tuple[int, int], new_size: tuple[int, int]) -> np.ndarray:
@@ -222,7 +222,7 @@ class PackFrame(BaseTransform):
         self.max_occlusion, self.max_truncation = max_occlusion, max_truncation
 
     def transform(self, results: dict) -> dict:
-        """Pack ``results["frame"]``; ``results["objects"]`` holds the original labels."""
+        """Pack ``results["frame"]`` with the original labels, ``results["objects"]``."""
         frame: Frame = results["frame"]
         sample = DetDataSample(
             metainfo={

@@ -1,5 +1,9 @@
 """The multi-sensor detector."""
 
+from perception.dependencies import require_mmcv_ops
+
+require_mmcv_ops()  # before mmdet fails on them with a bare `mmcv._ext`
+
 from perception.models.branch import SensorBranch
 from perception.models.detector import MultiModalDetector
 from perception.models.fusion import (

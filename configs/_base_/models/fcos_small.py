@@ -1,5 +1,7 @@
 """A small detector: three branches, fused by concatenation, FCOS head; 0.6 M weights."""
 
+_base_ = "../sensors/kitti.py"
+
 num_classes = 3
 channels = 32
 norm = dict(type="BN", requires_grad=True)
@@ -15,9 +17,7 @@ backbone = dict(
     norm_cfg=norm,
     norm_eval=False,
 )
-neck = dict(
-    type="FPN", in_channels=[16, 32, 64], out_channels=channels, num_outs=3
-)
+neck = dict(type="FPN", in_channels=[16, 32, 64], out_channels=channels, num_outs=3)
 
 model = dict(
     type="MultiModalDetector",

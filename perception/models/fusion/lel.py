@@ -64,5 +64,5 @@ class LatentEnsembleFusion(FusionNeck):
 
     def losses(self, output: FusionOutput, odd_sensors: Tensor) -> dict[str, Tensor]:
         """The L1 penalty on the mixing weights of all levels."""
-        total = torch.stack([mix.weight.abs().sum() for mix in self.mix]).sum()
+        total = torch.stack([w.abs().sum() for w in self.mix.parameters()]).sum()
         return {"loss_lel_l1": self.l1_weight * total}

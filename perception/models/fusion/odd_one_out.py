@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -148,7 +148,8 @@ class OddOneOutFusion(FusionNeck):
     def _expert(self, n: int, index: int, level: Sequence[Tensor]) -> Tensor:
         """Expert ``index`` of level n: all sensors but that one; S sees all."""
         kept = [feature for i, feature in enumerate(level) if i != index]
-        return self.experts[n][index](torch.cat(kept, dim=1))
+        experts = cast(nn.ModuleList, self.experts[n])
+        return experts[index](torch.cat(kept, dim=1))
 
     def _mix(self, n: int, level: Sequence[Tensor], weights: Tensor) -> Tensor:
         """Sum of level n's experts, weighted by the gate."""
@@ -162,10 +163,13 @@ class OddOneOutFusion(FusionNeck):
         ).sum(dim=0)
 
 
-def _resize(feature: Tensor, size: torch.Size) -> Tensor:
+def _resize(feature: Tensor, size: tuple[int, ...]) -> Tensor:
     """Bilinear up, average down, so that no cell is skipped."""
-    if feature.shape[-2:] == size:
+    height, width = size
+    if feature.shape[-2:] == (height, width):
         return feature
-    if feature.shape[-1] > size[-1]:
-        return F.adaptive_avg_pool2d(feature, size)
-    return F.interpolate(feature, size=size, mode="bilinear", align_corners=False)
+    if feature.shape[-1] > width:
+        return F.adaptive_avg_pool2d(feature, (height, width))
+    return F.interpolate(
+        feature, size=(height, width), mode="bilinear", align_corners=False
+    )

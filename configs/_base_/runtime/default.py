@@ -1,0 +1,37 @@
+"""What every run shares: which modules register, logs, checkpoints, the seed."""
+
+default_scope = "mmdet"
+custom_imports = dict(
+    imports=[
+        "perception.checkpoints",
+        "perception.models",
+        "perception.datasets.frame_dataset",
+        "perception.datasets.transforms",
+        "perception.evaluation.kitti_metric",
+    ]
+)
+randomness = dict(seed=0)
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method="fork", opencv_num_threads=1),
+    dist_cfg=dict(backend="nccl"),
+)
+default_hooks = dict(
+    timer=dict(type="IterTimerHook"),
+    logger=dict(type="LoggerHook", interval=25),
+    param_scheduler=dict(type="ParamSchedulerHook"),
+    checkpoint=dict(
+        type="CheckpointHook",
+        interval=1,
+        max_keep_ckpts=1,
+        save_best="kitti/mAP",
+        rule="greater",
+    ),
+    sampler_seed=dict(type="DistSamplerSeedHook"),
+)
+vis_backends = [dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")]
+visualizer = dict(type="Visualizer", vis_backends=vis_backends)
+log_processor = dict(type="LogProcessor", window_size=25, by_epoch=True)
+log_level = "INFO"
+load_from = None
+resume = False

@@ -1,0 +1,10 @@
+"""KITTI at half size, plain fusion, fine-tuned from weights of synthetic frames."""
+
+_base_ = [
+    "../_base_/datasets/kitti_half.py",
+    "../_base_/models/fcos_small.py",
+    "../_base_/schedules/finetune.py",
+    "../_base_/runtime/default.py",
+]
+data_root = "data/kitti_mini"
+load_from = "work_dirs/synthetic_concat/best.pth"

@@ -1,0 +1,161 @@
+"""Training and testing through MMEngine's runner, from a config."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from mmengine.runner.checkpoint import find_latest_checkpoint
+
+from perception.checkpoints import sha256
+from perception.files import write_json
+from perception.structures import DataError
+
+LAUNCHERS = ("none", "pytorch", "slurm")
+
+
+def load_config(
+    path: str | os.PathLike, options: Mapping[str, Any] | None = None
+) -> Config:
+    """Read a config file and set dotted options in it.
+
+    A ``data_root`` in the config becomes the root of every data loader's frames.
+
+    Raises:
+        DataError: If the file is missing or is not a config.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such config file")
+    try:
+        config = Config.fromfile(path)
+        config.merge_from_dict(dict(options or {}))
+    except (KeyError, SyntaxError, AttributeError, TypeError, OSError) as error:
+        raise DataError(f"{path}: not a usable config ({error})") from error
+    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        if "data_root" in config and loader in config:
+            config[loader].dataset.frames.root = config.data_root
+    return config
+
+
+def train(
+    config: Config,
+    *,
+    work_dir: str | os.PathLike,
+    seed: int | None = None,
+    resume: bool = False,
+    amp: bool = False,
+    launcher: str = "none",
+) -> Path:
+    """Train a detector; returns the best checkpoint.
+
+    Args:
+        config: The whole run, as in ``configs/``.
+        work_dir: Folder of logs and checkpoints.
+        seed: Replaces the config's.
+        resume: Go on from the newest checkpoint in ``work_dir``, if there is one,
+            exactly as if the run had not stopped.
+        amp: Mixed precision (CUDA only; on CPU it is refused, since it would be
+            slower and change results).
+        launcher: One of ``none``, ``pytorch`` (torchrun) and ``slurm``.
+
+    Raises:
+        DataError: If the data or a checkpoint cannot be used.
+    """
+    config.work_dir = str(work_dir)
+    if seed is not None:
+        config.randomness.seed = seed
+    if amp:
+        if not torch.cuda.is_available():
+            raise DataError("--amp needs a CUDA device; none is available")
+        config.optim_wrapper.type = "AmpOptimWrapper"
+    if resume:
+        config.resume = True
+        config.load_from = find_latest_checkpoint(str(work_dir))
+    runner = build_runner(config, launcher)
+    runner.train()
+    return best_checkpoint(work_dir)
+
+
+def test(
+    config: Config,
+    checkpoint: str | os.PathLike,
+    *,
+    work_dir: str | os.PathLike,
+    dump_kitti: str | os.PathLike | None = None,
+    json_file: str | os.PathLike | None = None,
+    launcher: str = "none",
+) -> dict[str, float]:
+    """Score a checkpoint on the config's test frames.
+
+    Args:
+        config: The run that the checkpoint came from.
+        checkpoint: ``.pth`` or ``.safetensors``.
+        work_dir: Folder of logs.
+        dump_kitti: Folder for one KITTI result file per frame.
+        json_file: File for the figures and what is needed to reproduce them.
+        launcher: As in :func:`train`.
+
+    Returns:
+        The metric's figures by name.
+    """
+    config.work_dir = str(work_dir)
+    config.load_from = str(checkpoint)
+    config.resume = False
+    if dump_kitti is not None:
+        config.test_evaluator.dump_dir = str(dump_kitti)
+    runner = build_runner(config, launcher)
+    figures = {name: float(value) for name, value in runner.test().items()}
+    if json_file is not None:
+        write_json(
+            json_file,
+            {
+                "config": str(config.filename),
+                "checkpoint": str(checkpoint),
+                "checkpoint_sha256": sha256(checkpoint),
+                "frames": len(runner.test_dataloader.dataset),
+                "seed": config.randomness.seed,
+                "torch": torch.__version__,
+                "figures": figures,
+            },
+        )
+    return figures
+
+
+def default_work_dir(config_file: str | os.PathLike) -> Path:
+    """``work_dirs/<folder>_<name>`` for ``configs/<folder>/<name>.py``."""
+    path = Path(config_file)
+    return Path("work_dirs") / f"{path.resolve().parent.name}_{path.stem}"
+
+
+def build_runner(config: Config, launcher: str = "none") -> Runner:
+    """MMEngine's runner, also for several processes on CPU."""
+    config.launcher = launcher
+    config.train_dataloader.dataset.seed = config.randomness.seed
+    if launcher == "pytorch" and not torch.cuda.is_available():
+        # MMEngine would select a CUDA device for each process.
+        torch.distributed.init_process_group("gloo")
+        config.model_wrapper_cfg = dict(
+            type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False
+        )
+    return Runner.from_cfg(config)
+
+
+def best_checkpoint(work_dir: str | os.PathLike) -> Path:
+    """The checkpoint that scored best in validation, else the newest.
+
+    Raises:
+        DataError: If the folder holds no checkpoint.
+    """
+    folder = Path(work_dir)
+    best = sorted(folder.glob("best_*.pth"), key=lambda path: path.stat().st_mtime)
+    if best:
+        return best[-1]
+    last = find_latest_checkpoint(str(folder))
+    if last is None:
+        raise DataError(f"{folder}: no checkpoint; train first")
+    return Path(last)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from perception.visualization.palette import (
     HEIGHT_SCALE,
     NO_RETURN,
     WHITE,
+    ColourScale,
     LineStyle,
     Rgb,
 )
@@ -99,8 +100,10 @@ def bev_panel(
         _paint_field_of_view(canvas, view, calibration, image_size)
     rings_m = _ring_radii(view)
     _paint_rings(canvas, view, rings_m)
+    # Marks must stand out: points that an attack left alone are then grey.
+    scale = replace(HEIGHT_SCALE, colour_map="grey") if changes else HEIGHT_SCALE
     for name, cloud in (points or {}).items():
-        _paint_points(canvas, view, calibration.cam_T_sensor[name], cloud)
+        _paint_points(canvas, view, calibration.cam_T_sensor[name], cloud, scale)
     for layer in layers:
         for style, objects in layer.by_style():
             segments = _footprint_segments(corners_of(objects))
@@ -111,7 +114,9 @@ def bev_panel(
     _paint_camera(canvas, view)
     if not title:
         return canvas
-    scale, note = (HEIGHT_SCALE, "height over camera") if points else (None, "")
+    if not points:
+        return titled(canvas, title, text_px=text_px)
+    note = "height over camera"
     return titled(canvas, title, text_px=text_px, scale=scale, note=note)
 
 
@@ -155,13 +160,17 @@ def _paint_ring_labels(
 
 
 def _paint_points(
-    canvas: np.ndarray, view: GroundView, cam_T_sensor: np.ndarray, points: np.ndarray
+    canvas: np.ndarray,
+    view: GroundView,
+    cam_T_sensor: np.ndarray,
+    points: np.ndarray,
+    scale: ColourScale,
 ) -> None:
     """Points coloured by height over the camera, high ones on top."""
     points_cam = transform_points(cam_T_sensor, np.asarray(points)[:, :3])
     height_m = -points_cam[:, 1]
     order = np.argsort(height_m, kind="stable")
-    colours = HEIGHT_SCALE.colours(HEIGHT_SCALE.levels(height_m[order]))
+    colours = scale.colours(scale.levels(height_m[order]))
     few = len(points) < 2000
     dot_px = max(1, round(view.size[1] / (150 if few else 280)))
     paint_dots(canvas, view.pixels(points_cam[order]), colours, dot_px)
@@ -189,7 +198,7 @@ def _paint_field_of_view(
     edges_px = np.array([-0.5, image_size[1] - 0.5])
     slopes = (edges_px - P[0, 2]) / P[0, 0]
     low, high = np.sort(slopes)
-    rows, columns = np.mgrid[: view.size[0], : view.size[1]]
+    rows, columns = np.ogrid[: view.size[0], : view.size[1]]
     z = view.forward_m[1] - (rows + 0.5) / view.px_per_m
     x = (columns + 0.5 - view.size[1] / 2) / view.px_per_m
     canvas[(x >= low * z) & (x <= high * z) & (z > 0)] = (
@@ -197,8 +206,8 @@ def _paint_field_of_view(
     )
     far = view.forward_m[1] * 2
     rays = np.array([[[0, 0, 0], [slope * far, 0, far]] for slope in slopes])
-    dashed = LineStyle("", GUIDE, dash_px=(6, 5), thickness_px=1)
-    paint_styled(canvas, view.pixels(rays), dashed, casing=False)
+    dashed = LineStyle("", GUIDE, dash_px=(6, 5), thickness_px=1, cased=False)
+    paint_styled(canvas, view.pixels(rays), dashed)
 
 
 def _paint_camera(canvas: np.ndarray, view: GroundView) -> None:

@@ -47,10 +47,12 @@ class BoxLayer:
     Attributes:
         objects: N labelled or detected objects.
         status: A key of ``palette.BOX_STYLES``, for all or (N,) one for each.
+        tagged: Whether 2D boxes carry their class and score.
     """
 
     objects: Objects
     status: str | Sequence[str] = "ground_truth"
+    tagged: bool = True
 
     def statuses(self) -> np.ndarray:
         """(N,) the status of each object."""
@@ -88,31 +90,28 @@ def draw_boxes(
     *,
     scale: float = 1.0,
     text_px: int = 16,
-    tags: bool = True,
 ) -> np.ndarray:
-    """Draw 2D boxes on a copy of the image.
+    """Draw 2D boxes on a copy of the image, tagged where there is room.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         layers: Drawn in order, later ones on top; tags above all of them.
         scale: Size of ``image`` relative to the image that the boxes are of.
         text_px: Text size of the sheet; tags are a little smaller.
-        tags: Write class and score beside each box where there is room.
     """
     canvas = image.copy()
     # Boxes are measured from the image's edge, pixels from their centres.
     styled = [
-        (style, objects, objects.boxes_px * scale - 0.5)
+        (style, objects, objects.boxes_px * scale - 0.5, layer.tagged and style.tagged)
         for layer in layers
         for style, objects in layer.by_style()
     ]
-    for style, _, boxes in styled:
+    for style, _, boxes, _ in styled:
         paint_styled(canvas, box_segments(boxes), style)
-    if tags:
-        taken = np.zeros((0, 4))
-        for style, objects, boxes in reversed(styled):
-            if style.tagged:
-                taken = _paint_tags(canvas, style, objects, boxes, taken, text_px)
+    taken = np.zeros((0, 4))
+    for style, objects, boxes, tagged in reversed(styled):
+        if tagged:
+            taken = _paint_tags(canvas, style, objects, boxes, taken, text_px)
     return canvas
 
 

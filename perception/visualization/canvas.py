@@ -45,7 +45,8 @@ def small(text_px: int) -> int:
 
 def new_canvas(height: int, width: int, colour: Rgb = PAPER) -> np.ndarray:
     """An (H, W, 3) canvas of one colour, at least one pixel large."""
-    return np.full((max(1, height), max(1, width), 3), colour, dtype=np.uint8)
+    line = np.tile(np.array(colour, dtype=np.uint8), (max(1, width), 1))
+    return np.repeat(line[None], max(1, height), axis=0)
 
 
 def text_width(text: str, text_px: int, *, bold: bool = False) -> int:
@@ -156,13 +157,11 @@ def paint_segments(
     cv2.polylines(canvas, list(fixed), False, colour, thickness_px, kind, _SHIFT)
 
 
-def paint_styled(
-    canvas: np.ndarray, segments: np.ndarray, style: LineStyle, *, casing: bool = True
-) -> None:
-    """Paint segments in a line style, with a dark casing that shows on any picture."""
+def paint_styled(canvas: np.ndarray, segments: np.ndarray, style: LineStyle) -> None:
+    """Paint segments in a line style, over its dark casing where it has one."""
     if style.dash_px is not None:
         segments = dashes(segments, *style.dash_px)
-    if casing:
+    if style.cased:
         paint_segments(canvas, segments, BLACK, style.thickness_px + 2)
     paint_segments(canvas, segments, style.colour, style.thickness_px)
 

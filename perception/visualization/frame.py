@@ -27,7 +27,6 @@ from perception.visualization.palette import DEPTH_SCALE, sensor_colour
 from perception.visualization.panels import (
     depth_panel,
     image_panel,
-    panel_size,
     points_panel,
 )
 from perception.visualization.sheet import (
@@ -155,8 +154,9 @@ def _sensor_panel(
     width = _width_in_bounds(size or frame.image_size, width)
     fits = size is None or size == frame.image_size
     if kind == "missing":
-        high = panel_size(frame.image_size, width)[0]
-        panel = placeholder(high, width, "no data in this frame", text_px=text_px)
+        panel = placeholder(
+            4 * text_px, width, "no data in this frame", text_px=text_px
+        )
         note = ""
     elif kind == "image":
         boxes = layers if fits else ()

@@ -76,6 +76,7 @@ class LineStyle:
         dash_px: Length of stroke and gap in pixels, None for a solid line.
         thickness_px: Width of the line.
         tagged: Whether the box carries its class (and score).
+        cased: Whether a dark casing lifts the line off the picture.
     """
 
     label: str
@@ -83,14 +84,15 @@ class LineStyle:
     dash_px: tuple[float, float] | None = None
     thickness_px: int = 2
     tagged: bool = True
+    cased: bool = True
 
 
 BOX_STYLES: Mapping[str, LineStyle] = {
-    "ground_truth": LineStyle("ground truth", WHITE, thickness_px=1),
+    "ground_truth": LineStyle("ground truth", WHITE),
     "correct": LineStyle("correct", GREEN),
     "false": LineStyle("false", VERMILLION, dash_px=(9, 6)),
     "missed": LineStyle("missed", YELLOW, dash_px=(2, 5)),
-    "ignored": LineStyle("ignored", GREY, thickness_px=1, tagged=False),
+    "ignored": LineStyle("ignored", (190, 190, 190), thickness_px=1, tagged=False),
 }
 
 
@@ -108,7 +110,7 @@ class ColourScale:
         low: Value at the low end; values below take its colour.
         high: Value at the high end.
         unit: Unit as people write it.
-        colour_map: ``viridis``, ``height`` (the light part of cividis, for dots on
+        colour_map: ``viridis``, ``height`` (the light part of plasma, for dots on
             dark ground), ``grey`` or ``diverging``.
         log: Equal colour steps are equal ratios (needs ``low > 0``).
         low_is_bright: Run the map backwards, so that near is bright.
@@ -199,11 +201,12 @@ def _colour_table(name: str) -> np.ndarray:
         channels = [np.interp(steps, stops, channel) for channel in tints.T]
         colours = np.rint(np.stack(channels, axis=1)).astype(np.uint8)
     elif name == "grey":
-        colours = np.repeat(np.arange(1, 256, dtype=np.uint8)[:, None], 3, axis=1)
+        ramp = np.rint(np.linspace(70, 200, 255)).astype(np.uint8)
+        colours = np.repeat(ramp[:, None], 3, axis=1)
     else:
         maps = {
             "viridis": (cv2.COLORMAP_VIRIDIS, 0),
-            "height": (cv2.COLORMAP_CIVIDIS, 90),
+            "height": (cv2.COLORMAP_PLASMA, 70),
         }
         code, start = maps[name]
         ramp = np.rint(np.linspace(start, 255, 255)).astype(np.uint8)[:, None]

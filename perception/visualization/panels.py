@@ -34,7 +34,9 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     if image.ndim != 3 or not image.size:
         raise ValueError(f"image must be (H, W, C), got {image.shape}")
     if image.dtype != np.uint8:
-        image = np.rint(np.clip(np.nan_to_num(image), 0, 255)).astype(np.uint8)
+        # NaN compares false: it becomes black, as values below 0 do.
+        positive = np.where(image > 0, image, 0)
+        image = np.rint(np.minimum(positive, 255)).astype(np.uint8)
     grey = image.shape[2] < 3
     return np.repeat(image[..., :1], 3, axis=2) if grey else image[..., :3]
 

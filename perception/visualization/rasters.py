@@ -33,22 +33,26 @@ def raster_panels(
     spec: SensorSpec,
     *,
     width: int,
+    title: str | None = None,
     text_px: int | None = None,
 ) -> list[np.ndarray]:
     """A model input (C, H, W): one picture for an image, else one panel a channel.
 
     Pixels whose channels are all 0 are drawn as "no return", except in images.
+    Titles begin with ``title``, by default the sensor's name.
     """
+    title = spec.name if title is None else title
     raster = _checked(raster, spec)
     if spec.kind == "image":
         picture = raster.transpose(1, 2, 0)
-        return [image_panel(picture, width=width, title=spec.name, text_px=text_px)]
+        return [image_panel(picture, width=width, title=title, text_px=text_px)]
     valid = (raster != 0).any(axis=0)
     panels = []
     for values, channel in zip(raster, spec.channels, strict=True):
         scale = channel_scale(channel)
         panel = colour_levels(scale.levels(values, valid), width, scale)
-        panels.append(finish(panel, channel.name, text_px, scale))
+        heading = " · ".join(filter(None, [title, _spoken(channel)]))
+        panels.append(finish(panel, heading, text_px, scale))
     return panels
 
 
@@ -70,32 +74,49 @@ def difference_panel(
         attacked: (C, H, W) likewise.
         spec: Names and units of the channels.
         width: Width of the panel in pixels.
-        channel: Channel to show. By default the one that changed most for its
-            range; of an image, at each pixel the colour that changed most.
+        channel: Name of the channel to show. By default the first that changed; of
+            an image, at each pixel the colour that changed most.
         limit: Value at the ends of the colour bar; by default a round value that
             covers 99 % of the changes.
         title: Title of the panel; the channel's name is added.
         text_px: Text size, by default that of a sheet of this width.
+
+    Raises:
+        ValueError: If the inputs do not fit the spec or each other.
     """
-    change = _checked(attacked, spec) - _checked(clean, spec)
-    names = [c.name for c in spec.channels]
-    if channel is None and spec.kind == "image":
-        strongest = np.abs(change).argmax(axis=0)[None]
-        values, shown = np.take_along_axis(change, strongest, axis=0)[0], ""
-        unit = spec.channels[0].unit
-    else:
-        spans = np.array([c.high - c.low for c in spec.channels])
-        index = int((np.abs(change).mean(axis=(1, 2)) / spans).argmax())
-        index = index if channel is None else names.index(channel)
-        values, shown = change[index], f" · {names[index]}"
-        unit = spec.channels[index].unit
-    sizes = np.abs(values[values != 0])
+    clean, attacked = _checked(clean, spec), _checked(attacked, spec)
+    if clean.shape != attacked.shape:
+        raise ValueError(
+            f"sensor {spec.name!r}: clean is {clean.shape}, attacked {attacked.shape}"
+        )
+    values, shown, heading = _strongest_change(attacked - clean, spec, channel)
+    sizes = np.abs(values[np.isfinite(values) & (values != 0)])
     if limit is None:
         limit = _round_up(float(np.quantile(sizes, 0.99))) if len(sizes) else 1.0
-    scale = difference_scale(limit, unit)
+    scale = difference_scale(min(limit, shown.high - shown.low), shown.unit)
     panel = colour_levels(scale.levels(values), width, scale)
-    title = f"{title}{shown}" if len(sizes) else f"{title}: none"
-    return finish(panel, title, text_px, scale)
+    parts = [title, heading if len(sizes) else "none"]
+    return finish(panel, " · ".join(filter(None, parts)), text_px, scale)
+
+
+def _strongest_change(
+    change: np.ndarray, spec: SensorSpec, channel: str | None
+) -> tuple[np.ndarray, Channel, str]:
+    """The (H, W) change to show, a channel with its unit, and what to call it."""
+    if channel is None and spec.kind == "image":
+        rise, fall = change.max(axis=0), change.min(axis=0)
+        return np.where(rise >= -fall, rise, fall), spec.channels[0], ""
+    names = [c.name for c in spec.channels]
+    if channel is not None and channel not in names:
+        raise ValueError(f"sensor {spec.name!r} has no channel {channel!r}: {names}")
+    changed = change.any(axis=(1, 2)).argmax()
+    index = int(changed) if channel is None else names.index(channel)
+    return change[index], spec.channels[index], _spoken(spec.channels[index])
+
+
+def _spoken(channel: Channel) -> str:
+    """``depth_m`` is "depth": the colour bar tells the unit."""
+    return channel.name.removesuffix(f"_{channel.unit}").replace("_", " ")
 
 
 def _round_up(value: float) -> float:

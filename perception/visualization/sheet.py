@@ -163,7 +163,7 @@ def box_legend(statuses: Sequence[str], width: int, *, text_px: int) -> np.ndarr
     for status, (x, top) in zip(statuses, places, strict=True):
         middle = top + pitch / 2
         line = np.array([[[x, middle], [x + sample, middle]]])
-        paint_styled(canvas, line, BOX_STYLES[status], casing=False)
+        paint_styled(canvas, line, BOX_STYLES[status])
         text_y = middle - line_height(fine_px) / 2
         label = BOX_STYLES[status].label
         paint_text(canvas, label, (x + sample + fine_px, text_y), fine_px, (225,) * 3)

@@ -40,16 +40,16 @@ class AveragePrecision:
     """One cell of the result table.
 
     Attributes:
-        R11: Mean of the precision at recalls 0, 0.1, … 1, in percent.
-        R40: Mean of the precision at recalls 0.025, 0.05, … 1, in percent.
+        r11: Mean of the precision at recalls 0, 0.1, … 1, in percent.
+        r40: Mean of the precision at recalls 0.025, 0.05, … 1, in percent.
         objects: Number of ground truths that had to be found. Without any the
             figures are 0, as in KITTI's program, and mean nothing.
         precision: (41,) precision (orientation similarity for ``aos``) at recalls
             0, 0.025, … 1.
     """
 
-    R11: float
-    R40: float
+    r11: float
+    r40: float
     objects: int
     precision: np.ndarray
 
@@ -130,7 +130,7 @@ def mean_ap(
         for by_metric in result.values()
         if metric in by_metric
     ]
-    values = [getattr(cell, recall) for cell in cells if cell.objects]
+    values = [getattr(cell, recall.lower()) for cell in cells if cell.objects]
     return float(np.mean(values)) if values else float("nan")
 
 
@@ -213,8 +213,8 @@ def _summarise(
     np.divide(gain, detections, out=precision[: len(gain)], where=detections > 0)
     precision = np.maximum.accumulate(precision[::-1])[::-1]
     return AveragePrecision(
-        R11=float(100 * precision[::4].mean()),
-        R40=float(100 * precision[1:].mean()),
+        r11=float(100 * precision[::4].mean()),
+        r40=float(100 * precision[1:].mean()),
         objects=objects,
         precision=precision,
     )
@@ -230,7 +230,7 @@ def as_official(result: Result) -> dict[str, dict[str, dict[str, float]]]:
     }
     return {
         f"{name.lower()}_{suffixes[metric]}": {
-            difficulty: {"R11": round(cell.R11, 4), "R40": round(cell.R40, 4)}
+            difficulty: {"R11": round(cell.r11, 4), "R40": round(cell.r40, 4)}
             for difficulty, cell in cells.items()
         }
         for name, by_metric in result.items()

@@ -92,25 +92,30 @@ class KittiMetric(BaseMetric):
         if self.dump_dir is not None:
             for frame_id, _, detections in results:
                 write_objects(Path(self.dump_dir) / f"{frame_id}.txt", detections)
-        official = kitti_rules(self._classes())
-        own = (
-            official
-            if self.overlaps == "kitti"
-            else rules_with_overlaps(dict(self.overlaps))
-        )
-        figures = self._score(results, own, "", "AP at the overlaps of this task")
-        # Always there, so that both can be named for choosing the best checkpoint.
-        figures |= self._score(results, official, "_official", "AP at KITTI's overlaps")
-        return figures
+        classes = self._classes()
+        official = kitti_rules(classes)
+        # The official figures are always there, so that either can choose the best
+        # checkpoint.
+        figures = self._score(results, official, "AP at KITTI's overlaps")
+        official_figures = {f"{name}_official": figures[name] for name in figures}
+        if self.overlaps == "kitti":
+            return figures | official_figures
+        if unknown := set(self.overlaps) - set(classes):
+            raise ValueError(
+                f"overlaps are given for {sorted(unknown)}, but the data set's classes "
+                f"are {classes}"
+            )
+        own = rules_with_overlaps(dict(self.overlaps))
+        title = "AP at the overlaps of this task"
+        return self._score(results, own, title) | official_figures
 
     def _score(
         self,
         results: list[tuple[str, Objects, Objects]],
         rules: Sequence[ClassRule],
-        ending: str,
         title: str,
     ) -> dict[str, float]:
-        """The figures for one set of rules."""
+        """The figures for one set of rules, logged as a table."""
         result = evaluate(
             [labels for _, labels, _ in results],
             [detections for _, _, detections in results],
@@ -124,7 +129,7 @@ class KittiMetric(BaseMetric):
             + result_table(result, rules),
             logger="current",
         )
-        return {f"mAP{ending}": mean} | _flat(result, ending)
+        return {"mAP": mean} | _flat(result)
 
     def _classes(self) -> tuple[str, ...]:
         if not self.dataset_meta or "classes" not in self.dataset_meta:
@@ -132,11 +137,11 @@ class KittiMetric(BaseMetric):
         return tuple(self.dataset_meta["classes"])
 
 
-def _flat(result: Result, ending: str) -> dict[str, float]:
+def _flat(result: Result) -> dict[str, float]:
     """One number per name, NaN where there is nothing to find."""
     return {
-        f"{name}_{metric}_{difficulty}_{recall}{ending}": (
-            getattr(cell, recall) if cell.objects else float("nan")
+        f"{name}_{metric}_{difficulty}_{recall}": (
+            getattr(cell, recall.lower()) if cell.objects else float("nan")
         )
         for name, by_metric in result.items()
         for metric, cells in by_metric.items()

@@ -105,7 +105,7 @@ def _cell_text(cell: AveragePrecision) -> str:
     if not cell.objects:
         return f"{'n/a':>9}{'n/a':>9}"
     mark = "*" if cell.objects < RECALLS else " "
-    return f"{cell.R11:>8.2f}{mark}{cell.R40:>8.2f}{mark}"
+    return f"{cell.r11:>8.2f}{mark}{cell.r40:>8.2f}{mark}"
 
 
 def _notes(cells: Sequence[AveragePrecision]) -> list[str]:

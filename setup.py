@@ -1,7 +1,7 @@
 """Packaging, and the one place where versions are pinned.
 
-``tools/setup_env/install.py`` (behind ``make setup``) reads the lists below, so this module
-imports nothing but the standard library unless it is run as ``setup.py``.
+``tools/setup_env/install.py``, behind ``make setup``, reads the lists below: this
+module imports nothing but the standard library unless it is run as ``setup.py``.
 
 Every version exists for Python 3.10, 3.11 and 3.12 and lives with numpy 1.26.
 """

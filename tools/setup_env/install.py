@@ -24,7 +24,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from machine import compile_jobs, lacking, own_wheels, ready_wheels
+from machine import all_own_wheels, compile_jobs, lacking, own_wheels, ready_wheels
 from progress import SetupError, run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -169,7 +169,7 @@ def set_up() -> None:
     Raises:
         SetupError: With one line that says what is in the way.
     """
-    wheels = ready_wheels(MMCV, [own_wheels("*"), SHARED_WHEELS])
+    wheels = ready_wheels(MMCV, [*all_own_wheels(), SHARED_WHEELS])
     installed = any(VENV.glob("lib/python*/site-packages/mmcv/_ext.*"))
     packages = lacking(compiling=not (wheels or installed))
     if packages:

@@ -50,19 +50,24 @@ def own_wheels(flavour: str) -> Path:
     return cache() / "oddfusion" / "wheels" / flavour
 
 
+def all_own_wheels() -> list[Path]:
+    """Every such folder that exists."""
+    return sorted(own_wheels("any").parent.glob("*"))
+
+
 def ready_wheels(pin: str, folders: list[Path]) -> list[Path]:
     """Wheels of ``pin`` for this Python in these folders or in a cache of pip's.
 
     Args:
         pin: ``name==version``.
-        folders: Where to look first; a name may hold wildcards.
+        folders: Where to look first.
     """
     tag = f"cp3{sys.version_info.minor}"
     name = f"{pin.replace('-', '_').replace('==', '-')}-{tag}-{tag}-*"
     name += f"{platform.machine()}.whl"
     links = os.environ.get("PIP_FIND_LINKS", "").split()
     pip_cache = glob.escape(os.environ.get("PIP_CACHE_DIR") or str(cache() / "pip"))
-    patterns = [f"{folder}/{name}" for folder in [*folders, *links]]
+    patterns = [f"{glob.escape(str(f))}/{name}" for f in [*folders, *links]]
     patterns.append(f"{pip_cache}/wheels/*/*/*/*/{name}")
     return [Path(w) for pattern in patterns for w in sorted(glob.glob(pattern))]
 

@@ -77,7 +77,8 @@ def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
         DataError: If the image has another shape or type, or cannot be written.
     """
     image = np.asarray(image)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+    shaped = image.ndim == 3 and image.shape[2] == 3 and image.size
+    if not shaped or image.dtype != np.uint8:
         raise DataError(
             f"{path}: image must be (H, W, 3) uint8, got {image.shape} {image.dtype}"
         )

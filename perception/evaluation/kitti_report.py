@@ -82,7 +82,7 @@ def result_table(result: Result, classes: Sequence[ClassRule] = KITTI_CLASSES) -
     ]
     if not rows:
         return "nothing to show: none of the metrics could be computed"
-    width = max(len(row[0]) for row in rows) + 2
+    width = max(len("AP in %"), *(len(row[0]) for row in rows)) + 2
     difficulties = rows[0][3]
     head = f"{'AP in %':<{width}}{'':6}{'':7}" + "".join(
         f"{name:^18}" for name in difficulties

@@ -14,6 +14,7 @@ from evaluation_makers import (
 )
 
 from perception.datasets.kitti_io import read_objects
+from perception.evaluation import pairs
 from perception.evaluation.kitti_ap import (
     as_official,
     evaluate,
@@ -211,3 +212,12 @@ def test_rules_for_ones_own_classes():
 def test_wrong_arguments(found, metrics, message):
     with pytest.raises(ValueError, match=message):
         evaluate([NOTHING], found, metrics=metrics)
+
+
+def test_overlaps_in_small_blocks_are_the_same(monkeypatch):
+    rng = np.random.default_rng(0)
+    truth = [random_frame(rng, is_detection=False) for _ in range(30)]
+    found = [random_frame(rng, is_detection=True) for _ in range(30)]
+    expected = as_official(evaluate(truth, found))
+    monkeypatch.setattr(pairs, "PAIRS_AT_ONCE", 3)
+    assert as_official(evaluate(truth, found)) == expected

@@ -79,6 +79,8 @@ def test_the_log_shows_a_table_and_what_is_missing(cars):
     text = "\n".join(records)
     assert "41 frames: mAP 0.00 (moderate, R40)" in text
     assert "n/a: no object to find" in text
+    assert "\nclass    metric  IoU >" in text
+    assert "\nCar      2d       0.70" in text
 
 
 def test_detections_are_written_as_kitti_results(cars, tmp_path):

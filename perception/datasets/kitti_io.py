@@ -16,13 +16,13 @@ import os
 
 import numpy as np
 
-from perception.datasets.image_io import (
-    image_size as image_size,
+from perception.datasets.image_io import (  # noqa: F401 (re-exported)
+    image_size,
     read_bytes,
-    read_depth as read_depth,
-    read_image as read_image,
-    write_depth as write_depth,
-    write_image as write_image,
+    read_depth,
+    read_image,
+    write_depth,
+    write_image,
 )
 from perception.files import replacing
 from perception.structures import Calibration, DataError, Objects

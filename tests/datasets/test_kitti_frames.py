@@ -64,7 +64,7 @@ def test_depth_from_any_folder(root, tmp_path):
 
 def test_without_the_right_image_depth_may_be_optional(root):
     (root / "training/image_3/000001.png").unlink()
-    with pytest.raises(DataError, match="'depth' file, and right image.*000001;"):
+    with pytest.raises(DataError, match=r"'depth' file, and right image.*000001;"):
         KittiFrames(root)
     assert len(KittiFrames(root, "train")) == 2
     frames = KittiFrames(root, optional_sensors=["depth"])
@@ -166,10 +166,10 @@ def test_a_split_by_path_and_its_bad_lines(root, tmp_path):
     assert KittiFrames(root, path).frame_ids == ["000001", "000002"]
     assert KittiFrames(root, str(path)).frame_ids == ["000001", "000002"]
     path.write_text("000001\n000002 1\n")
-    with pytest.raises(DataError, match="mine.txt, line 2: expected one frame id"):
+    with pytest.raises(DataError, match=r"mine\.txt, line 2: expected one frame id"):
         KittiFrames(root, path)
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(DataError, match="mine.txt: expected a text file"):
+    with pytest.raises(DataError, match=r"mine\.txt: expected a text file"):
         KittiFrames(root, path)
 
 

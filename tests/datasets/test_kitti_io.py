@@ -93,7 +93,7 @@ def test_bad_points(tmp_path, content, message):
 
 def test_missing_file_and_folder_in_its_place(tmp_path):
     for read in (read_points, read_calib, read_objects):
-        with pytest.raises(DataError, match="nowhere.*No such file"):
+        with pytest.raises(DataError, match=r"nowhere.*No such file"):
             read(tmp_path / "nowhere")
         with pytest.raises(DataError, match="cannot read"):
             read(tmp_path)
@@ -175,7 +175,7 @@ def test_bad_calib(tmp_path, old, new, message):
 
 def test_calib_of_another_sensor_cannot_be_written(tmp_path):
     calibration = read_calib(written(tmp_path, CALIB))
-    with pytest.raises(DataError, match="'radar', only of .'lidar'."):
+    with pytest.raises(DataError, match=r"'radar', only of .'lidar'."):
         write_calib(tmp_path / "a.txt", calibration, points_sensor="radar")
 
 

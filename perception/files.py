@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,9 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     except OSError as error:
         raise DataError(f"{path}: cannot write: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # The folder itself may be what could not be made.
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

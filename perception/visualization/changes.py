@@ -35,6 +35,8 @@ MARKS: dict[str, tuple[str, Rgb]] = {
 }
 # Above this number of marks, smooth lines cost more than they show.
 _MANY = 3000
+# Up to this number, thicker ones keep single points from being overlooked.
+_FEW = 300
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,9 @@ def paint_changes(
     ):
         smooth = len(segments) <= _MANY
         if smooth and kind != "moved":
-            paint_segments(canvas, segments, BLACK, 3)
-        paint_segments(canvas, segments, MARKS[kind][1], 1, smooth=smooth)
+            paint_segments(canvas, segments, BLACK, 4)
+        thickness_px = 2 if len(segments) <= _FEW else 1
+        paint_segments(canvas, segments, MARKS[kind][1], thickness_px, smooth=smooth)
 
 
 def change_legend(

@@ -35,9 +35,9 @@ from perception.visualization.sheet import (
     gap_px,
     placeholder,
     row,
-    sheet,
     stack,
     titled,
+    titled_sheet,
 )
 
 MIN_WIDTH = 320
@@ -102,7 +102,7 @@ def draw_frame(
         )
         body = row([body, bev], gap=gap)
     headline = title or f"frame {frame.frame_id}"
-    return sheet(body, headline, width=width, subtitle=_summary(frame, layers))
+    return titled_sheet(body, headline, width=width, subtitle=_summary(frame, layers))
 
 
 def save_frames(

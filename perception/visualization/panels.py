@@ -155,7 +155,10 @@ def colour_levels(levels: np.ndarray, width: int, scale: ColourScale) -> np.ndar
         if scale.colour_map == "diverging":
             above = cv2.dilate(np.maximum(levels, 128), kernel)
             below = cv2.erode(np.minimum(levels, 128), kernel)
-            levels = np.where(above - 128 >= 128 - below, above, below)
+            rise, fall = above.astype(np.int16) - 128, 128 - below.astype(np.int16)
+            # Of equal neighbours with opposite signs, the pixel's own sign decides.
+            upward = (rise > fall) | ((rise == fall) & (levels >= 128))
+            levels = np.where(upward, above, below)
         else:
             levels = cv2.dilate(levels, kernel)
     shrunk = cv2.resize(levels, size[::-1], interpolation=cv2.INTER_NEAREST)

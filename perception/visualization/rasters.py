@@ -39,7 +39,7 @@ def raster_panels(
     """A model input (C, H, W): one picture for an image, else one panel a channel.
 
     Pixels whose channels are all 0 are drawn as "no return", except in images.
-    Titles begin with ``title``, by default the sensor's name.
+    Titles begin with ``title``, by default the sensor's name; "" gives no strip.
     """
     title = spec.name if title is None else title
     raster = _checked(raster, spec)
@@ -51,7 +51,7 @@ def raster_panels(
     for values, channel in zip(raster, spec.channels, strict=True):
         scale = channel_scale(channel)
         panel = colour_levels(scale.levels(values, valid), width, scale)
-        heading = " · ".join(filter(None, [title, _spoken(channel)]))
+        heading = f"{title} · {_spoken(channel)}" if title else ""
         panels.append(finish(panel, heading, text_px, scale))
     return panels
 
@@ -78,7 +78,7 @@ def difference_panel(
             an image, at each pixel the colour that changed most.
         limit: Value at the ends of the colour bar; by default a round value that
             covers 99 % of the changes.
-        title: Title of the panel; the channel's name is added.
+        title: Title of the panel; the channel's name is added. "" gives no strip.
         text_px: Text size, by default that of a sheet of this width.
 
     Raises:
@@ -95,8 +95,9 @@ def difference_panel(
         limit = _round_up(float(np.quantile(sizes, 0.99))) if len(sizes) else 1.0
     scale = difference_scale(min(limit, shown.high - shown.low), shown.unit)
     panel = colour_levels(scale.levels(values), width, scale)
-    parts = [title, heading if len(sizes) else "none"]
-    return finish(panel, " · ".join(filter(None, parts)), text_px, scale)
+    heading = heading if len(sizes) else "none"
+    title = f"{title} · {heading}" if title and heading else title
+    return finish(panel, title, text_px, scale)
 
 
 def _strongest_change(
@@ -105,7 +106,9 @@ def _strongest_change(
     """The (H, W) change to show, a channel with its unit, and what to call it."""
     if channel is None and spec.kind == "image":
         rise, fall = change.max(axis=0), change.min(axis=0)
-        return np.where(rise >= -fall, rise, fall), spec.channels[0], ""
+        # Of equal changes with opposite signs, the first channel's counts.
+        upward = (rise > -fall) | ((rise == -fall) & (change[0] >= 0))
+        return np.where(upward, rise, fall), spec.channels[0], ""
     names = [c.name for c in spec.channels]
     if channel is not None and channel not in names:
         raise ValueError(f"sensor {spec.name!r} has no channel {channel!r}: {names}")

@@ -170,7 +170,7 @@ def box_legend(statuses: Sequence[str], width: int, *, text_px: int) -> np.ndarr
     return canvas
 
 
-def sheet(
+def titled_sheet(
     body: np.ndarray, title: str, *, width: int, subtitle: str = ""
 ) -> np.ndarray:
     """The finished sheet: title, a rule, the body, and a margin all around.

@@ -128,6 +128,20 @@ def _add_kitti(commands: argparse._SubParsersAction) -> None:
         metavar="DIR",
         help="depth folder anywhere else (default: --depth-dir)",
     )
+    _add_kitti_split(parser)
+    add("--check", action="store_true", help="check every file")
+    add(
+        "--jobs",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="J",
+        help="processes (default: one per core, here %(default)s)",
+    )
+    parser.set_defaults(run=_run_kitti)
+
+
+def _add_kitti_split(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--split-seed", type=int, metavar="S", help="write a random split")
     add(
         "--val-fraction",
@@ -142,15 +156,6 @@ def _add_kitti(commands: argparse._SubParsersAction) -> None:
         metavar="DIR",
         help="folder of the split files (default: ROOT/ImageSets)",
     )
-    add("--check", action="store_true", help="check every file")
-    add(
-        "--jobs",
-        type=int,
-        default=os.cpu_count() or 1,
-        metavar="J",
-        help="processes (default: one per core, here %(default)s)",
-    )
-    parser.set_defaults(run=_run_kitti)
 
 
 def _run_kitti(args: argparse.Namespace) -> None:

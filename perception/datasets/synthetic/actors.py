@@ -147,12 +147,12 @@ def drive(rng: np.random.Generator, crowd: Crowd) -> None:
 def walk(rng: np.random.Generator, crowd: Crowd) -> None:
     """Pedestrians on the sidewalks, on crossings and between cars."""
     layout = crowd.layout
-    for _ in range(rng.choice(6, p=(0.1, 0.2, 0.27, 0.23, 0.13, 0.07))):
+    for _ in range(rng.choice(6, p=(0.08, 0.16, 0.26, 0.25, 0.16, 0.09))):
         side = int(rng.random() < 0.4)
         kerb, sign = layout.kerbs_m[side], (-1, 1)[side]
         y = kerb + sign * rng.uniform(0.4, layout.sidewalk_m)
         nearest = max(6.0, abs(y) * 1.25 + 1)
-        x = nearest + 24 * rng.random() ** 1.5
+        x = nearest + 20 * rng.random() ** 1.5
         z = 0.0 if layout.in_junction(x, 1) else KERB_M - 0.005
         yaw = rng.choice([FORWARD, BACKWARD]) + rng.normal(0, 0.35)
         crowd.add("Pedestrian", pedestrian(rng), x, y, z, yaw)
@@ -181,9 +181,9 @@ def walk(rng: np.random.Generator, crowd: Crowd) -> None:
 def ride(rng: np.random.Generator, crowd: Crowd) -> None:
     """Cyclists along both sides of the road, some across it."""
     layout = crowd.layout
-    for _ in range(rng.choice(6, p=(0.1, 0.22, 0.28, 0.22, 0.12, 0.06))):
+    for _ in range(rng.choice(6, p=(0.06, 0.14, 0.24, 0.26, 0.18, 0.12))):
         draw = rng.random()
-        x = 6.0 + 24 * rng.random() ** 1.4
+        x = 6.5 + 22 * rng.random() ** 1.4
         if draw < 0.45:
             y, yaw = -layout.lane_m / 2 + rng.uniform(0.1, 0.9), FORWARD
         elif draw < 0.75:

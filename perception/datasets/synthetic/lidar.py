@@ -71,17 +71,16 @@ def scan(
     reach, hits, incoming, sheen = _through_mirrors(renderer, origin, directions, hits)
     met = np.flatnonzero((hits.triangle >= 0) & (reach < MAX_RANGE_M))
     kept = Hits(hits.distance_m[met], hits.triangle[met], hits.barycentric[met])
-    reflectance, echo = _echo(renderer, kept, incoming[met])
-    reflectance, echo = reflectance * sheen[met], echo * sheen[met]
+    echo = _echo(renderer, kept, incoming[met]) * sheen[met]
     # A return is seen if its echo, which falls with the square of the range,
     # exceeds a noisy threshold; a few are lost for no visible reason.
     strength = echo * (60.0 / np.maximum(reach[met], 5.0)) ** 2
     lost = strength < 0.035 * np.exp(rng.normal(0, 0.6, len(met)))
     lost |= rng.random(len(met)) < 0.02
-    leaf = renderer.mesh.surface[kept.triangle, Column.TEXTURE] == _LEAVES
+    leaf = renderer.column(kept.triangle, Column.TEXTURE) == _LEAVES
     spread = np.where(leaf, 0.12, RANGE_NOISE_M)
     measured = reach[met] + rng.normal(0, 1, len(met)) * spread
-    grey = np.clip(reflectance * np.exp(rng.normal(0, 0.08, len(met))), 0, 0.99)
+    grey = np.clip(echo * np.exp(rng.normal(0, 0.08, len(met))), 0, 0.99)
     good = ~lost & (measured > MIN_RANGE_M)
     points = rays[met] * measured[:, None]
     # The unit reports reflectance in hundredths.
@@ -93,7 +92,7 @@ def _through_mirrors(renderer: Renderer, origin, directions, hits: Hits):
     """Follow rays off mirrors: total range, final hits and rays, share that is left."""
     reach, incoming = hits.distance_m.copy(), directions.copy()
     sheen = np.ones(len(directions), np.float32)
-    mirror = renderer.mesh.surface[hits.triangle, Column.MIRROR] > 0
+    mirror = renderer.column(hits.triangle, Column.MIRROR) > 0
     index = np.flatnonzero((hits.triangle >= 0) & mirror)
     if len(index):
         start, ray = renderer.reflected(origin, directions[index], hits, index)
@@ -108,18 +107,18 @@ def _through_mirrors(renderer: Renderer, origin, directions, hits: Hits):
     return reach, hits, incoming, sheen
 
 
-def _echo(renderer: Renderer, hits: Hits, incoming: np.ndarray):
-    """(N,) reported reflectance and (N,) strength of the echo at unit range."""
+def _echo(renderer: Renderer, hits: Hits, incoming: np.ndarray) -> np.ndarray:
+    """(N,) strength of the echo at unit range, which is the reported reflectance."""
+    cosine = renderer.cosine(hits.triangle, incoming)
+    pixel_rad = float(np.radians(AZIMUTH_STEP_DEG))
+    albedo, glass, _ = renderer.albedo(hits, cosine, pixel_rad)
     surface = renderer.mesh.surface[hits.triangle]
-    albedo, glass, _ = renderer.albedo(hits, incoming, np.radians(AZIMUTH_STEP_DEG))
-    base = surface[:, Column.REFLECTANCE].astype(np.float64)
+    base = surface[:, Column.REFLECTANCE]
     colour = np.maximum(surface[:, :3].mean(1), 1e-3)
-    pattern = np.clip(albedo.mean(1) / colour, 0.3, 1.3)
+    pattern = np.clip(albedo.mean(0) / colour, 0.3, 1.3)
     gloss = np.maximum(surface[:, Column.GLOSS], 0.9 * glass)
     diffuse = np.where(glass > 0.5, 0.05, base * pattern) * (1 - 0.5 * gloss)
-    cosine = np.abs(np.einsum("nc,nc->n", renderer.normals[hits.triangle], incoming))
-    # Glossy surfaces send light back only when hit square on; matt ones fade slowly.
-    retro = base >= 0.9
-    lobe = gloss * np.clip(cosine, 0, 1) ** 60 * 0.6
-    echo = diffuse * np.where(retro, 1.0, cosine) + lobe
-    return echo, echo
+    # Glossy surfaces send light back only when hit square on; matt ones fade slowly;
+    # retro-reflectors return it from any side.
+    lobe = gloss * cosine**60 * 0.6
+    return diffuse * np.where(base >= 0.9, 1.0, cosine) + lobe

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-UP = np.array([0.0, -1.0, 0.0], np.float32)
-
 
 @dataclass(frozen=True)
 class Lighting:
@@ -47,19 +45,19 @@ class Lighting:
         return self.kind == "night"
 
     def sky(self, direction: np.ndarray) -> np.ndarray:
-        """(N, 3) radiance of the sky in unit directions (N, 3)."""
-        rise = np.clip(-direction[:, 1], 0, 1)[:, None]
-        colour = self.horizon + (self.zenith - self.horizon) * np.sqrt(rise)
+        """(3, N) radiance of the sky in unit directions (3, N)."""
+        rise = np.clip(-direction[1], 0, 1)
+        zenith, horizon = self.zenith[:, None], self.horizon[:, None]
+        colour = horizon + (zenith - horizon) * np.sqrt(rise)
         if self.night:
             return colour
         # Two crossed waves make soft cloud banks without a texture.
-        stretch = direction[:, [0, 2]] / (rise + 0.12)
-        cloud = np.sin(2.1 * stretch[:, 0] + 1.3 * np.sin(1.7 * stretch[:, 1]))
-        cloud += np.sin(3.7 * stretch[:, 1] + 2.0 * np.sin(2.3 * stretch[:, 0]))
-        cover = np.clip(0.3 * cloud, 0, 0.5)[:, None].astype(np.float32)
-        colour = colour + (self.horizon - colour) * cover
-        glare = np.clip(direction @ self.key_direction, 0, 1) ** 200
-        return colour + (glare[:, None] * self.key_colour).astype(np.float32)
+        x, z = direction[[0, 2]] / (rise + np.float32(0.12))
+        cloud = np.sin(2.1 * x + 1.3 * np.sin(1.7 * z))
+        cloud += np.sin(3.7 * z + 2.0 * np.sin(2.3 * x))
+        colour += (horizon - colour) * np.clip(0.3 * cloud, 0, 0.5)
+        glare = np.clip(self.key_direction @ direction, 0, 1) ** 200
+        return colour + self.key_colour[:, None] * glare
 
 
 def _unit(azimuth: float, elevation: float) -> np.ndarray:
@@ -113,33 +111,39 @@ def random_lighting(rng: np.random.Generator, lamps_m: np.ndarray) -> Lighting:
 
 def lamp_light(
     lighting: Lighting, points: np.ndarray, normals: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Brightest street lamp of each point and the (unshadowed) light of the others.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Street lamps' light on points (3, N), without shadows.
 
     Args:
-        lighting: The scene's light.
-        points: (N, 3) surface points.
-        normals: (N, 3) unit normals towards the viewer.
+        lighting: The scene's light, with at least one lamp.
+        points: (3, N) surface points.
+        normals: (3, N) unit normals towards the viewer.
 
     Returns:
-        (N, 3) position of each point's brightest lamp, and (N, L) irradiance of
-        every lamp as a share of ``lamp_colour``.
+        (N,) index of each point's brightest lamp, (N,) that lamp's irradiance and
+        (N,) the sum over all lamps, as shares of ``lamp_colour``.
     """
-    gap = lighting.lamps_m[None] - points[:, None]
-    square = (gap**2).sum(-1)
-    facing = np.einsum("nlc,nc->nl", gap, normals) / np.sqrt(square)
-    share = np.clip(facing, 0, 1) / np.maximum(square, 4.0)
-    return lighting.lamps_m[np.argmax(share, 1)], share
+    best = np.zeros(points.shape[1], np.int64)
+    brightest, total = np.zeros((2, points.shape[1]), np.float32)
+    for index, lamp in enumerate(lighting.lamps_m):
+        gap = lamp[:, None] - points
+        square = np.einsum("cn,cn->n", gap, gap)
+        facing = np.einsum("cn,cn->n", gap, normals) / np.sqrt(square)
+        share = np.clip(facing, 0, 1) / np.maximum(square, 4)
+        best[share > brightest] = index
+        np.maximum(brightest, share, out=brightest)
+        total += share
+    return best, brightest, total
 
 
 def headlight(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """(N,) irradiance of the own car's low beam on points (N, 3)."""
-    bulb = np.array([0.0, 0.9, 1.2], np.float32)
-    gap = points - bulb
-    distance = np.linalg.norm(gap, axis=1)
-    ray = gap / distance[:, None]
-    beam = np.exp(-((ray[:, 0] / 0.38) ** 2))
+    """(N,) irradiance of the own car's low beam on points (3, N)."""
+    bulb = np.array([[0.0], [0.9], [1.2]], np.float32)
+    ray = points - bulb
+    distance = np.sqrt(np.einsum("cn,cn->n", ray, ray))
+    ray /= distance
+    beam = np.exp(-((ray[0] / 0.38) ** 2))
     # The low beam's cut-off lets little light through above the horizon.
-    beam *= 0.12 + 0.88 / (1 + np.exp(-(ray[:, 1] - 0.0) / 0.012))
-    facing = np.clip(-(ray * normals).sum(1), 0, 1)
-    return beam * facing * 45.0 / np.maximum(distance, 3.0) ** 2
+    beam *= 0.12 + 0.88 / (1 + np.exp(np.clip(ray[1] / -0.012, -50, 50)))
+    facing = np.clip(-np.einsum("cn,cn->n", ray, normals), 0, 1)
+    return beam * facing * 45 / np.maximum(distance, 3) ** 2

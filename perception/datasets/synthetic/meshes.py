@@ -5,6 +5,7 @@ Shape letters: T triangles. Local frame of an asset: x forward, y left, z up, me
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -55,28 +56,47 @@ def merge(meshes: Sequence[Mesh]) -> Mesh:
 
 
 def _mesh(corners: np.ndarray, uv: np.ndarray, surface: Surface) -> Mesh:
-    row = np.broadcast_to(surface.row(), (len(corners), 8))
+    count = len(corners)
     return Mesh(
-        np.asarray(corners, np.float32),
-        np.broadcast_to(uv, (*corners.shape[:2], 2)).astype(np.float32),
-        row,
+        corners.astype(np.float32),
+        uv.astype(np.float32),
+        surface.row[None].repeat(count, 0),
     )
+
+
+@lru_cache(maxsize=32)
+def _fan_index(count: int) -> np.ndarray:
+    """(count - 2, 3) corners of the triangles of a convex polygon."""
+    step = np.arange(1, count - 1)
+    return np.stack([np.zeros_like(step), step, step + 1], 1)
 
 
 def fan(points: Point, surface: Surface, tile_m: float = 1.0) -> Mesh:
     """A planar convex polygon (n, 3); the texture repeats every ``tile_m`` metres."""
     points = np.asarray(points, np.float64)
-    along = points[1] - points[0]
-    along = along / np.linalg.norm(along)
-    across = points[-1] - points[0]
-    across = across - along * (across @ along)
-    across = across / max(np.linalg.norm(across), 1e-9)
-    flat = (points - points[0]) @ np.stack([along, across], 1) / tile_m
-    count = len(points)
-    index = np.stack(
-        [np.zeros(count - 2, int), np.arange(1, count - 1), np.arange(2, count)], 1
-    )
+    offset = points - points[0]
+    along = offset[1] / math.sqrt(offset[1] @ offset[1])
+    across = offset[-1] - along * (offset[-1] @ along)
+    across /= math.sqrt(max(across @ across, 1e-18))
+    flat = offset @ np.array([along, across]).T / tile_m
+    index = _fan_index(len(points))
     return _mesh(points[index], flat[index], surface)
+
+
+def strip(first: np.ndarray, second: np.ndarray, surface: Surface) -> Mesh:
+    """Untextured quads between two closed outlines (n, 3), corner by corner."""
+    after_first, after_second = np.roll(first, -1, 0), np.roll(second, -1, 0)
+    corners = np.stack(
+        [first, second, after_second, first, after_second, after_first], 1
+    ).reshape(-1, 3, 3)
+    return _mesh(corners, np.zeros((len(corners), 3, 2)), surface)
+
+
+def disc(outline: np.ndarray, surface: Surface) -> Mesh:
+    """Untextured triangles from an outline (n, 3) to its mean."""
+    centre = np.broadcast_to(outline.mean(0), outline.shape)
+    corners = np.stack([centre, outline, np.roll(outline, -1, 0)], 1)
+    return _mesh(corners, np.zeros((len(corners), 3, 2)), surface)
 
 
 def picture(points: Point, surface: Surface) -> Mesh:
@@ -87,9 +107,9 @@ def picture(points: Point, surface: Surface) -> Mesh:
 
 
 @lru_cache(maxsize=1)
-def _unit_box() -> tuple[np.ndarray, np.ndarray]:
-    """(12, 3, 3) corners in ±0.5 and the (12, 2) axes that u and v run along."""
-    corners, axes = [], []
+def _unit_box() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Corners (12, 3, 3) in ±0.5, and which size is u's and which v's, (12, 3)."""
+    corners, u_axis, v_axis = [], [], []
     for axis, (b, c) in enumerate([(1, 2), (0, 2), (0, 1)]):
         for sign in (-0.5, 0.5):
             square = np.zeros((4, 3))
@@ -97,8 +117,17 @@ def _unit_box() -> tuple[np.ndarray, np.ndarray]:
             square[:, b] = [-0.5, 0.5, 0.5, -0.5]
             square[:, c] = [-0.5, -0.5, 0.5, 0.5]
             corners += [square[[0, 1, 2]], square[[0, 2, 3]]]
-            axes += [(b, c)] * 2
-    return np.array(corners), np.array(axes)
+            u_axis += [np.eye(3)[b]] * 2
+            v_axis += [np.eye(3)[c]] * 2
+    return np.array(corners), np.array(u_axis), np.array(v_axis)
+
+
+@lru_cache(maxsize=1)
+def _unit_box_uv() -> np.ndarray:
+    """(12, 3, 2) texture coordinates of the unit box, 0 … 1."""
+    corners, u_axis, v_axis = _unit_box()
+    axes = np.stack([u_axis, v_axis], -1)
+    return np.einsum("tkc,tcd->tkd", corners + 0.5, axes)
 
 
 def box(
@@ -110,41 +139,40 @@ def box(
     taper: tuple[float, float] = (1.0, 1.0),
 ) -> Mesh:
     """A box of ``size`` metres whose top face is ``taper`` times its bottom face."""
-    unit, axes = _unit_box()
-    corners = unit * np.asarray(size, np.float64)
-    offsets = corners + np.asarray(size) / 2
-    uv = np.take_along_axis(offsets, axes[:, None, :], axis=2) / tile_m
-    level = unit[..., 2:] + 0.5
-    corners[..., :2] *= 1 + level * (np.asarray(taper) - 1)
-    return _mesh(corners + np.asarray(centre), uv, surface)
+    unit, u_axis, v_axis = _unit_box()
+    scale = np.array(size, np.float64)
+    corners = unit * scale
+    repeats = np.array([u_axis @ scale / tile_m[0], v_axis @ scale / tile_m[1]]).T
+    if taper != (1.0, 1.0):
+        level = unit[..., 2:] + 0.5
+        corners[..., :2] *= 1 + level * (np.array(taper) - 1)
+    uv = _unit_box_uv() * repeats[:, None]
+    return _mesh(corners + np.array(centre), uv, surface)
 
 
 @lru_cache(maxsize=16)
-def _unit_tube(sides: int) -> tuple[np.ndarray, ...]:
-    """Angle, level (0 start, 1 end) and radius (0, 1) of each corner, (4s, 3)."""
-    step = np.arange(sides)
-    here, there = step, step + 1
+def _unit_tube(sides: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (4s·3, 6) of a frustum's six vectors, and (4s, 3, 2) angle and level.
+
+    The vectors are the start's radius along u and v, the end's, the axis and the
+    start itself; side walls come first, then the two caps.
+    """
+    here, there = np.arange(sides), np.arange(1, sides + 1)
     zero, one = np.zeros(sides), np.ones(sides)
-    angle = np.concatenate(
-        [
-            np.stack([here, there, there], 1),
-            np.stack([here, there, here], 1),
-            np.stack([here, there, here], 1),
-            np.stack([here, there, here], 1),
-        ]
-    ) * (2 * np.pi / sides)
-    level = np.concatenate(
-        [
-            np.stack([zero, zero, one], 1),
-            np.stack([zero, one, one], 1),
-            np.stack([zero, zero, zero], 1),
-            np.stack([one, one, one], 1),
-        ]
+    triangles = [(here, there, there), (here, there, here)] + [(here, there, here)] * 2
+    levels = [(zero, zero, one), (zero, one, one), (zero,) * 3, (one,) * 3]
+    reaches = [(one,) * 3] * 2 + [(one, one, zero)] * 2
+    angle, level, reach = (
+        np.concatenate([np.stack(part, 1) for part in parts])
+        for parts in (triangles, levels, reaches)
     )
-    radius = np.concatenate(
-        [np.ones((2 * sides, 3)), *[np.stack([one, one, zero], 1)] * 2]
+    angle = angle * (2 * np.pi / sides)
+    u, v = reach * np.cos(angle), reach * np.sin(angle)
+    weights = np.stack(
+        [u * (1 - level), v * (1 - level), u * level, v * level, level, level * 0 + 1],
+        -1,
     )
-    return angle, level, radius
+    return weights.reshape(-1, 6), np.stack([angle, level], -1)
 
 
 def tube(
@@ -157,23 +185,26 @@ def tube(
 ) -> Mesh:
     """A closed frustum from ``start`` to ``end`` with one or two radii in metres."""
     first, last = radius if isinstance(radius, tuple) else (radius, radius)
-    start, end = np.asarray(start, np.float64), np.asarray(end, np.float64)
-    axis = end - start
-    length = float(np.linalg.norm(axis))
-    axis = axis / max(length, 1e-9)
-    helper = np.eye(3)[int(np.argmin(np.abs(axis)))]
-    u = np.cross(axis, helper)
-    u /= np.linalg.norm(u)
-    v = np.cross(axis, u)
-    angle, level, reach = _unit_tube(sides)
-    reach = reach * (first + (last - first) * level)
-    corners = (
-        start
-        + level[..., None] * (axis * length)
-        + (reach * np.cos(angle))[..., None] * u
-        + (reach * np.sin(angle))[..., None] * v
-    )
-    uv = np.stack([angle * max(first, last), level * length], -1) / tile_m
+    x, y, z = (float(b) - float(a) for a, b in zip(start, end, strict=True))
+    length = max(math.sqrt(x * x + y * y + z * z), 1e-9)
+    # u is normal to the axis and to the world axis that the tube least follows.
+    if abs(z) < length * 0.7:
+        u, flat = (y, -x, 0.0), math.hypot(x, y)
+    else:
+        u, flat = (0.0, z, -y), math.hypot(y, z)
+    a, b, c = u[0] / flat, u[1] / flat, u[2] / flat
+    v = ((y * c - z * b) / length, (z * a - x * c) / length, (x * b - y * a) / length)
+    weights, turns = _unit_tube(sides)
+    vectors = [
+        (first * a, first * b, first * c),
+        (first * v[0], first * v[1], first * v[2]),
+        (last * a, last * b, last * c),
+        (last * v[0], last * v[1], last * v[2]),
+        (x, y, z),
+        tuple(start),
+    ]
+    corners = (weights @ np.array(vectors)).reshape(-1, 3, 3)
+    uv = turns * (max(first, last) / tile_m, length / tile_m)
     return _mesh(corners, uv, surface)
 
 
@@ -185,6 +216,28 @@ def _unit_grid(rows: int, columns: int) -> np.ndarray:
     a, b = r * columns + c, r * columns + right
     d, e = (r + 1) * columns + c, (r + 1) * columns + right
     return np.concatenate([np.stack([a, b, e], 1), np.stack([a, e, d], 1)])
+
+
+@lru_cache(maxsize=8)
+def _unit_sphere(rings: int, sides: int) -> np.ndarray:
+    """((rings + 1)·sides, 3) points, ring by ring."""
+    polar = np.linspace(0, np.pi, rings + 1)[:, None]
+    turn = np.arange(sides) * (2 * np.pi / sides)
+    circle = np.stack([np.cos(turn), np.sin(turn)], -1)
+    rows = np.sin(polar)[..., None] * circle
+    height = np.broadcast_to(np.cos(polar)[..., None], (rings + 1, sides, 1))
+    return np.concatenate([rows, height], -1).reshape(-1, 3)
+
+
+@lru_cache(maxsize=1)
+def _unit_hoop() -> tuple[np.ndarray, np.ndarray]:
+    """Direction of the 72 points' radius, and of their thickness, (72, 3) each."""
+    major = np.repeat(np.arange(18), 4) * (2 * np.pi / 18)
+    minor = np.tile(np.arange(4), 18) * (np.pi / 2)
+    out = np.stack([np.cos(major), 0 * major, np.sin(major)], 1)
+    thick = out * (np.cos(minor) - 1)[:, None]
+    thick[:, 1] = np.sin(minor)
+    return out, thick
 
 
 def ellipsoid(
@@ -199,14 +252,7 @@ def ellipsoid(
     tile_m: float = 1.0,
 ) -> Mesh:
     """An ellipsoid; with ``rng``, each vertex moves by ``roughness`` of the radius."""
-    polar = np.linspace(0, np.pi, rings + 1)[:, None]
-    turn = np.arange(sides) * (2 * np.pi / sides)
-    points = np.stack(
-        np.broadcast_arrays(
-            np.sin(polar) * np.cos(turn), np.sin(polar) * np.sin(turn), np.cos(polar)
-        ),
-        -1,
-    ).reshape(-1, 3)
+    points = _unit_sphere(rings, sides)
     if rng is not None:
         points = points * (1 + roughness * rng.standard_normal((len(points), 1)))
     index = _unit_grid(rings, sides)
@@ -217,16 +263,11 @@ def ellipsoid(
 
 def hoop(centre: Point, radius: float, thickness: float, surface: Surface) -> Mesh:
     """A torus in the x-z plane, as a bicycle's wheel."""
-    major = np.arange(18)[:, None] * (2 * np.pi / 18)
-    minor = np.arange(4) * (np.pi / 2)
-    reach = radius - thickness + thickness * np.cos(minor)
-    points = np.stack(
-        np.broadcast_arrays(
-            reach * np.cos(major), thickness * np.sin(minor), reach * np.sin(major)
-        ),
-        -1,
-    ).reshape(-1, 3)
+    out, thick = _unit_hoop()
+    points = out * radius + thick * thickness
     index = _unit_grid(17, 4)
     closing = np.concatenate([np.arange(68, 72), np.arange(4)])
     index = np.concatenate([index, closing[_unit_grid(1, 4)]])
-    return _mesh(points[index] + np.asarray(centre), np.zeros(2), surface)
+    return _mesh(
+        points[index] + np.asarray(centre), np.zeros((len(index), 3, 2)), surface
+    )

@@ -6,6 +6,7 @@ Shape letters: H, W image height and width in pixels.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -18,6 +19,9 @@ from perception.structures import Calibration
 FOCAL_SHARE = 0.58
 BASELINE_M = 0.54
 LEFT_OFFSET_M = 0.06
+# The two rays of a pixel at an edge pass this far before and behind its centre.
+AA_SHIFT_PX = 0.25
+_FULL_SCALE = 3.0
 
 
 def rig(width: int, height: int) -> Calibration:
@@ -55,10 +59,12 @@ def pixel_rays(projection: np.ndarray, pixels: np.ndarray):
     return centre.astype(np.float32), rays.astype(np.float32)
 
 
-def pixel_grid(width: int, height: int) -> np.ndarray:
-    """(H·W, 2) pixel centres u, v, row by row."""
-    v, u = np.mgrid[:height, :width]
-    return np.stack([u.ravel(), v.ravel()], 1).astype(np.float64)
+@lru_cache(maxsize=4)
+def _all_rays(projection: bytes, width: int, height: int):
+    """Centre and unit rays of all pixels (H·W, 3), row by row; do not write to them."""
+    v, u = np.mgrid[:height, :width] + AA_SHIFT_PX
+    matrix = np.frombuffer(projection).reshape(3, 4)
+    return pixel_rays(matrix, np.stack([u.ravel(), v.ravel()], 1))
 
 
 @dataclass(frozen=True)
@@ -75,33 +81,28 @@ class View:
 
 
 def look(renderer: Renderer, projection: np.ndarray, width: int, height: int) -> View:
-    """Render one camera; pixels at the edges of things get a second, shifted ray."""
-    pixels = pixel_grid(width, height)
-    centre, rays = pixel_rays(projection, pixels)
-    pixel_rad = 1.0 / projection[0, 0]
+    """Render one camera; pixels at the edges of things get a second ray."""
+    centre, rays = _all_rays(np.ascontiguousarray(projection).tobytes(), width, height)
+    pixel_rad = float(1 / projection[0, 0])
     light, hits = renderer.radiance(centre, rays, pixel_rad)
-    image = light.reshape(height, width, 3)
-    triangle = hits.triangle.reshape(height, width)
-    edge = _edges(image)
-    index = np.flatnonzero(edge)
-    if len(index):
-        for shift in ((0.33, -0.33), (-0.33, 0.33)):
-            _, rays = pixel_rays(projection, pixels[index] + shift)
-            more, _ = renderer.radiance(centre, rays, pixel_rad)
-            light[index] += more
-        light[index] /= 3
-    return View(light.reshape(height, width, 3), triangle)
+    index = np.flatnonzero(_edges(light.reshape(height, width, 3)))
+    v, u = np.divmod(index, width)
+    _, rays = pixel_rays(projection, np.stack([u, v], 1) - AA_SHIFT_PX)
+    light[index] = 0.5 * (light[index] + renderer.radiance(centre, rays, pixel_rad)[0])
+    return View(light.reshape(height, width, 3), hits.triangle.reshape(height, width))
 
 
 def _edges(image: np.ndarray) -> np.ndarray:
-    """(H, W) where brightness jumps to a neighbour by more than a fifth."""
-    tone = np.log(image.sum(2) + 0.02)
+    """(H, W) where brightness jumps to a neighbour by a third or more."""
+    red, green, blue = cv2.split(image)
+    tone = np.log(red + green + blue + np.float32(0.02))
     edge = np.zeros(tone.shape, bool)
-    across, down = np.abs(np.diff(tone, axis=1)), np.abs(np.diff(tone, axis=0))
-    edge[:, 1:] |= across > 0.35
-    edge[:, :-1] |= across > 0.35
-    edge[1:] |= down > 0.35
-    edge[:-1] |= down > 0.35
+    across = np.abs(np.diff(tone, axis=1)) > 0.35
+    down = np.abs(np.diff(tone, axis=0)) > 0.35
+    edge[:, 1:] |= across
+    edge[:, :-1] |= across
+    edge[1:] |= down
+    edge[:-1] |= down
     return edge
 
 
@@ -124,9 +125,9 @@ class Exposure:
 
 def auto_exposure(rng: np.random.Generator, radiance: np.ndarray) -> Exposure:
     """Expose for the lower half of the picture, not quite right as cameras are."""
-    lower = radiance[radiance.shape[0] // 3 :].mean(2)
+    lower = radiance[radiance.shape[0] // 3 :: 2, ::2].mean(2)
     bright = float(np.quantile(lower, 0.9))
-    gain = 0.55 * np.exp(rng.normal(0, 0.25)) / max(bright, 0.05)
+    gain = 0.48 * np.exp(rng.normal(0, 0.25)) / max(bright, 0.05)
     dark = float(np.clip(np.log2(gain), 0, 4))
     return Exposure(
         gain=gain,
@@ -140,10 +141,18 @@ def expose(
     rng: np.random.Generator, radiance: np.ndarray, setting: Exposure
 ) -> np.ndarray:
     """(H, W, 3) uint8 sRGB of linear light (H, W, 3): blur, noise, clipping, gamma."""
-    light = cv2.GaussianBlur(radiance * setting.gain * setting.white, (3, 3), 0.5)
+    light = cv2.GaussianBlur(radiance * (setting.gain * setting.white), (3, 3), 0.5)
     noise = rng.standard_normal(light.shape, dtype=np.float32)
-    sigma = np.sqrt(np.maximum(light, 0) / setting.electrons + setting.read_noise**2)
-    light = np.clip(light + noise * sigma, 0, None)
+    noise *= np.sqrt(light * (1 / setting.electrons) + setting.read_noise**2)
+    light += noise
+    np.clip(light, 0, _FULL_SCALE, out=light)
+    return _response()[(light * (4095 / _FULL_SCALE)).astype(np.uint16)]
+
+
+@lru_cache(maxsize=1)
+def _response() -> np.ndarray:
+    """(4096,) uint8 grey levels of light up to ``_FULL_SCALE``: shoulder and gamma."""
+    light = np.linspace(0, _FULL_SCALE, 4096)
     # A soft shoulder keeps the sky from clipping at once, as camera curves do.
     light = np.where(light > 0.7, 0.7 + 0.3 * np.tanh((light - 0.7) / 0.6), light)
-    return (255 * np.clip(light, 0, 1) ** (1 / 2.2) + 0.5).astype(np.uint8)
+    return (255 * light ** (1 / 2.2) + 0.5).astype(np.uint8)

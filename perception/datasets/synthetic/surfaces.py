@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 
 import numpy as np
 
@@ -58,6 +59,7 @@ class Surface:
     emission: float = 0.0
     mirror: bool = False
 
+    @cached_property
     def row(self) -> np.ndarray:
         """(8,) float32, in the order of ``Column``."""
         return np.array(

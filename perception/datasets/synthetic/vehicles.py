@@ -6,7 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perception.datasets.synthetic.meshes import Mesh, box, fan, merge, tube
+from perception.datasets.synthetic.meshes import (
+    Mesh,
+    box,
+    disc,
+    fan,
+    merge,
+    strip,
+    tube,
+)
 from perception.datasets.synthetic.surfaces import CHROME, GLASS, RUBBER, Surface
 
 
@@ -170,16 +178,7 @@ def _shell(outline: np.ndarray, half: np.ndarray, paint: Surface) -> list[Mesh]:
     """Both sides and the strips between them of an (n, 2) x-z outline."""
     left = np.stack([outline[:, 0], half, outline[:, 1]], 1)
     right = left * [1, -1, 1]
-    parts = []
-    for side in (left, right):
-        centre = side.mean(0)
-        ring = np.concatenate([side, side[:1]])
-        for a, b in zip(ring[:-1], ring[1:], strict=True):
-            parts.append(fan([centre, a, b], paint))
-    index = np.arange(len(outline))
-    for a, b in zip(index, np.roll(index, -1), strict=True):
-        parts.append(fan([left[a], right[a], right[b], left[b]], paint))
-    return parts
+    return [disc(left, paint), disc(right, paint), strip(left, right, paint)]
 
 
 def _windows(cabin, half_at, pillars: tuple[float, ...]) -> list[Mesh]:

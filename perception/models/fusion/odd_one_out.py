@@ -122,7 +122,12 @@ class OddOneOutFusion(FusionNeck):
 
         The upper bound that a gate can reach (the oracle), and a way to attack
         through each expert. The sensor blamed is not read at all.
+
+        Raises:
+            ValueError: If there is no such sensor.
         """
+        if sensor is not None and sensor not in self.sensors:
+            raise ValueError(f"no sensor {sensor!r} to blame, only {self.sensors}")
         previous = self._forced
         self._forced = (
             len(self.sensors) if sensor is None else self.sensors.index(sensor)

@@ -2,8 +2,8 @@
 
 MMEngine falls back to unrestricted unpickling when a checkpoint holds more than
 tensors. Importing this module replaces its loader of local files by one that never
-does: only tensors, plain containers and the few types MMEngine's own checkpoints
-need are read. ``.safetensors`` files are read as well.
+does: only tensors and plain containers are read, and :class:`PlainCheckpointHook` has
+checkpoints hold nothing else. ``.safetensors`` files are read as well.
 """
 
 from __future__ import annotations
@@ -17,23 +17,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 from mmengine.runner import CheckpointLoader
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from perception.files import replacing
 from perception.structures import DataError
-
-# What MMEngine stores beside tensors: log histories as arrays of floats and ints.
-_SAFE_TYPES: list[Any] = [
-    HistoryBuffer,
-    np.ndarray,
-    np.dtype,
-    np.zeros(0).__reduce__()[0],
-    np.float64(0).__reduce__()[0],
-    *(type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "i4", "b1")),
-]
 
 
 def load_checkpoint(
@@ -45,8 +36,8 @@ def load_checkpoint(
         A dict with at least ``state_dict``.
 
     Raises:
-        DataError: If the file is missing, damaged, or holds anything but tensors,
-            containers and MMEngine's log histories.
+        DataError: If the file is missing, damaged, or holds anything but tensors and
+            plain containers.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -57,11 +48,12 @@ def load_checkpoint(
         except SafetensorError as error:
             raise DataError(f"{path}: not a safetensors file ({error})") from error
     try:
-        with torch.serialization.safe_globals(_SAFE_TYPES):
-            loaded = torch.load(path, map_location=map_location, weights_only=True)
+        loaded = torch.load(path, map_location=map_location, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path}: not a safe, whole checkpoint ({reason})") from error
+        raise DataError(
+            f"{path}: not a whole checkpoint of tensors and plain values "
+            f"({type(error).__name__})"
+        ) from error
     if not isinstance(loaded, dict):
         raise DataError(f"{path}: expected a dict of weights, got {type(loaded)}")
     return loaded if "state_dict" in loaded else {"state_dict": loaded, "meta": {}}
@@ -71,6 +63,30 @@ def load_checkpoint(
 def _load_for_mmengine(filename: str, map_location: Any = None) -> dict[str, Any]:
     """MMEngine's hook for local files."""
     return load_checkpoint(filename, map_location)
+
+
+@HOOKS.register_module()
+class PlainCheckpointHook(Hook):
+    """Reduces checkpoints to what can be loaded without unpickling objects.
+
+    MMEngine's message hub holds its log histories as objects. Resuming needs only its
+    plain values (best score, best file); the histories merely smooth the log.
+    """
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """Replace the message hub by its plain values."""
+        info = checkpoint["message_hub"]["runtime_info"]
+        # NumPy's scalars are instances of float; only the built-in types are plain.
+        plain = {
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in info.items()
+            if isinstance(value, bool | int | float | str)
+        }
+        checkpoint["message_hub"] = {
+            "log_scalars": {},
+            "runtime_info": plain,
+            "resumed_keys": dict.fromkeys(plain, True),
+        }
 
 
 def save_weights(path: str | os.PathLike, state_dict: dict[str, torch.Tensor]) -> None:

@@ -111,6 +111,23 @@ class MultiModalDetector(BaseDetector):
         with _in_training_mode(self.bbox_head):
             return self.bbox_head.loss(fused.features, list(batch_data_samples))
 
+    def frame_losses(self, fused: FusionOutput, batch_data_samples: Sequence) -> Tensor:
+        """(N,) total detection loss of each frame by itself, as attacks need it.
+
+        The batch's loss is normalised over all its frames; these are not mixed.
+        """
+        losses = []
+        with _in_training_mode(self.bbox_head):
+            outputs = self.bbox_head(fused.features)
+            for n, sample in enumerate(batch_data_samples):
+                of_frame = [[level[n : n + 1] for level in kind] for kind in outputs]
+                terms = self.bbox_head.loss_by_feat(
+                    *of_frame, [sample.gt_instances], [sample.metainfo]
+                )
+                total, _ = self.parse_losses(terms)
+                losses.append(total)
+        return torch.stack(losses)
+
     def predict(
         self,
         batch_inputs: Mapping[str, Tensor],

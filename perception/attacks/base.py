@@ -1,0 +1,178 @@
+"""What every attack is, and what it may not do.
+
+An attack searches (:meth:`Attack.run`); the base class brings the result back into
+the budget and proves that no sensor outside the threat model was touched, whatever the
+search did.
+
+Shape letters: N frames, R restarts.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from perception.attacks.batch import AttackBatch
+from perception.attacks.objectives import Goal, Victim, frozen
+from perception.attacks.threat_model import ThreatModel
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """What an attack did to N frames.
+
+    Attributes:
+        inputs: {sensor: (N, C, H, W)} model inputs of all sensors, attacked.
+        variable: What the attacker chose, within the budget; frames along dim 0.
+        value: (N,) the goal's objective that it reached.
+        damage: (N,) detection loss of the whole detector on the attacked inputs.
+    """
+
+    inputs: dict[str, Tensor]
+    variable: Tensor
+    value: Tensor
+    damage: Tensor
+
+
+class Attack(ABC):
+    """Searches for the worst input within a threat model.
+
+    Args:
+        threat: What may be changed and how hard to try.
+    """
+
+    def __init__(self, threat: ThreatModel) -> None:
+        self.threat = threat
+        self.goal = Goal.parse(threat.goal)
+
+    def __call__(self, detector: Any, batch: AttackBatch) -> AttackResult:
+        """Attack one batch.
+
+        Args:
+            detector: A ``MultiModalDetector``; its state is left as it was.
+            batch: The clean frames, see ``prepare_batch``.
+
+        Returns:
+            The attacked inputs: inside the budget, other sensors bit-identical.
+
+        Raises:
+            ValueError: If the detector cannot be attacked in this way.
+        """
+        threat = self.threat
+        threat.check(detector.sensors)
+        before = {name: value.clone() for name, value in batch.inputs.items()}
+        with frozen(detector):
+            victim = Victim(detector, batch, threat.touched)
+            variable = threat.project(self.run(victim).detach(), batch)
+            with torch.no_grad():
+                changed = threat.render(variable, batch)
+                value = victim.objective(changed, self.goal)
+                damage = victim.objective(changed, Goal("detection"))
+        assert set(changed) <= set(threat.touched), "a threat rendered other sensors"
+        inputs = {
+            name: changed[name].detach() if name in changed else clean
+            for name, clean in batch.inputs.items()
+        }
+        for name, clean in before.items():
+            intact = torch.equal(batch.inputs[name], clean)
+            assert intact, f"{threat.name} changed the clean input of {name!r} in place"
+        return AttackResult(inputs, variable, value, damage)
+
+    @abstractmethod
+    def run(self, victim: Victim) -> Tensor:
+        """Search; the variable (N, …) it returns is projected by the caller."""
+
+
+class Search:
+    """R restarts of a search over N frames, side by side in one batch.
+
+    Args:
+        attack: Whose threat model and goal to use.
+        victim: The detector and its frames.
+    """
+
+    def __init__(self, attack: Attack, victim: Victim) -> None:
+        self.threat, self.goal, self.victim = attack.threat, attack.goal, victim
+        self.frames = len(victim.batch)
+        self.batch = victim.batch.repeat(self.threat.restarts)
+        self.best: Tensor | None = None
+        self.best_value = torch.full((len(self.batch),), -torch.inf)
+
+    def start(self, *, random: bool) -> Tensor:
+        """First variables (R N, …): random ones, or the clean one."""
+        clean_batch = self.victim.batch
+        restarts = range(self.threat.restarts)
+        if random:
+            starts = [self.threat.random(clean_batch, r) for r in restarts]
+        else:
+            starts = [self.threat.clean(clean_batch) for _ in restarts]
+        return torch.cat(starts)
+
+    def ascent(self, variable: Tensor) -> tuple[Tensor, Tensor]:
+        """Objective (R N,) and its gradient (R N, …); remembers the best so far."""
+        variable = variable.detach().requires_grad_()
+        with torch.enable_grad():
+            changed = self.threat.render(variable, self.batch)
+            value = self.victim.objective(changed, self.goal)
+            (gradient,) = torch.autograd.grad(value.sum(), variable)
+        self.remember(variable.detach(), value.detach())
+        return value.detach(), gradient
+
+    def evaluate(self, variable: Tensor) -> Tensor:
+        """Objective (R N,) without a gradient; remembers the best so far."""
+        with torch.no_grad():
+            changed = self.threat.render(variable, self.batch)
+            value = self.victim.objective(changed, self.goal)
+        self.remember(variable, value)
+        return value
+
+    def step(self, variable: Tensor, direction: Tensor, fraction: Tensor) -> Tensor:
+        """Ascend along ``direction`` by ``fraction`` (R N,) of the budget, project."""
+        moved = self.threat.step(variable, direction, fraction, self.batch)
+        return self.threat.project(moved, self.batch)
+
+    def remember(self, variable: Tensor, value: Tensor) -> None:
+        """Keep each frame's and restart's best variable."""
+        self.best_value = self.best_value.to(value)
+        if self.best is None:
+            self.best, self.best_value = variable.clone(), value.clone()
+            return
+        better = value > self.best_value
+        self.best[better] = variable[better]
+        self.best_value = torch.where(better, value, self.best_value)
+
+    def result(self) -> Tensor:
+        """Each frame's best variable over all restarts, (N, …)."""
+        assert self.best is not None, "nothing was evaluated"
+        by_restart = self.best_value.view(-1, self.frames)
+        chosen = by_restart.argmax(dim=0) * self.frames
+        return self.best[chosen + torch.arange(self.frames, device=chosen.device)]
+
+
+def worst_of(
+    attacks: Sequence[Attack], detector: Any, batch: AttackBatch
+) -> AttackResult:
+    """Run several attacks and keep, per frame, the one that does most damage.
+
+    The adaptive attack: each goal (plain, gate-aware for every weight, through every
+    expert) is tried, and the detection loss of the whole detector is the judge.
+    """
+    results = [attack(detector, batch) for attack in attacks]
+    damage = torch.stack([result.damage for result in results])
+    winner = damage.argmax(dim=0)
+    frames = torch.arange(len(batch), device=winner.device)
+
+    def pick(values: list[Tensor]) -> Tensor:
+        return torch.stack(values)[winner, frames]
+
+    inputs = {
+        name: pick([result.inputs[name] for result in results]) for name in batch.inputs
+    }
+    variable = pick([result.variable for result in results])
+    value = pick([result.value for result in results])
+    return AttackResult(inputs, variable, value, pick(list(damage)))

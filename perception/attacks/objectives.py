@@ -1,0 +1,213 @@
+"""What an attacker ascends, and the detector as an attack may use it.
+
+Attacks know a detector through :class:`Victim` alone: it evaluates objectives per
+frame from the attacked sensors' inputs, with the features of all other sensors
+computed once.
+
+A goal is named by a string:
+
+* ``detection``: the head's whole training loss on the ground truth;
+* ``hide``: lower the class scores inside the ground-truth boxes;
+* ``create``: raise the highest class scores outside of them;
+* ``class:NAME``: have the objects taken for ``NAME``;
+* any of them followed by ``|none*L``, ``|blame:SENSOR*L`` or ``|expert:SENSOR``:
+  gate-aware. L is a factor. ``none`` subtracts L times the cross-entropy of the gate to
+  "no sensor lies", ``blame`` to "SENSOR lies" (a clean one), ``expert`` computes the
+  objective through the expert that leaves SENSOR out (``expert:none`` through the one
+  that sees all), whatever the gate says. Example: ``detection|none*1.0``.
+
+Shape letters: N frames, S sensors, K classes, L locations of all pyramid levels.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from perception.attacks.batch import AttackBatch
+
+_BASES = ("detection", "hide", "create", "class")
+_CREATED = 50  # how many of a frame's scores ``create`` raises
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A parsed goal.
+
+    Attributes:
+        base: ``detection``, ``hide``, ``create`` or ``class``.
+        target: Name of the class for ``class``.
+        gate: Name of the sensor to be blamed, ``"none"`` for nobody, None if the gate
+            is left alone.
+        weight: Factor of the gate's cross-entropy.
+        expert: Name of the sensor left out by the expert attacked, ``"none"`` for the
+            expert that sees all, None for the whole mixture.
+    """
+
+    base: str
+    target: str | None = None
+    gate: str | None = None
+    weight: float = 0.0
+    expert: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Goal:
+        """Read a goal's name; raises ValueError if it is not one."""
+        base, *parts = text.split("|")
+        name, _, target = base.partition(":")
+        values: dict[str, Any] = {"base": name, "target": target or None}
+        if name not in _BASES or (name == "class") != bool(target):
+            raise ValueError(
+                f"unknown goal {text!r}; expected detection, hide, create or class:NAME"
+            )
+        for part in parts:
+            if match := re.fullmatch(r"expert:(.+)", part):
+                values["expert"] = match[1]
+            elif match := re.fullmatch(r"(?:blame:(.+)|none)\*([0-9.eE+-]+)", part):
+                values |= {"gate": match[1] or "none", "weight": float(match[2])}
+            else:
+                raise ValueError(
+                    f"goal {text!r}: {part!r} is not none*L, blame:SENSOR*L or "
+                    "expert:SENSOR"
+                )
+        return cls(**values)
+
+
+class Victim:
+    """A detector under attack, reduced to objectives of the touched sensors.
+
+    Args:
+        detector: A ``MultiModalDetector`` in eval mode with frozen parameters, see
+            :func:`frozen`.
+        batch: The clean frames.
+        touched: Sensors whose inputs the attack supplies.
+    """
+
+    def __init__(
+        self, detector: Any, batch: AttackBatch, touched: tuple[str, ...]
+    ) -> None:
+        self.detector, self.batch = detector, batch
+        self.touched = touched
+        with torch.no_grad():
+            self._kept = {
+                name: branch(batch.inputs[name])
+                for name, branch in detector.branches.items()
+                if name not in touched
+            }
+
+    def objective(self, changed: Mapping[str, Tensor], goal: Goal) -> Tensor:
+        """What the attacker ascends, (N,), differentiable in ``changed``.
+
+        Args:
+            changed: Model inputs (M N, C, H, W) of the touched sensors, for the M
+                restarts one after the other.
+            goal: What to ascend.
+        """
+        pyramids, samples = self._pyramids(changed)
+        detector = self.detector
+        with self._through(goal.expert):
+            fused = detector.fuse(pyramids)
+        value = self._base(fused, samples, goal)
+        if goal.gate is not None:
+            # An expert attacked by itself does not ask the gate.
+            gated = fused if goal.expert is None else detector.fuse(pyramids)
+            logits = gated.gate_logits
+            if logits is None:
+                raise ValueError(f"goal {goal} speaks of a gate; the detector has none")
+            value = value - goal.weight * self._gate_loss(logits, goal.gate)
+        return value
+
+    def _pyramids(self, changed: Mapping[str, Tensor]) -> tuple[dict, list]:
+        """Features of all sensors for the M N frames, and their samples."""
+        (total,) = {len(value) for value in changed.values()}
+        times = total // len(self.batch)
+        pyramids = {}
+        for name, branch in self.detector.branches.items():
+            if name in changed:
+                pyramids[name] = branch(changed[name])
+            else:
+                kept = self._kept[name]
+                pyramids[name] = tuple(f.repeat(times, 1, 1, 1) for f in kept)
+        return pyramids, list(self.batch.samples) * times
+
+    @contextmanager
+    def _through(self, expert: str | None) -> Iterator[None]:
+        if expert is None:
+            yield
+        elif not hasattr(self.detector.fusion, "blaming"):
+            raise ValueError("this goal attacks an expert; the detector has none")
+        else:
+            with self.detector.fusion.blaming(None if expert == "none" else expert):
+                yield
+
+    def _base(self, fused: Any, samples: list, goal: Goal) -> Tensor:
+        if goal.base == "detection":
+            return self.detector.frame_losses(fused, samples)
+        scores, centers = self._class_logits(fused)
+        inside = torch.stack([_inside(centers, s.gt_instances.bboxes) for s in samples])
+        if goal.base == "create":
+            best = scores.amax(dim=2).masked_fill(inside, -torch.inf)
+            top = best.topk(min(_CREATED, best.shape[1]), dim=1).values
+            return F.softplus(top).mean(dim=1)
+        weight = inside.float() / inside.sum(dim=1, keepdim=True).clamp(min=1)
+        if goal.base == "hide":
+            return -(F.softplus(scores.amax(dim=2)) * weight).sum(dim=1)
+        classes = list(self.detector.dataset_meta["classes"])
+        if goal.target not in classes:
+            raise ValueError(f"goal class:{goal.target}: classes are {classes}")
+        log_odds = scores.log_softmax(dim=2)[..., classes.index(goal.target)]
+        return (log_odds * weight).sum(dim=1)
+
+    def _class_logits(self, fused: Any) -> tuple[Tensor, Tensor]:
+        """Class logits (N, L, K), best anchor per location, and its pixel (L, 2)."""
+        logits = self.detector.bbox_head(fused.features)[0]
+        classes = self.detector.bbox_head.cls_out_channels
+        flat, centers = [], []
+        height, width = next(iter(self.batch.inputs.values())).shape[-2:]
+        for level in logits:
+            n, _, h, w = level.shape
+            flat.append(level.view(n, -1, classes, h * w).amax(dim=1).transpose(1, 2))
+            y = (torch.arange(h, device=level.device) + 0.5) * (height / h)
+            x = (torch.arange(w, device=level.device) + 0.5) * (width / w)
+            grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+            centers.append(grid.reshape(-1, 2))
+        return torch.cat(flat, dim=1), torch.cat(centers)
+
+    def _gate_loss(self, logits: Tensor, blamed: str) -> Tensor:
+        """(N,) cross-entropy of the gate to "``blamed`` lies", mean over locations."""
+        names = [*self.detector.branches, "none"]
+        if blamed not in names:
+            raise ValueError(f"goal blames {blamed!r}; sensors are {names[:-1]}")
+        loss = -logits.log_softmax(dim=1)[:, names.index(blamed)]
+        return loss.flatten(1).mean(dim=1)
+
+
+def _inside(centers: Tensor, boxes_px: Tensor) -> Tensor:
+    """(L,) whether a location lies in any of the boxes (G, 4)."""
+    x, y = centers[:, :1], centers[:, 1:]
+    hit = (x >= boxes_px[:, 0]) & (x <= boxes_px[:, 2])
+    hit &= (y >= boxes_px[:, 1]) & (y <= boxes_px[:, 3])
+    return hit.any(dim=1)
+
+
+@contextmanager
+def frozen(detector: Any) -> Iterator[None]:
+    """Eval mode and parameters without gradients, both restored afterwards."""
+    was_training = {m: m.training for m in detector.modules()}
+    wanted = {p: p.requires_grad for p in detector.parameters()}
+    detector.eval()
+    detector.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for module, training in was_training.items():
+            module.training = training
+        for parameter, requires_grad in wanted.items():
+            parameter.requires_grad_(requires_grad)

@@ -1,0 +1,55 @@
+"""Projected gradient ascent.
+
+Shape letters: N frames, R restarts.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from perception.attacks.base import Attack, Search
+from perception.attacks.objectives import Victim
+from perception.attacks.threat_model import ThreatModel, frame_norm
+
+
+class PGD(Attack):
+    """Iterated steps of steepest ascent, projected to the budget.
+
+    Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks", ICLR
+    2018, with the momentum of Dong et al., CVPR 2018. The best iterate counts, not the
+    last one.
+
+    Args:
+        threat: What may be changed and how hard to try.
+        step_fraction: Length of a step as a fraction of the budget; None means
+            2.5 / steps, which reaches every corner from everywhere.
+        momentum: Factor of the previous direction; 0 is plain PGD.
+        random_start: Start at random; otherwise at the clean input.
+    """
+
+    def __init__(
+        self,
+        threat: ThreatModel,
+        *,
+        step_fraction: float | None = None,
+        momentum: float = 0.75,
+        random_start: bool = True,
+    ) -> None:
+        super().__init__(threat)
+        self.step_fraction = step_fraction or min(2.5 / threat.steps, 1.0)
+        self.momentum = momentum
+        self.random_start = random_start
+
+    def run(self, victim: Victim) -> Tensor:
+        """Ascend ``threat.steps`` times from every restart."""
+        search = Search(self, victim)
+        variable = search.start(random=self.random_start)
+        fraction = torch.full((len(variable),), self.step_fraction).to(variable)
+        direction = torch.zeros_like(variable)
+        for _ in range(self.threat.steps):
+            _, gradient = search.ascent(variable)
+            direction = self.momentum * direction + gradient / frame_norm(gradient)
+            variable = search.step(variable, direction, fraction)
+        search.evaluate(variable)
+        return search.result()

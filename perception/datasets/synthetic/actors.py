@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from perception.datasets.synthetic.body_styles import CAR_STYLES, VAN_STYLES
 from perception.datasets.synthetic.meshes import Mesh
 from perception.datasets.synthetic.people import cyclist, pedestrian
 from perception.datasets.synthetic.street import KERB_M, Layout
-from perception.datasets.synthetic.vehicles import CAR_STYLES, VAN_STYLES, vehicle
+from perception.datasets.synthetic.vehicles import vehicle
 
 FORWARD, BACKWARD, LEFTWARD, RIGHTWARD = 0.0, np.pi, np.pi / 2, -np.pi / 2
 

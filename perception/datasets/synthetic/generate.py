@@ -99,17 +99,12 @@ def generate(
         DataError: If an argument is out of range, the folder holds another data set,
             or a file cannot be written.
     """
-    for name, value, low in (
-        ("frames", frames, 1),
-        ("val_frames", val_frames, 0),
-        ("seed", seed, 0),
-        ("jobs", jobs, 1),
-    ):
-        if value < low:
-            raise DataError(f"{name} must be at least {low}, got {value}")
-    width, height = parse_size(size)
-    root = Path(out)
-    recipe = Recipe(seed, width, height, full_lidar)
+    at_least = {"frames": 1, "val_frames": 0, "seed": 0, "jobs": 1}
+    given = {"frames": frames, "val_frames": val_frames, "seed": seed, "jobs": jobs}
+    for name, low in at_least.items():
+        if given[name] < low:
+            raise DataError(f"{name} must be at least {low}, got {given[name]}")
+    root, recipe = Path(out), Recipe(seed, *parse_size(size), full_lidar)
     _claim(root, recipe)
     names = [f"{index:06d}" for index in range(frames + val_frames)]
     todo = [index for index, name in enumerate(names) if not _complete(root, name)]

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perception.datasets.synthetic.rendering import Tracer
 from perception.datasets.synthetic.scene import Scene, SceneObject
 from perception.datasets.synthetic.sensors import pixel_rays
+from perception.datasets.synthetic.tracing import Tracer
 from perception.structures import Objects
 
 NEAR_M = 0.3
@@ -47,7 +47,8 @@ def label_objects(scene: Scene, projection: np.ndarray, owner: np.ndarray) -> Ob
     Returns:
         N objects, nearest first, DontCare last.
     """
-    labelled, ignored = [], []
+    labelled: list[tuple[SceneObject, _Sight]] = []
+    ignored: list[tuple[SceneObject, _Sight]] = []
     order = np.argsort([o.location_m[2] for o in scene.objects], kind="stable")
     for index in order:
         item = scene.objects[index]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from perception.datasets.synthetic.rendering import Hits, Renderer
+from perception.datasets.synthetic.rendering import Renderer
 from perception.datasets.synthetic.surfaces import TEXTURES, Column
+from perception.datasets.synthetic.tracing import Hits
 
 AZIMUTH_STEP_DEG = 0.1728
 MAX_RANGE_M = 100.0
@@ -34,7 +35,7 @@ def beam_elevations_deg() -> np.ndarray:
 def beam_directions(half_view_rad: float = np.pi) -> np.ndarray:
     """(N, 3) unit rays of one revolution, or of ±``half_view_rad`` around x."""
     elevation = np.radians(beam_elevations_deg())
-    count = int(round(360 / AZIMUTH_STEP_DEG))
+    count = round(360 / AZIMUTH_STEP_DEG)
     azimuth = (np.arange(count) - count // 2) * (2 * np.pi / count)
     azimuth = azimuth[np.abs(azimuth) <= half_view_rad]
     # The lasers sit side by side and fire one after the other.

@@ -1,47 +1,14 @@
-"""Street furniture, and the things that deceive one sensor but not the others."""
+"""Things that deceive one sensor but not the others."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from perception.datasets.synthetic.meshes import Mesh, box, fan, merge, picture, tube
+from perception.datasets.synthetic.meshes import Mesh, box, fan, merge, picture
+from perception.datasets.synthetic.solids import tube
 from perception.datasets.synthetic.surfaces import POSTERS, STEEL_MIRROR, Surface
 
 _STEEL = Surface((0.3, 0.3, 0.31), reflectance=0.4, gloss=0.2)
-
-
-def sign_post(rng: np.random.Generator) -> Mesh:
-    """A traffic sign facing -x: a retro-reflector that dazzles the LiDAR."""
-    colours = (
-        (0.6, 0.03, 0.03),
-        (0.03, 0.1, 0.5),
-        (0.75, 0.75, 0.7),
-        (0.7, 0.55, 0.03),
-    )
-    face = Surface(colours[rng.integers(4)], reflectance=1.0)
-    height = rng.uniform(2.0, 2.6)
-    post = tube((0, 0, 0), (0, 0, height + 0.3), 0.035, _STEEL)
-    if rng.random() < 0.5:
-        return merge(
-            [post, tube((-0.05, 0, height), (-0.03, 0, height), 0.32, face, 12)]
-        )
-    return merge([post, box((0.03, 0.6, 0.6), (-0.05, 0, height), face)])
-
-
-def bin_or_cabinet(rng: np.random.Generator) -> Mesh:
-    """A litter bin, mail box or switch cabinet."""
-    r, g, b = rng.uniform(0.05, 0.5, 3).tolist()
-    paint = Surface((r, g, b), reflectance=rng.uniform(0.1, 0.5))
-    if rng.random() < 0.5:
-        return tube((0, 0, 0), (0, 0, rng.uniform(0.8, 1.1)), 0.25, paint, 9)
-    height = rng.uniform(0.9, 1.5)
-    return box((0.4, rng.uniform(0.5, 1.1), height), (0, 0, height / 2), paint)
-
-
-def bollard(rng: np.random.Generator) -> Mesh:
-    """A short post."""
-    paint = Surface((0.5, 0.5, 0.48) if rng.random() < 0.5 else (0.05, 0.05, 0.05))
-    return tube((0, 0, 0), (0, 0, 0.9), 0.07, paint)
 
 
 def billboard(rng: np.random.Generator) -> Mesh:

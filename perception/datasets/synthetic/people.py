@@ -6,14 +6,8 @@ import colorsys
 
 import numpy as np
 
-from perception.datasets.synthetic.meshes import (
-    Mesh,
-    box,
-    ellipsoid,
-    hoop,
-    merge,
-    tube,
-)
+from perception.datasets.synthetic.meshes import Mesh, box, merge
+from perception.datasets.synthetic.solids import ellipsoid, hoop, tube
 from perception.datasets.synthetic.surfaces import RUBBER, Surface
 
 _SKIN = ((0.60, 0.38, 0.27), (0.45, 0.26, 0.16), (0.22, 0.12, 0.07), (0.68, 0.47, 0.36))

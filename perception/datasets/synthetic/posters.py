@@ -6,13 +6,14 @@ from functools import lru_cache
 
 import numpy as np
 
+from perception.datasets.synthetic.body_styles import CAR_STYLES
 from perception.datasets.synthetic.lighting import Lighting
 from perception.datasets.synthetic.meshes import Mesh, fan, merge
 from perception.datasets.synthetic.people import cyclist, pedestrian
 from perception.datasets.synthetic.rendering import Renderer
 from perception.datasets.synthetic.surfaces import POSTERS, Surface
 from perception.datasets.synthetic.textures import SIDE, Atlas, build_atlas
-from perception.datasets.synthetic.vehicles import CAR_STYLES, vehicle
+from perception.datasets.synthetic.vehicles import vehicle
 
 
 def _studio() -> Lighting:
@@ -42,7 +43,7 @@ def _picture(
     yaw: float,
     atlas: Atlas,
 ) -> np.ndarray:
-    """(S, S, 3) sRGB-like picture, 0 … 1, of a mesh that fills width × height metres."""
+    """(S, S, 3) picture, 0 … 1, of a mesh that fills width × height metres."""
     r, g, b = rng.uniform(0.2, 0.7, 3).tolist()
     back = Surface((r, g, b))
     floor = Surface((r * 0.4, g * 0.4, b * 0.4), "asphalt")

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from perception.datasets.synthetic import oddities, street
+from perception.datasets.synthetic import furniture, oddities, street
 from perception.datasets.synthetic.actors import Actor, Crowd, drive, park, ride, walk
+from perception.datasets.synthetic.buildings import buildings
 from perception.datasets.synthetic.lighting import Lighting, random_lighting
 from perception.datasets.synthetic.meshes import Mesh, merge
 from perception.datasets.synthetic.street import KERB_M, Layout
@@ -87,7 +88,7 @@ def random_scene(rng: np.random.Generator) -> Scene:
     """Draw a street, fill it with road users and put the camera into it."""
     layout = street.random_layout(rng)
     view = Viewpoint(rng.normal(0, 0.25), rng.normal(1.65, 0.03), rng.normal(0, 0.045))
-    furniture, lamps = _lamp_posts(rng, layout)
+    posts, lamps = _lamp_posts(rng, layout)
     lighting = random_lighting(rng, view.to_cam(lamps))
     crowd = Crowd(layout, night=lighting.night)
     # The own car occupies the place that the sensors stand on.
@@ -95,8 +96,8 @@ def random_scene(rng: np.random.Generator) -> Scene:
         crowd.block(x, view.lateral_m, 1.1)
     for populate in (park, drive, walk, ride):
         populate(rng, crowd)
-    background = street.ground(rng, layout) + street.buildings(rng, layout)
-    background += furniture + _furnish(rng, crowd) + _deceive(rng, crowd)
+    background = street.ground(rng, layout) + buildings(rng, layout)
+    background += posts + _furnish(rng, crowd) + _deceive(rng, crowd)
     return _assemble(background, crowd.actors, view, lighting)
 
 
@@ -125,7 +126,7 @@ def _lamp_posts(
     rng: np.random.Generator, layout: Layout
 ) -> tuple[list[Mesh], np.ndarray]:
     """Street lamps on one side, and the (L, 3) places of their light."""
-    post, light = street.lamp_post()
+    post, light = furniture.lamp_post()
     side = int(rng.integers(2))
     y = layout.kerbs_m[side] + (-0.4, 0.4)[side]
     yaw = (0.0, np.pi)[side]
@@ -153,10 +154,10 @@ def _furnish(rng: np.random.Generator, crowd: Crowd) -> list[Mesh]:
     """Trees, signs, bins and bollards on the sidewalks."""
     meshes = []
     kinds = (
-        (rng.integers(0, 9), lambda: street.tree(rng), 0.45),
-        (rng.integers(0, 4), lambda: oddities.sign_post(rng), 0.2),
-        (rng.integers(0, 4), lambda: oddities.bin_or_cabinet(rng), 0.6),
-        (rng.integers(0, 5), lambda: oddities.bollard(rng), 0.2),
+        (rng.integers(0, 9), lambda: furniture.tree(rng), 0.45),
+        (rng.integers(0, 4), lambda: furniture.sign_post(rng), 0.2),
+        (rng.integers(0, 4), lambda: furniture.bin_or_cabinet(rng), 0.6),
+        (rng.integers(0, 5), lambda: furniture.bollard(rng), 0.2),
     )
     for count, make, radius in kinds:
         for _ in range(count):

@@ -55,7 +55,7 @@ def pixel_rays(projection: np.ndarray, pixels: np.ndarray):
     centre = -inverse @ projection[:, 3]
     homogeneous = np.column_stack([pixels, np.ones(len(pixels))])
     rays = homogeneous @ inverse.T
-    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+    rays = rays / np.linalg.norm(rays, axis=1, keepdims=True)
     return centre.astype(np.float32), rays.astype(np.float32)
 
 

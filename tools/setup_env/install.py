@@ -188,7 +188,9 @@ def set_up() -> None:
 
 def main() -> int:
     """Set up, or say in one line what is in the way."""
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    # Also where a shell in the background had made them ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     os.chdir(ROOT)
     lock = os.open(ROOT, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)  # two at once would install into each other

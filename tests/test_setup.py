@@ -240,6 +240,22 @@ def test_failed_step_is_one_line_naming_the_log(load, tmp_path):
     assert str(raised.value) == expected
 
 
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        (
+            "a.cpp:1: fatal error: b.h: No\nERROR: Failed building wheel for x\n",
+            "b.h: No",
+        ),
+        ("c++: fatal error: Killed signal terminated program cc1plus", "MAX_JOBS=1"),
+        ("nothing of interest", "no reason given"),
+    ],
+    ids=["compiler", "memory", "unknown"],
+)
+def test_failure_tells_the_cause(load, output, reason):
+    assert reason in load("progress").failure("step", output, Path("log"))
+
+
 def test_failed_import_names_the_library_s_package(load):
     output = "ImportError: libGL.so.1: cannot open shared object file: No such file"
     line = load("progress").failure("import", output, Path("log"))

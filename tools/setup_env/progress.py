@@ -47,8 +47,12 @@ def failure(title: str, output: str, log: Path) -> str:
     if libraries:
         package = SYSTEM_LIBRARIES.get(libraries[-1], f"what holds {libraries[-1]}")
         return f"{libraries[-1]} is missing: sudo apt-get install {package}"
+    if re.search(r"Killed signal|internal compiler error: Killed", output):
+        return f"{title} ran out of memory: try again with MAX_JOBS=1"
     errors = re.findall(r"^.*(?:error|Error|ERROR): .+$", output, re.MULTILINE)
-    reason = errors[-1].strip()[:300] if errors else "no reason given"
+    # Pip closes with lines that only say that something failed.
+    telling = [e for e in errors if not re.search("Failed (to )?build|subprocess-", e)]
+    reason = (telling or errors or ["no reason given"])[-1].strip()[:300]
     return f"{title} failed: {reason} (all output: {log})"
 
 

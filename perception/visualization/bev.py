@@ -107,7 +107,7 @@ def bev_panel(
     for layer in layers:
         for style, objects in layer.by_style():
             segments = _footprint_segments(corners_of(objects))
-            paint_styled(canvas, view.pixels(segments), style)
+            paint_styled(canvas, view.pixels(segments), style.for_width(size[1]))
     for name, change in (changes or {}).items():
         paint_changes(canvas, change, calibration.cam_T_sensor[name], view.pixels)
     _paint_ring_labels(canvas, view, rings_m, small(text_px))

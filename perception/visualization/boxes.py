@@ -100,17 +100,18 @@ def draw_boxes(
         text_px: Text size of the sheet; tags are a little smaller.
     """
     canvas = image.copy()
-    # Boxes are measured from the image's edge, pixels from their centres.
     styled = [
-        (style, objects, objects.boxes_px * scale - 0.5, layer.tagged and style.tagged)
+        (style, objects, _pixel_edges(objects.boxes_px * scale), layer.tagged)
         for layer in layers
         for style, objects in layer.by_style()
     ]
     for style, _, boxes, _ in styled:
-        paint_styled(canvas, box_segments(boxes), style)
+        style = style.for_width(canvas.shape[1])
+        thick = style.thickness_px > 1
+        paint_styled(canvas, box_segments(boxes), style, smooth=thick)
     taken = np.zeros((0, 4))
     for style, objects, boxes, tagged in reversed(styled):
-        if tagged:
+        if tagged and style.tagged:
             taken = _paint_tags(canvas, style, objects, boxes, taken, text_px)
     return canvas
 
@@ -128,7 +129,7 @@ def draw_boxes_3d(
         for style, objects in layer.by_style():
             segments = _segments_in_front(corners_of(objects)[:, _EDGES])
             pixels, _ = project_to_image(calibration.image_P_cam, segments)
-            paint_styled(canvas, (pixels + 0.5) * scale - 0.5, style)
+            paint_styled(canvas, (pixels + 0.5) * scale - 0.5, style.thin())
     return canvas
 
 
@@ -138,6 +139,14 @@ def corners_of(objects: Objects) -> np.ndarray:
     known &= (objects.location_m > -999).all(axis=1)
     with_box = objects.select(known)
     return box_corners(with_box.dimensions_m, with_box.location_m, with_box.rotation_y)
+
+
+def _pixel_edges(boxes_px: np.ndarray) -> np.ndarray:
+    """First and last whole pixel of (N, 4) boxes measured from the image's edge.
+
+    Lines between pixels would blend with their casing, and look dull.
+    """
+    return np.hstack([np.floor(boxes_px[:, :2]), np.ceil(boxes_px[:, 2:]) - 1])
 
 
 def _segments_in_front(segments_cam: np.ndarray) -> np.ndarray:

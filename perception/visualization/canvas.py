@@ -1,4 +1,4 @@
-"""Painting on a canvas: text, lines, dots, colour bars.
+"""Painting on a canvas: text, lines, dots.
 
 A canvas is an (H, W, 3) uint8 RGB array that its caller has just made; every
 ``paint_*`` function changes it in place and clips at its edges. Functions that get
@@ -19,10 +19,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from perception.visualization.palette import (
     BLACK,
-    FAINT_INK,
     INK,
     PAPER,
-    ColourScale,
     LineStyle,
     Rgb,
 )
@@ -30,6 +28,8 @@ from perception.visualization.palette import (
 # Coordinates reach OpenCV as fixed-point numbers with this many fractional bits.
 _SHIFT = 3
 _FAR_PX = 1e5
+# Opacity of the dark casing under a line: lifts the line, without outweighing it.
+_CASING = 0.6
 _MIN_TEXT_PX = 9
 
 
@@ -157,13 +157,19 @@ def paint_segments(
     cv2.polylines(canvas, list(fixed), False, colour, thickness_px, kind, _SHIFT)
 
 
-def paint_styled(canvas: np.ndarray, segments: np.ndarray, style: LineStyle) -> None:
+def paint_styled(
+    canvas: np.ndarray, segments: np.ndarray, style: LineStyle, *, smooth: bool = True
+) -> None:
     """Paint segments in a line style, over its dark casing where it has one."""
+    if not len(segments):
+        return
     if style.dash_px is not None:
         segments = dashes(segments, *style.dash_px)
     if style.cased:
-        paint_segments(canvas, segments, BLACK, style.thickness_px + 2)
-    paint_segments(canvas, segments, style.colour, style.thickness_px)
+        cased = canvas.copy()
+        paint_segments(cased, segments, BLACK, style.thickness_px + 2, smooth=smooth)
+        cv2.addWeighted(cased, _CASING, canvas, 1 - _CASING, 0, dst=canvas)
+    paint_segments(canvas, segments, style.colour, style.thickness_px, smooth=smooth)
 
 
 def box_segments(boxes: np.ndarray) -> np.ndarray:
@@ -186,35 +192,6 @@ def paint_dots(
             x, y = corners[:, 0] + dx, corners[:, 1] + dy
             inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
             canvas[y[inside], x[inside]] = colours[inside]
-
-
-def paint_colour_bar(
-    canvas: np.ndarray,
-    scale: ColourScale,
-    box: tuple[int, int, int, int],
-    text_px: int,
-) -> None:
-    """Paint a bar over x1, y1, x2, y2 with ticks below and the unit to its right."""
-    x1, y1, x2, y2 = box
-    steps = scale.low + (scale.high - scale.low) * np.linspace(0, 1, max(2, x2 - x1))
-    if scale.log:
-        steps = np.geomspace(scale.low, scale.high, max(2, x2 - x1))
-    paint_rectangle(canvas, (x1 - 1, y1 - 1, x2 + 1, y2 + 1), FAINT_INK)
-    ramp = scale.colours(scale.levels(steps))[: x2 - x1]
-    area = canvas[y1:y2, x1:x2]
-    area[:] = ramp[None, : area.shape[1]]
-    unit_y = (y1 + y2 - line_height(text_px)) / 2
-    paint_text(canvas, scale.unit, (x2 + text_px / 2, unit_y), text_px, FAINT_INK)
-    free_from = -np.inf
-    for tick in scale.ticks():
-        label = scale.tick_label(tick)
-        x = x1 + float(scale.fractions(np.array(tick))) * (x2 - 1 - x1)
-        half = text_width(label, text_px) / 2
-        if x - half < free_from:
-            continue
-        free_from = x + half + text_px / 3
-        paint_segments(canvas, np.array([[[x, y2], [x, y2 + 3]]]), FAINT_INK)
-        paint_text(canvas, label, (x, y2 + 3), text_px, FAINT_INK, anchor=0.5)
 
 
 @lru_cache(maxsize=64)

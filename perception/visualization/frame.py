@@ -22,20 +22,23 @@ from perception.visualization.boxes import (
     draw_boxes,
     truth_layer,
 )
-from perception.visualization.canvas import text_px_for
+from perception.visualization.canvas import new_canvas, text_px_for
 from perception.visualization.palette import DEPTH_SCALE, sensor_colour
 from perception.visualization.panels import (
     depth_panel,
     image_panel,
+    panel_size,
     points_panel,
 )
 from perception.visualization.sheet import (
     body_width,
     box_legend,
+    column_widths,
     gap_px,
     placeholder,
     row,
     stack,
+    strip_height,
     titled,
     titled_sheet,
 )
@@ -43,6 +46,8 @@ from perception.visualization.sheet import (
 MIN_WIDTH = 320
 # Share of the sheet that the sensors take beside the bird's-eye view.
 _SENSOR_SHARE = 0.66
+# The bird's-eye view is at most so many times as high as it is wide.
+_BEV_ASPECT = 2.2
 
 
 def draw_frame(
@@ -76,31 +81,20 @@ def draw_frame(
         layers = [] if truth is None else [truth_layer(truth, ignored)]
     text_px = text_px_for(width)
     gap, inner = gap_px(text_px), body_width(width)
-    clouds = {n: frame.sensors[n] for n in names if kind_of(frame, n) == "points"}
-    from_above = bool(clouds) or any(len(corners_of(x.objects)) for x in layers)
+    from_above = any(kind_of(frame, name) == "points" for name in names)
+    from_above |= any(len(corners_of(layer.objects)) for layer in layers)
     left = round(inner * _SENSOR_SHARE) if from_above else inner
-    panels = [_sensor_panel(frame, n, layers, left, text_px) for n in names]
-    if not panels:
-        message = "this frame has no sensors"
-        panels = [placeholder(6 * text_px, left, message, text_px=text_px)]
+    beside = inner - left - gap
+    highest = round(_BEV_ASPECT * beside) if from_above else 2 * inner
+    parts = [_sensor_block(frame, names, layers, left, highest, text_px)]
     statuses = list(dict.fromkeys(s for x in layers for s in x.statuses()))
-    legend = [box_legend(statuses, left, text_px=text_px)] if statuses else []
-    body = stack([*panels, *legend], gap=gap)
+    if statuses:
+        parts.append(box_legend(statuses, left, text_px=text_px))
+    body = stack(parts, gap=gap)
     if from_above:
-        beside = inner - left - gap
-        strip = titled(placeholder(1, 1, "", text_px=text_px), "", text_px=text_px)
-        high = body.shape[0] - strip.shape[0] + 1
-        high = int(np.clip(high, round(0.9 * beside), round(2.2 * beside)))
-        bev = bev_panel(
-            frame.calibration,
-            size=(high, beside),
-            points=clouds,
-            layers=layers,
-            image_size=frame.image_size,
-            title="bird's-eye view",
-            text_px=text_px,
-        )
-        body = row([body, bev], gap=gap)
+        high = int(np.clip(body.shape[0], round(0.9 * beside), highest))
+        view = _view_from_above(frame, names, layers, (high, beside), text_px)
+        body = row([body, view], gap=gap)
     headline = title or f"frame {frame.frame_id}"
     return titled_sheet(body, headline, width=width, subtitle=_summary(frame, layers))
 
@@ -117,6 +111,25 @@ def save_frames(
         path = Path(folder) / f"{Path(frame.frame_id).name}.png"
         write_image(path, draw_frame(frame, width=width, sensors=sensors))
         yield path
+
+
+def _view_from_above(
+    frame: Frame,
+    names: Sequence[str],
+    layers: Sequence[BoxLayer],
+    size: tuple[int, int],
+    text_px: int,
+) -> np.ndarray:
+    """The titled bird's-eye view, (H, W) ``size`` with its title."""
+    return bev_panel(
+        frame.calibration,
+        size=(size[0] - strip_height(text_px), size[1]),
+        points={n: frame.sensors[n] for n in names if kind_of(frame, n) == "points"},
+        layers=layers,
+        image_size=frame.image_size,
+        title="bird's-eye view",
+        text_px=text_px,
+    )
 
 
 def kind_of(frame: Frame, name: str) -> str:
@@ -139,6 +152,39 @@ def _reference_image(frame: Frame) -> np.ndarray | None:
         if kind_of(frame, name) == "image" and value.shape[:2] == frame.image_size:
             return value
     return None
+
+
+def _sensor_block(
+    frame: Frame,
+    names: Sequence[str],
+    layers: Sequence[BoxLayer],
+    width: int,
+    highest: int,
+    text_px: int,
+) -> np.ndarray:
+    """All sensors, in one column or, where that would be too high, in two."""
+    if not names:
+        message = "this frame has no sensors"
+        return placeholder(6 * text_px, width, message, text_px=text_px)
+    gap = gap_px(text_px)
+    one_column = len(names) * panel_size(frame.image_size, width)[0]
+    count = 2 if one_column > highest and len(names) > 1 else 1
+    widths = column_widths(width, count, gap)
+    rows = []
+    for first in range(0, len(names), count):
+        cells = [
+            _padded(_sensor_panel(frame, name, layers, column, text_px), column)
+            for name, column in zip(names[first:], widths, strict=False)
+        ]
+        rows.append(row(cells, gap=gap))
+    return stack(rows, gap=gap)
+
+
+def _padded(panel: np.ndarray, width: int) -> np.ndarray:
+    """The panel with paper to its right up to a width."""
+    canvas = new_canvas(panel.shape[0], width)
+    canvas[:, : panel.shape[1]] = panel
+    return canvas
 
 
 def _sensor_panel(

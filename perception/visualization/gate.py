@@ -87,10 +87,8 @@ def gate_panel(
         text = f"{values[i]:.2f}"
         paint_text(canvas, text, (width, y), text_px, INK, bold=best, anchor=1.0)
     for tick in (0.0, 0.5, 1.0):
-        y = pitch * len(names)
-        anchor = tick
-        x = left + span * tick
-        paint_text(canvas, f"{tick:g}", (x, y), fine_px, FAINT_INK, anchor=anchor)
+        spot = (left + span * tick, pitch * len(names))
+        paint_text(canvas, f"{tick:g}", spot, fine_px, FAINT_INK, anchor=tick)
     note = "tick: on the clean input" if clean is not None else ""
     return titled(canvas, title, text_px=text_px, note=note) if title else canvas
 

@@ -66,6 +66,10 @@ def sensor_colour(name: str) -> Rgb:
     return _OTHER_SENSORS[zlib.crc32(name.encode()) % len(_OTHER_SENSORS)]
 
 
+# Panels narrower than this get thin lines.
+_THICK_FROM_PX = 450
+
+
 @dataclass(frozen=True)
 class LineStyle:
     """How a box is drawn.
@@ -86,9 +90,17 @@ class LineStyle:
     tagged: bool = True
     cased: bool = True
 
+    def thin(self) -> LineStyle:
+        """The same style with the thinnest line."""
+        return replace(self, thickness_px=1)
+
+    def for_width(self, width: int) -> LineStyle:
+        """The style for a panel so wide: thin where thick lines would hide much."""
+        return self if width >= _THICK_FROM_PX else self.thin()
+
 
 BOX_STYLES: Mapping[str, LineStyle] = {
-    "ground_truth": LineStyle("ground truth", WHITE),
+    "ground_truth": LineStyle("ground truth", WHITE, thickness_px=1),
     "correct": LineStyle("correct", GREEN),
     "false": LineStyle("false", VERMILLION, dash_px=(9, 6)),
     "missed": LineStyle("missed", YELLOW, dash_px=(2, 5)),

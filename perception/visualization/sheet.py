@@ -13,7 +13,6 @@ import numpy as np
 from perception.visualization.canvas import (
     line_height,
     new_canvas,
-    paint_colour_bar,
     paint_rectangle,
     paint_segments,
     paint_styled,
@@ -46,6 +45,16 @@ def column_widths(width: int, columns: int, gap: int) -> list[int]:
     return [max(1, int(w) - gap) for w in np.diff(edges)]
 
 
+def strip_height(text_px: int) -> int:
+    """Height of the strip that ``titled`` adds."""
+    fine_px = small(text_px)
+    return _bar_height(fine_px) + line_height(fine_px) + 6
+
+
+def _bar_height(fine_px: int) -> int:
+    return max(6, round(0.6 * fine_px))
+
+
 def titled(
     image: np.ndarray,
     title: str,
@@ -57,11 +66,12 @@ def titled(
 ) -> np.ndarray:
     """The image under a strip with its title, a fainter note and its colour bar.
 
+    On a narrow image the note and the bar are left out and the title is cut.
+
     Strips of one ``text_px`` are equally high, with or without a colour bar.
     """
     fine_px = small(text_px)
-    bar_px = max(6, round(0.6 * fine_px))
-    strip = bar_px + line_height(fine_px) + 6
+    bar_px, strip = _bar_height(fine_px), strip_height(text_px)
     width = image.shape[1]
     canvas = new_canvas(strip + image.shape[0], width)
     canvas[strip:] = image
@@ -83,9 +93,37 @@ def titled(
     paint_text(canvas, title, (x, y), text_px, INK, bold=True)
     x += text_width(title, text_px, bold=True) + text_px
     note_y = strip - line_height(fine_px) - 4
-    note = shorten(note, right - x, fine_px)
-    paint_text(canvas, note, (x, note_y), fine_px, FAINT_INK)
+    if text_width(note, fine_px) <= right - x:
+        paint_text(canvas, note, (x, note_y), fine_px, FAINT_INK)
     return canvas
+
+
+def paint_colour_bar(
+    canvas: np.ndarray,
+    scale: ColourScale,
+    box: tuple[int, int, int, int],
+    text_px: int,
+) -> None:
+    """Paint a bar over x1, y1, x2, y2 with ticks below and the unit to its right."""
+    x1, y1, x2, y2 = box
+    steps = scale.low + (scale.high - scale.low) * np.linspace(0, 1, max(2, x2 - x1))
+    if scale.log:
+        steps = np.geomspace(scale.low, scale.high, max(2, x2 - x1))
+    paint_rectangle(canvas, (x1 - 1, y1 - 1, x2 + 1, y2 + 1), FAINT_INK)
+    area = canvas[y1:y2, x1:x2]
+    area[:] = scale.colours(scale.levels(steps))[None, : area.shape[1]]
+    unit_y = (y1 + y2 - line_height(text_px)) / 2
+    paint_text(canvas, scale.unit, (x2 + text_px / 2, unit_y), text_px, FAINT_INK)
+    free_from = -np.inf
+    for tick in scale.ticks():
+        label = scale.tick_label(tick)
+        x = x1 + float(scale.fractions(np.array(tick))) * (x2 - 1 - x1)
+        half = text_width(label, text_px) / 2
+        if x - half < free_from:
+            continue
+        free_from = x + half + text_px / 3
+        paint_segments(canvas, np.array([[[x, y2], [x, y2 + 3]]]), FAINT_INK)
+        paint_text(canvas, label, (x, y2 + 3), text_px, FAINT_INK, anchor=0.5)
 
 
 def row(panels: Sequence[np.ndarray], *, gap: int) -> np.ndarray:

@@ -9,7 +9,6 @@ from perception.visualization.canvas import (
     box_segments,
     dashes,
     new_canvas,
-    paint_colour_bar,
     paint_dots,
     paint_rectangle,
     paint_segments,
@@ -19,7 +18,7 @@ from perception.visualization.canvas import (
     text_px_for,
     text_width,
 )
-from perception.visualization.palette import ColourScale, LineStyle
+from perception.visualization.palette import LineStyle
 
 RED = (255, 0, 0)
 
@@ -123,17 +122,3 @@ def test_shortened_text_fits(text, width):
     short = shorten(text, width, 12)
     assert text_width(short, 12) <= width
     assert short == text or short == "" or short.endswith("…")
-
-
-@pytest.mark.parametrize("box", [(5, 1, 60, 8), (0, 0, 1, 1), (-9, -9, 200, 90)])
-def test_colour_bar_stays_on_its_canvas(box):
-    canvas = new_canvas(30, 90)
-    paint_colour_bar(canvas, ColourScale(0, 1, "m"), box, 10)
-    assert canvas.shape == (30, 90, 3)
-
-
-def test_colour_bar_runs_from_low_to_high():
-    canvas = new_canvas(40, 90)
-    paint_colour_bar(canvas, ColourScale(0, 1, "m"), (5, 1, 60, 8), 10)
-    assert tuple(canvas[4, 5]) == (68, 1, 84)
-    assert tuple(canvas[4, 59]) == (253, 231, 37)

@@ -28,7 +28,7 @@ def test_any_sensor_name_has_a_stable_colour(name):
 
 
 def test_statuses_differ_in_colour_and_in_line():
-    told_apart = ("correct", "false", "missed", "ignored")
+    told_apart = ("correct", "false", "missed", "ground_truth")
     styles = [BOX_STYLES[status] for status in told_apart]
     assert len({style.colour for style in styles}) == 4
     assert len({(style.dash_px, style.thickness_px) for style in styles}) == 4

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from perception.visualization.canvas import new_canvas
 from perception.visualization.palette import BOX_STYLES, ColourScale, sensor_colour
 from perception.visualization.sheet import (
     body_width,
@@ -10,6 +11,7 @@ from perception.visualization.sheet import (
     column_widths,
     gap_px,
     grid,
+    paint_colour_bar,
     placeholder,
     row,
     stack,
@@ -88,3 +90,17 @@ def test_sheet_has_its_width_whatever_the_body(width):
 
 def test_placeholder_carries_its_message():
     assert placeholder(40, 300, "no data", text_px=16).max() > 150
+
+
+@pytest.mark.parametrize("box", [(5, 1, 60, 8), (0, 0, 1, 1), (-9, -9, 200, 90)])
+def test_colour_bar_stays_on_its_canvas(box):
+    canvas = new_canvas(30, 90)
+    paint_colour_bar(canvas, ColourScale(0, 1, "m"), box, 10)
+    assert canvas.shape == (30, 90, 3)
+
+
+def test_colour_bar_runs_from_low_to_high():
+    canvas = new_canvas(40, 90)
+    paint_colour_bar(canvas, ColourScale(0, 1, "m"), (5, 1, 60, 8), 10)
+    assert tuple(canvas[4, 5]) == (68, 1, 84)
+    assert tuple(canvas[4, 59]) == (253, 231, 37)

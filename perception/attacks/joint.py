@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from perception.attacks.batch import AttackBatch
+from perception.attacks.registry import THREATS
 from perception.attacks.threat_model import ThreatModel
 
 
+@THREATS.register_module()
 @dataclass(frozen=True, kw_only=True)
 class JointThreat(ThreatModel):
     """One attacker who holds several threats at once, each with its own budget.

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from perception.attacks.base import Attack, Search
 from perception.attacks.objectives import Victim
+from perception.attacks.registry import ATTACKS
 from perception.attacks.threat_model import ThreatModel, frame_norm
 
 
+@ATTACKS.register_module()
 class PGD(Attack):
     """Iterated steps of steepest ascent, projected to the budget.
 

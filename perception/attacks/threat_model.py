@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from perception.attacks.batch import AttackBatch
+from perception.attacks.registry import THREATS
 
 Norm = Literal["linf", "l2"]
 
@@ -96,6 +97,7 @@ class ThreatModel(ABC):
         return torch.Generator().manual_seed(seed)
 
 
+@THREATS.register_module()
 @dataclass(frozen=True, kw_only=True)
 class MapThreat(ThreatModel):
     """Every value of a sensor's input map may change a little.

@@ -1,0 +1,112 @@
+"""What a notebook or another program imports.
+
+from perception.apis import build_dataset, build_loader, detect, load_detector
+
+detector, config = load_detector("configs/synthetic/concat.py", "best.pth")
+frames = build_dataset(config, "val")
+samples = detect(detector, frames, [0, 1, 2])
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import torch
+from mmdet.registry import DATASETS, MODELS
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import init_default_scope
+from mmengine.utils import import_modules_from_strings
+from torch.utils.data import DataLoader, Subset
+
+from perception.checkpoints import load_checkpoint
+from perception.datasets.frame_dataset import FrameDataset
+from perception.models import MultiModalDetector
+from perception.runner import load_config
+from perception.structures import DataError
+
+Part = Literal["train", "val", "test"]
+
+
+def as_config(config: str | os.PathLike | Config) -> Config:
+    """A config from a file or as it is, with its modules imported."""
+    if not isinstance(config, Config):
+        config = load_config(config)
+    init_default_scope(config.get("default_scope", "mmdet"))
+    if "custom_imports" in config:
+        import_modules_from_strings(**config.custom_imports)
+    return config
+
+
+def load_detector(
+    config: str | os.PathLike | Config,
+    checkpoint: str | os.PathLike | None = None,
+    *,
+    device: str = "cpu",
+) -> MultiModalDetector:
+    """A detector in eval mode, with trained weights or initial ones.
+
+    Args:
+        config: Config or its file.
+        checkpoint: ``.pth`` or ``.safetensors``; None leaves the initial weights.
+        device: Where it shall run.
+
+    Raises:
+        DataError: If the checkpoint does not fit the config; names what differs.
+    """
+    config = as_config(config)
+    detector = MODELS.build(copy.deepcopy(config.model))
+    if checkpoint is None:
+        detector.init_weights()
+    else:
+        weights = load_checkpoint(checkpoint)["state_dict"]
+        try:
+            detector.load_state_dict(weights)
+        except RuntimeError as error:
+            differs = " ".join(str(error).split()[:60])
+            raise DataError(
+                f"{checkpoint}: weights of another detector than "
+                f"{config.filename} describes: {differs}"
+            ) from error
+    classes = config.test_dataloader.dataset.classes
+    detector.dataset_meta = {"classes": tuple(classes)}
+    return detector.to(device).eval()
+
+
+def build_dataset(
+    config: str | os.PathLike | Config, part: Part = "val"
+) -> FrameDataset:
+    """The data set of a config: ``train``, ``val`` or ``test``."""
+    config = as_config(config)
+    return DATASETS.build(config[f"{part}_dataloader"].dataset)
+
+
+def build_loader(
+    dataset: FrameDataset,
+    indices: Iterable[int] | None = None,
+    *,
+    batch_size: int = 8,
+    workers: int = 0,
+) -> DataLoader:
+    """Batches of a data set in order, as a detector's preprocessor takes them."""
+    chosen: Any = dataset if indices is None else Subset(dataset, list(indices))
+    return DataLoader(
+        chosen, batch_size, num_workers=workers, collate_fn=pseudo_collate
+    )
+
+
+@torch.no_grad()
+def detect(
+    detector: MultiModalDetector,
+    dataset: FrameDataset,
+    indices: Iterable[int] | None = None,
+) -> list[DetDataSample]:
+    """Detections of some or all frames, boxes in pixels of the original image."""
+    samples: list[DetDataSample] = []
+    for data in build_loader(dataset, indices):
+        samples += detector.test_step(data)
+    return samples

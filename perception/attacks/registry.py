@@ -1,0 +1,55 @@
+"""From the names and dicts of a config to attacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mmengine.registry import Registry
+
+if TYPE_CHECKING:
+    from perception.attacks.base import Attack
+    from perception.attacks.threat_model import ThreatModel
+
+THREATS = Registry("threat", locations=["perception.attacks"])
+ATTACKS = Registry("attack", locations=["perception.attacks"])
+
+
+def build_threat(name: str, config: Mapping[str, Any]) -> ThreatModel:
+    """A threat model from a dict with ``type`` and its fields.
+
+    ``parts`` of a joint threat are dicts of the same kind.
+
+    Raises:
+        ValueError: If a field is unknown or impossible; names the threat.
+    """
+    fields = dict(config)
+    threat_class = THREATS.get(fields.pop("type"))
+    if threat_class is None:
+        raise ValueError(f"threat {name!r}: unknown type {config['type']!r}")
+    if "parts" in fields:
+        parts = enumerate(fields["parts"])
+        fields["parts"] = tuple(build_threat(f"{name}[{i}]", p) for i, p in parts)
+    try:
+        return threat_class(name=name, **fields)
+    except TypeError as error:
+        raise ValueError(f"threat {name!r}: {error}") from error
+
+
+def build_attack(name: str, config: Mapping[str, Any], **changes: Any) -> Attack:
+    """An attack from a dict ``{type, threat: {type, …}, …}``.
+
+    Args:
+        name: The threat model's name.
+        config: As in ``configs/_base_/attacks``.
+        **changes: Fields of the threat model that replace the config's, e.g. ``eps``.
+    """
+    fields = dict(config)
+    attack_class = ATTACKS.get(fields.pop("type"))
+    if attack_class is None:
+        raise ValueError(f"attack {name!r}: unknown type {config['type']!r}")
+    threat = build_threat(name, dict(fields.pop("threat")) | changes)
+    try:
+        return attack_class(threat, **fields)
+    except TypeError as error:
+        raise ValueError(f"attack {name!r}: {error}") from error

@@ -24,7 +24,7 @@ shown as missing. Depth comes from depth_2/ or, without it, from the stereo pair
 DATA_EXAMPLES = """\
 examples:
   python tools/visualize.py data data/synthetic --num 4
-  python tools/visualize.py data data/kitti --split val --num 20 --out pictures/val
+  python tools/visualize.py data data/kitti --split val --num 20 --out work_dirs/val
   python tools/visualize.py data data/kitti --frames 000001 000007
 """
 
@@ -64,7 +64,7 @@ def add_data_command(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--out",
-        default="pictures/data",
+        default="work_dirs/pictures",
         metavar="DIR",
         help="folder to write FRAME.png to (default: %(default)s)",
     )

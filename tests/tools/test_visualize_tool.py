@@ -74,7 +74,7 @@ def test_split_is_drawn_and_told(root, tmp_path):
 def test_named_frames_into_the_default_folder(root, tmp_path):
     run = visualize("data", root, "--frames", "000002", "000000", cwd=tmp_path)
     assert run.returncode == 0, run.stderr
-    drawn = sorted(p.name for p in (tmp_path / "pictures" / "data").iterdir())
+    drawn = sorted(p.name for p in (tmp_path / "work_dirs" / "pictures").iterdir())
     assert drawn == ["000000.png", "000002.png"]
 
 

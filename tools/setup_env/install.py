@@ -82,7 +82,9 @@ def create_venv() -> None:
             return
     if VENV.exists():
         print("  .venv is incomplete, of another Python or was moved: made anew")
-    subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)
+    # The base interpreter, because PYTHON may be the one inside .venv.
+    base = getattr(sys, "_base_executable", None) or sys.executable
+    subprocess.run([base, "-m", "venv", "--clear", VENV], check=True)
 
 
 def has_operators() -> bool:

@@ -16,6 +16,10 @@ AZIMUTH_STEP_DEG = 0.1728
 MAX_RANGE_M = 100.0
 MIN_RANGE_M = 1.5
 RANGE_NOISE_M = 0.02
+# Weakest echo that is usually noticed: 0.08 at 60 m.
+ECHO_THRESHOLD = 0.08
+GLASS_LOSS = 0.7
+RANDOM_LOSS = 0.02
 _LEAVES = TEXTURES.index("leaves")
 
 
@@ -72,12 +76,14 @@ def scan(
     reach, hits, incoming, sheen = _through_mirrors(renderer, origin, directions, hits)
     met = np.flatnonzero((hits.triangle >= 0) & (reach < MAX_RANGE_M))
     kept = Hits(hits.distance_m[met], hits.triangle[met], hits.barycentric[met])
-    echo = _echo(renderer, kept, incoming[met]) * sheen[met]
+    echo, glassy = _echo(renderer, kept, incoming[met])
+    echo *= sheen[met]
     # A return is seen if its echo, which falls with the square of the range,
     # exceeds a noisy threshold; a few are lost for no visible reason.
     strength = echo * (60.0 / np.maximum(reach[met], 5.0)) ** 2
-    lost = strength < 0.035 * np.exp(rng.normal(0, 0.6, len(met)))
-    lost |= rng.random(len(met)) < 0.02
+    lost = strength < ECHO_THRESHOLD * np.exp(rng.normal(0, 0.6, len(met)))
+    # Most of the light that meets a pane goes through it or is mirrored away.
+    lost |= rng.random(len(met)) < np.where(glassy, GLASS_LOSS, RANDOM_LOSS)
     leaf = renderer.column(kept.triangle, Column.TEXTURE) == _LEAVES
     spread = np.where(leaf, 0.12, RANGE_NOISE_M)
     measured = reach[met] + rng.normal(0, 1, len(met)) * spread
@@ -108,8 +114,10 @@ def _through_mirrors(renderer: Renderer, origin, directions, hits: Hits):
     return reach, hits, incoming, sheen
 
 
-def _echo(renderer: Renderer, hits: Hits, incoming: np.ndarray) -> np.ndarray:
-    """(N,) strength of the echo at unit range, which is the reported reflectance."""
+def _echo(
+    renderer: Renderer, hits: Hits, incoming: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) strength of the echo, range apart, and (N,) whether it comes off glass."""
     cosine = renderer.cosine(hits.triangle, incoming)
     pixel_rad = float(np.radians(AZIMUTH_STEP_DEG))
     albedo, glass, _ = renderer.albedo(hits, cosine, pixel_rad)
@@ -119,7 +127,8 @@ def _echo(renderer: Renderer, hits: Hits, incoming: np.ndarray) -> np.ndarray:
     pattern = np.clip(albedo.mean(0) / colour, 0.3, 1.3)
     gloss = np.maximum(surface[:, Column.GLOSS], 0.9 * glass)
     diffuse = np.where(glass > 0.5, 0.05, base * pattern) * (1 - 0.5 * gloss)
-    # Glossy surfaces send light back only when hit square on; matt ones fade slowly;
-    # retro-reflectors return it from any side.
+    # Glossy surfaces send light back only when hit square on; matt ones fade slowly,
+    # rough as they are; retro-reflectors return it from any side.
     lobe = gloss * cosine**60 * 0.6
-    return diffuse * np.where(base >= 0.9, 1.0, cosine) + lobe
+    echo = diffuse * np.where(base >= 0.9, 1.0, cosine**0.6) + lobe
+    return echo, gloss > 0.7

@@ -1,16 +1,16 @@
 """Loading weights without running anybody's code.
 
 MMEngine falls back to unrestricted unpickling when a checkpoint holds more than
-tensors. Importing this module replaces its loader of local files by one that never
-does: only tensors and plain containers are read, and :class:`PlainCheckpointHook` has
-checkpoints hold nothing else. ``.safetensors`` files are read as well.
+tensors. Importing this module replaces its loaders, also those of addresses, by one
+that never does: only tensors and plain containers are read, and
+:class:`PlainCheckpointHook` has checkpoints hold nothing else. ``.safetensors`` files
+are read as well.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,7 @@ def load_checkpoint(
         DataError: If the file is missing, damaged, or holds anything but tensors and
             plain containers.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise DataError(f"{path}: no such checkpoint")
+    path = local_file(path)
     if path.suffix == ".safetensors":
         try:
             return {"state_dict": load_file(path), "meta": {}}
@@ -49,7 +47,7 @@ def load_checkpoint(
             raise DataError(f"{path}: not a safetensors file ({error})") from error
     try:
         loaded = torch.load(path, map_location=map_location, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # damaged bytes make the unpickler raise anything
         raise DataError(
             f"{path}: not a whole checkpoint of tensors and plain values "
             f"({type(error).__name__})"
@@ -59,10 +57,37 @@ def load_checkpoint(
     return loaded if "state_dict" in loaded else {"state_dict": loaded, "meta": {}}
 
 
-@CheckpointLoader.register_scheme(prefixes="", force=True)
+def local_file(path: str | os.PathLike) -> Path:
+    """The checkpoint's file; an http(s) address is downloaded once, and kept.
+
+    Raises:
+        DataError: If there is no such file or address.
+    """
+    if not str(path).startswith(("http://", "https://")):
+        path = Path(path).expanduser()
+        if not path.is_file():
+            raise DataError(f"{path}: no such checkpoint")
+        return path
+    url = str(path)
+    name = f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{url.rsplit('/')[-1]}"
+    file = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if not file.is_file():
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(file))
+        except OSError as error:
+            raise DataError(f"{url}: cannot download: {error}") from error
+    return file
+
+
 def _load_for_mmengine(filename: str, map_location: Any = None) -> dict[str, Any]:
-    """MMEngine's hook for local files."""
+    """MMEngine's hook for every kind of address it knows."""
     return load_checkpoint(filename, map_location)
+
+
+# The schemes we do not serve (open-mmlab:// and so on) become missing files.
+for _prefix in list(CheckpointLoader._schemes):
+    CheckpointLoader.register_scheme(_prefix, _load_for_mmengine, force=True)
 
 
 @HOOKS.register_module()

@@ -21,11 +21,20 @@ def run_tool(main: Callable[[], None]) -> None:
     try:
         main()
     except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def one_line(error: DataError) -> str:
+    """The message alone, also of an error that comes from a data loader's worker.
+
+    PyTorch puts the worker's traceback, which ends with the message, in its place.
+    """
+    message = str(error).strip().splitlines()[-1]
+    return message.removeprefix(f"{DataError.__module__}.DataError: ")
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import barrier
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import find_latest_checkpoint
 
-from perception.checkpoints import sha256
+from perception.checkpoints import local_file, sha256
 from perception.files import write_json
 from perception.structures import DataError
 
@@ -34,11 +36,12 @@ def load_config(
     try:
         config = Config.fromfile(path)
         config.merge_from_dict(dict(options or {}))
-    except (KeyError, SyntaxError, AttributeError, TypeError, OSError) as error:
-        raise DataError(f"{path}: not a usable config ({error})") from error
-    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
-        if "data_root" in config and loader in config:
-            config[loader].dataset.frames.root = config.data_root
+        for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
+            if "data_root" in config and loader in config:
+                config[loader].dataset.frames.root = config.data_root
+    except Exception as error:  # a config is code: anything can go wrong in it
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DataError(f"{path}: not a usable config ({reason})") from error
     return config
 
 
@@ -73,11 +76,13 @@ def train(
         if not torch.cuda.is_available():
             raise DataError("--amp needs a CUDA device; none is available")
         config.optim_wrapper.type = "AmpOptimWrapper"
-    if resume:
+    # Without a checkpoint to go on from, `load_from` keeps its weights to start with.
+    if resume and (latest := find_latest_checkpoint(str(work_dir))):
         config.resume = True
-        config.load_from = find_latest_checkpoint(str(work_dir))
+        config.load_from = latest
     runner = build_runner(config, launcher)
     runner.train()
+    barrier()  # the first process may still be writing the last checkpoint
     return best_checkpoint(work_dir)
 
 
@@ -94,7 +99,7 @@ def test(
 
     Args:
         config: The run that the checkpoint came from.
-        checkpoint: ``.pth`` or ``.safetensors``.
+        checkpoint: ``.pth`` or ``.safetensors``, a file or an http(s) address.
         work_dir: Folder of logs.
         dump_kitti: Folder for one KITTI result file per frame.
         json_file: File for the figures and what is needed to reproduce them.
@@ -102,13 +107,25 @@ def test(
 
     Returns:
         The metric's figures by name.
+
+    Raises:
+        DataError: If the data or the checkpoint cannot be used, or the checkpoint's
+            weights are not those of the config's detector.
     """
+    weights = local_file(checkpoint)
     config.work_dir = str(work_dir)
-    config.load_from = str(checkpoint)
+    config.load_from = None
     config.resume = False
     if dump_kitti is not None:
         config.test_evaluator.dump_dir = str(dump_kitti)
     runner = build_runner(config, launcher)
+    try:  # MMEngine would only warn, and score weights that are half random
+        runner.load_checkpoint(str(weights), strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise DataError(
+            f"{checkpoint}: does not fit {config.filename}: {reason}"
+        ) from error
     figures = {name: float(value) for name, value in runner.test().items()}
     if json_file is not None:
         write_json(
@@ -116,11 +133,15 @@ def test(
             {
                 "config": str(config.filename),
                 "checkpoint": str(checkpoint),
-                "checkpoint_sha256": sha256(checkpoint),
+                "checkpoint_sha256": sha256(weights),
                 "frames": len(runner.test_dataloader.dataset),
                 "seed": config.randomness.seed,
                 "torch": torch.__version__,
-                "figures": figures,
+                # JSON knows no NaN, the figure of a class without objects
+                "figures": {
+                    name: None if math.isnan(value) else value
+                    for name, value in figures.items()
+                },
             },
         )
     return figures

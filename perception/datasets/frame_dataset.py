@@ -9,6 +9,7 @@ import numpy as np
 from mmcv.transforms import Compose
 from mmdet.registry import DATA_SAMPLERS, DATASETS
 from mmengine.dataset import DefaultSampler
+from mmengine.registry import FUNCTIONS
 from torch.utils.data import Dataset
 
 from perception.datasets.kitti_frames import KittiFrames
@@ -56,14 +57,22 @@ class FrameDataset(Dataset):
         for other, name in (also_train_as or {}).items():
             self.class_index[other] = self.class_index[name]
         self.pipeline = Compose(list(pipeline))
+        if indices is not None and indices < 1:
+            raise ValueError(f"indices must be at least 1, got {indices}")
         self.count = min(len(self.frames), indices or len(self.frames))
         self.seed = seed
 
     def __len__(self) -> int:
         return self.count
 
+    def __iter__(self) -> Iterator[dict]:
+        """The frames as they are in the first epoch; indices alone never end."""
+        return (self[index] for index in range(len(self)))
+
     def __getitem__(self, index: int) -> dict:
         """Frame ``index % len`` of epoch ``index // len``, packed."""
+        if index < 0:
+            raise IndexError(f"frames are counted from 0, got {index}")
         epoch, index = divmod(index, self.count)
         frame = self.frames[index]
         return self.pipeline(
@@ -75,6 +84,23 @@ class FrameDataset(Dataset):
                 "rng": np.random.default_rng((self.seed, epoch, index)),
             }
         )
+
+
+@FUNCTIONS.register_module()
+def collate_frames(batch: Sequence[Mapping]) -> dict[str, Any]:
+    """N packed frames to what the detector's preprocessor reads, nothing stacked.
+
+    A sensor that only some frames have is None for the others, so that the
+    preprocessor can name the frame that lacks it (MMEngine's own function fails on
+    such batches).
+    """
+    names = dict.fromkeys(name for packed in batch for name in packed["inputs"])
+    return {
+        "inputs": {
+            name: [packed["inputs"].get(name) for packed in batch] for name in names
+        },
+        "data_samples": [packed["data_samples"] for packed in batch],
+    }
 
 
 @DATA_SAMPLERS.register_module()

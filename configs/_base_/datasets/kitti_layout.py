@@ -24,6 +24,7 @@ train_dataloader = dict(
     batch_size=8,
     num_workers=1,
     persistent_workers=True,
+    collate_fn=dict(type="collate_frames"),
     sampler=dict(type="EpochSampler", shuffle=True),
     dataset=dict(
         **dataset, frames=dict(**frames, split="train"), pipeline=train_pipeline
@@ -33,6 +34,7 @@ val_dataloader = dict(
     batch_size=8,
     num_workers=1,
     persistent_workers=True,
+    collate_fn=dict(type="collate_frames"),
     drop_last=False,
     sampler=dict(type="DefaultSampler", shuffle=False, round_up=False),
     dataset=dict(**dataset, frames=dict(**frames, split="val"), pipeline=test_pipeline),

@@ -29,7 +29,11 @@ default_hooks = dict(
     ),
     sampler_seed=dict(type="DistSamplerSeedHook"),
 )
-custom_hooks = [dict(type="PlainCheckpointHook")]
+custom_hooks = [
+    dict(type="PlainCheckpointHook"),
+    # batch norm's statistics are each process's own; validate and save their mean
+    dict(type="SyncBuffersHook"),
+]
 vis_backends = [dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")]
 visualizer = dict(type="Visualizer", vis_backends=vis_backends)
 log_processor = dict(type="LogProcessor", window_size=25, by_epoch=True)

@@ -74,18 +74,19 @@ def run_make(checkout, tmp_path):
     return run
 
 
-def without(tmp_path, *missing):
-    """A PATH that has this Python as python3 and every program but ``missing``."""
+def without(tmp_path, *missing, python="python3"):
+    """A PATH with this Python alone, as ``python``, and no program of ``missing``."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for source in ("/usr/bin", "/bin"):
         for program in Path(source).iterdir():
             link = folder / program.name
-            if program.name not in (*missing, "python3") and not link.exists():
+            wanted = not program.name.startswith(("python", *missing))
+            if wanted and not link.exists():
                 link.symlink_to(program)
     # A link would make this Python forget where its libraries are.
-    (folder / "python3").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    (folder / "python3").chmod(0o755)
+    (folder / python).write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (folder / python).chmod(0o755)
     return str(folder)
 
 
@@ -144,9 +145,12 @@ def test_unsuitable_python_is_one_line(run_make):
     assert result.returncode == 2
 
 
-def test_missing_compiler_names_the_debian_package(run_make, checkout, tmp_path):
-    compilers = ("c++", "g++")
-    result = run_make("-s", "setup", PATH=without(tmp_path, *compilers), CXX="c++")
+@pytest.mark.parametrize("python", ["python3", "python3.10"], ids=["usual", "other"])
+def test_missing_compiler_is_one_line(run_make, checkout, tmp_path, python):
+    path = without(tmp_path, "c++", "g++", python=python)
+    if python != "python3":  # there is one, but it does not suit
+        (tmp_path / "bin" / "python3").symlink_to("/bin/false")
+    result = run_make("-s", "setup", PATH=path, CXX="c++")
     errors = [e for e in result.stderr.splitlines() if not e.startswith("make")]
     assert len(errors) == 1
     assert re.match(r"error: missing here: sudo apt-get install .*g\+\+", errors[0])

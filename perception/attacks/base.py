@@ -117,8 +117,7 @@ class Search:
         """Objective (R N,) and its gradient (R N, …); remembers the best so far."""
         variable = variable.detach().requires_grad_()
         with torch.enable_grad():
-            changed = self.threat.render(variable, self.batch)
-            value = self.victim.objective(changed, self.goal)
+            value = self._objective(variable)
             (gradient,) = torch.autograd.grad(value.sum(), variable)
         self.remember(variable.detach(), value.detach())
         return value.detach(), gradient
@@ -126,10 +125,15 @@ class Search:
     def evaluate(self, variable: Tensor) -> Tensor:
         """Objective (R N,) without a gradient; remembers the best so far."""
         with torch.no_grad():
-            changed = self.threat.render(variable, self.batch)
-            value = self.victim.objective(changed, self.goal)
+            value = self._objective(variable)
         self.remember(variable, value)
         return value
+
+    def _objective(self, variable: Tensor) -> Tensor:
+        """(R N,) objective, the mean over the threat's draws."""
+        changed = self.threat.render_draws(variable, self.batch)
+        value = self.victim.objective(changed, self.goal)
+        return value.view(-1, len(variable)).mean(dim=0)
 
     def step(self, variable: Tensor, direction: Tensor, fraction: Tensor) -> Tensor:
         """Ascend along ``direction`` by ``fraction`` (R N,) of the budget, project."""

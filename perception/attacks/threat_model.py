@@ -88,6 +88,17 @@ class ThreatModel(ABC):
     def render(self, variable: Tensor, batch: AttackBatch) -> dict[str, Tensor]:
         """Model inputs (N, C, H, W) of the touched sensors, differentiable."""
 
+    def render_draws(self, variable: Tensor, batch: AttackBatch) -> dict[str, Tensor]:
+        """What a search evaluates in place of :meth:`render`: D draws of it.
+
+        An attacker who does not know exactly how his variable will be seen ascends
+        the mean over draws (expectation over transformation).
+
+        Returns:
+            Model inputs (D N, C, H, W), draw after draw; the same ones at every call.
+        """
+        return self.render(variable, batch)
+
     def generator(
         self, batch: AttackBatch, frame: int, restart: int
     ) -> torch.Generator:

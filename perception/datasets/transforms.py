@@ -222,7 +222,7 @@ class PackFrame(BaseTransform):
         self.max_occlusion, self.max_truncation = max_occlusion, max_truncation
 
     def transform(self, results: dict) -> dict:
-        """Pack ``results["frame"]`` with the original labels, ``results["objects"]``."""
+        """Pack ``results["frame"]`` with the original ``results["objects"]``."""
         frame: Frame = results["frame"]
         sample = DetDataSample(
             metainfo={
@@ -234,6 +234,7 @@ class PackFrame(BaseTransform):
                     frame.image_size, results["original_size"]
                 ),
                 "objects": results["objects"],
+                "image_P_cam": frame.calibration.image_P_cam,
                 "projections": _projections(frame),
                 "fx_baseline_px_m": _fx_baseline(frame),
             }

@@ -18,13 +18,12 @@ import torch
 from mmdet.registry import DATASETS, MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmengine.utils import import_modules_from_strings
 from torch.utils.data import DataLoader, Subset
 
 from perception.checkpoints import load_checkpoint
-from perception.datasets.frame_dataset import FrameDataset
+from perception.datasets.frame_dataset import FrameDataset, collate_frames
 from perception.models import MultiModalDetector
 from perception.runner import load_config
 from perception.structures import DataError
@@ -95,7 +94,7 @@ def build_loader(
     """Batches of a data set in order, as a detector's preprocessor takes them."""
     chosen: Any = dataset if indices is None else Subset(dataset, list(indices))
     return DataLoader(
-        chosen, batch_size, num_workers=workers, collate_fn=pseudo_collate
+        chosen, batch_size, num_workers=workers, collate_fn=collate_frames
     )
 
 

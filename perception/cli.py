@@ -9,6 +9,10 @@ from collections.abc import Callable
 
 from perception.structures import DataError
 
+# Idle OpenMP threads must sleep, not spin: with as many busy programs as cores,
+# spinning made a training step ten times slower. Read when PyTorch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 class HelpFormatter(
     argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter

@@ -7,4 +7,3 @@ _base_ = [
     "../_base_/runtime/default.py",
 ]
 data_root = "data/kitti_mini"
-load_from = "work_dirs/synthetic_concat/best.pth"

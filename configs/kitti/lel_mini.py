@@ -1,0 +1,4 @@
+"""Latent ensemble layer, KITTI at half size, fine-tuned."""
+
+_base_ = "concat_mini.py"
+model = dict(fusion=dict(type="LatentEnsembleFusion"))

@@ -1,0 +1,117 @@
+"""The whole main job on synthetic data: make it, train, evaluate, draw, explain."""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from perception.cli import HelpFormatter, run_tool
+from perception.structures import DataError
+
+REPO = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of the demo.
+
+    Attributes:
+        title: What it does, for people.
+        command: Arguments of the interpreter.
+        result: The file or folder that it leaves.
+        done: A file that exists once the step need not be done again, or None.
+    """
+
+    title: str
+    command: list[str]
+    result: Path
+    done: Path | None = None
+
+
+def parse_args() -> argparse.Namespace:
+    """Arguments of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser.add_argument("--config", default="configs/synthetic/concat.py")
+    parser.add_argument("--frames", type=int, default=1000, help="training frames")
+    parser.add_argument("--val-frames", type=int, default=200, help="unseen frames")
+    parser.add_argument("--epochs", type=int, default=8, help="training epochs")
+    parser.add_argument("--data", default="data/demo", help="where the data goes")
+    parser.add_argument("--out", default="work_dirs/demo", help="all other results")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def steps(args: argparse.Namespace) -> list[Step]:
+    """The demo's commands, which are also those of the README."""
+    out, data = Path(args.out), Path(args.data)
+    model, last = out / "train", out / "train" / f"epoch_{args.epochs}.pth"
+    jobs = str(os.cpu_count() or 1)
+    options = ["--cfg-options", f"data_root={data}"]
+    epochs = [f"train_cfg.max_epochs={args.epochs}"]
+    epochs += [f"param_scheduler.1.{key}={args.epochs}" for key in ("T_max", "end")]
+    return [
+        Step(
+            f"make {args.frames} + {args.val_frames} synthetic frames",
+            ["tools/create_data.py", "synthetic", "--out", str(data)]
+            + ["--frames", str(args.frames), "--val-frames", str(args.val_frames)]
+            + ["--seed", str(args.seed), "--size", "640x192", "--jobs", jobs],
+            data,
+        ),
+        Step(
+            f"train {Path(args.config).stem} for {args.epochs} epochs",
+            ["tools/train.py", args.config, "--work-dir", str(model), "--resume"]
+            + ["--seed", str(args.seed), *options, *epochs],
+            model,
+            done=last,
+        ),
+        Step(
+            "evaluate it on the unseen frames",
+            ["tools/test.py", args.config, "{best}", "--work-dir", str(out / "test")]
+            + ["--json", str(out / "ap.json"), "--dump-kitti", str(out / "results")]
+            + options,
+            out / "ap.json",
+        ),
+        Step(
+            "draw what the sensors saw",
+            ["tools/visualize.py", "data", str(data), "--split", "val", "--num", "4"]
+            + ["--out", str(out / "pictures")],
+            out / "pictures",
+        ),
+    ]
+
+
+def run(step: Step, model: Path) -> float:
+    """Run one step, showing its output; returns the seconds it took."""
+    started = time.monotonic()
+    if step.done is not None and (REPO / step.done).exists():
+        print(f"== {step.title}: done before ({step.done})", flush=True)
+        return 0.0
+    command = list(step.command)
+    if "{best}" in command:
+        from perception.runner import best_checkpoint
+
+        command[command.index("{best}")] = str(best_checkpoint(model))
+    print(f"== {step.title}\n   python {' '.join(command)}", flush=True)
+    status = subprocess.run([sys.executable, *command], cwd=REPO, check=False)
+    if status.returncode:
+        raise DataError(f"{step.title}: failed with status {status.returncode}")
+    return time.monotonic() - started
+
+
+def main() -> None:
+    """Run all steps, then say what took how long and where everything is."""
+    args = parse_args()
+    os.chdir(REPO)
+    todo = steps(args)
+    took = [run(step, Path(args.out) / "train") for step in todo]
+    print("\nDone. Where everything is, and how long it took:")
+    for step, seconds in zip(todo, took, strict=True):
+        print(f"  {seconds:6.0f} s  {step.title}: {step.result}")
+    print(f"  {sum(took):6.0f} s  in all")
+
+
+if __name__ == "__main__":
+    run_tool(main)

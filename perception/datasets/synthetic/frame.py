@@ -14,6 +14,7 @@ from perception.datasets.synthetic.posters import poster_atlas
 from perception.datasets.synthetic.rendering import Renderer
 from perception.datasets.synthetic.scene import BACKGROUND, Scene, random_scene
 from perception.datasets.synthetic.sensors import auto_exposure, expose, look, rig
+from perception.geometry.projection import project_to_image, transform_points
 from perception.structures import Calibration, Objects
 
 
@@ -96,9 +97,7 @@ def _cloud(rng, renderer, calibration: Calibration, width, height, full_lidar: b
     # A few degrees more than the image shows, since the LiDAR stands behind it.
     half_view = np.arctan(0.52 * width / calibration.fx_px) + np.radians(3)
     points = scan(rng, renderer, cam_T_lidar, float(half_view))
-    cam = points[:, :3] @ cam_T_lidar[:3, :3].T + cam_T_lidar[:3, 3]
-    u, v, w = calibration.image_P_cam @ np.column_stack([cam, np.ones(len(cam))]).T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        u, v = u / w, v / w
-    inside = (w > 0) & (u >= 0) & (u <= width - 1) & (v >= 0) & (v <= height - 1)
-    return points[inside]
+    cam = transform_points(cam_T_lidar, points[:, :3])
+    pixels, depth_m = project_to_image(calibration.image_P_cam, cam)
+    inside = (pixels >= 0) & (pixels <= (width - 1, height - 1))
+    return points[inside.all(1) & (depth_m > 0)]

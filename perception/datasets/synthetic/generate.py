@@ -6,7 +6,7 @@ import json
 import multiprocessing
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from perception.files import replacing, write_json
+from perception.datasets.splits import write_split
+from perception.files import write_json
 from perception.structures import DataError
 
 # Raise it when the same seed gives other scenes: old and new frames must not mix.
@@ -109,9 +110,14 @@ def generate(
     names = [f"{index:06d}" for index in range(frames + val_frames)]
     todo = [index for index, name in enumerate(names) if not _complete(root, name)]
     _run(root, recipe, todo, len(names), jobs, progress)
-    _write_split(root, "train", names[:frames])
-    _write_split(root, "val", names[frames:])
-    _write_split(root, "trainval", names)
+    splits = {"train": names[:frames], "val": names[frames:], "trainval": names}
+    for split, ids in splits.items():
+        path = root / "ImageSets" / f"{split}.txt"
+        if ids:
+            write_split(path, ids)
+        else:
+            # Left by a run that had validation frames, it would overlap now.
+            path.unlink(missing_ok=True)
     return root
 
 
@@ -139,11 +145,6 @@ def _claim(root: Path, recipe: Recipe) -> None:
 
 def _complete(root: Path, name: str) -> bool:
     return all((root / "training" / f.format(name)).exists() for f in FRAME_FILES)
-
-
-def _write_split(root: Path, split: str, names: Sequence[str]) -> None:
-    with replacing(root / "ImageSets" / f"{split}.txt") as temporary:
-        temporary.write_text("".join(f"{name}\n" for name in names), encoding="ascii")
 
 
 @contextmanager

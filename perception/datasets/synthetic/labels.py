@@ -12,6 +12,7 @@ import numpy as np
 from perception.datasets.synthetic.scene import Scene, SceneObject
 from perception.datasets.synthetic.sensors import pixel_rays
 from perception.datasets.synthetic.tracing import Tracer
+from perception.geometry.projection import project_to_image, rotation_y_to_alpha
 from perception.structures import Objects
 
 NEAR_M = 0.3
@@ -66,12 +67,6 @@ def label_objects(scene: Scene, projection: np.ndarray, owner: np.ndarray) -> Ob
     return _table(labelled, ignored)
 
 
-def _project(projection: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(P, 2) pixels of points (P, 3) in front of the camera."""
-    homogeneous = points @ projection[:, :3].T + projection[:, 3]
-    return homogeneous[:, :2] / homogeneous[:, 2:]
-
-
 def _sight(
     item: SceneObject, projection: np.ndarray, owner: np.ndarray, index: int
 ) -> _Sight | None:
@@ -80,7 +75,7 @@ def _sight(
     front = points[points[:, 2] > NEAR_M]
     if not len(front):
         return None
-    pixels = _project(projection, front)
+    pixels, _ = project_to_image(projection, front)
     low, high = pixels.min(0), pixels.max(0)
     limit = np.array(owner.shape[::-1], float) - 1
     box_low, box_high = np.clip(low, 0, limit), np.clip(high, 0, limit)
@@ -118,10 +113,8 @@ def _table(labelled: list, ignored: list) -> Objects:
     for row, (item, sight) in enumerate(labelled):
         table.truncation[row] = sight.truncation
         table.occlusion[row] = int(np.sum(sight.visible < np.array(VISIBLE_SHARES)))
-        x, _, z = item.location_m
-        alpha = item.rotation_y - np.arctan2(x, z)
-        table.alpha[row] = (alpha + np.pi) % (2 * np.pi) - np.pi
         table.dimensions_m[row] = item.dimensions_m
         table.location_m[row] = item.location_m
         table.rotation_y[row] = item.rotation_y
+        table.alpha[row] = rotation_y_to_alpha(table.rotation_y[row], item.location_m)
     return table

@@ -16,6 +16,7 @@ from perception.datasets.synthetic.buildings import buildings
 from perception.datasets.synthetic.lighting import Lighting, random_lighting
 from perception.datasets.synthetic.meshes import Mesh, merge
 from perception.datasets.synthetic.street import KERB_M, Layout
+from perception.geometry.projection import wrap_angle
 
 BACKGROUND = -1
 
@@ -44,8 +45,7 @@ class Viewpoint:
 
     def rotation_y(self, yaw: float) -> float:
         """KITTI's rotation_y, in ±pi, of something with world heading ``yaw``."""
-        turned = -(yaw - self.yaw) - np.pi / 2
-        return float((turned + np.pi) % (2 * np.pi) - np.pi)
+        return float(wrap_angle(np.array(self.yaw - yaw - np.pi / 2)))
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,20 @@ def random_scene(rng: np.random.Generator) -> Scene:
         populate(rng, crowd)
     background = street.ground(rng, layout) + buildings(rng, layout)
     background += posts + _furnish(rng, crowd) + _deceive(rng, crowd)
-    return _assemble(background, crowd.actors, view, lighting)
+    return assemble(background, crowd.actors, view, lighting)
 
 
-def _assemble(
+def assemble(
     background: list[Mesh], actors: list[Actor], view: Viewpoint, lighting: Lighting
 ) -> Scene:
+    """What stands in the world, as the camera at ``view`` has it.
+
+    Args:
+        background: At least one mesh that nobody owns, in the world frame.
+        actors: The road users.
+        view: Where the camera stands.
+        lighting: The light, in the cam frame.
+    """
     still = merge(background)
     whole = merge([still, *(actor.mesh for actor in actors)])
     whole = replace(whole, corners=view.to_cam(whole.corners))

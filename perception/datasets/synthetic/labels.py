@@ -98,10 +98,12 @@ def _visible_share(item, projection, owner, index, low, high) -> float:
     step = max(1, int(np.ceil(np.sqrt(len(u) * len(v) / _SAMPLES))))
     grid_v, grid_u = np.meshgrid(v[::step], u[::step], indexing="ij")
     pixels = np.stack([grid_u.ravel(), grid_v.ravel()], 1)
-    centre, rays = pixel_rays(projection, pixels)
-    alone = Tracer(item.corners).cast(centre, rays).triangle >= 0
     column, row = pixels.astype(int).T
     seen = owner[row, column] == index
+    if not seen.any():
+        return 0.0
+    centre, rays = pixel_rays(projection, pixels)
+    alone = Tracer(item.corners).cast(centre, rays).triangle >= 0
     return float(seen.sum() / alone.sum()) if alone.any() else 0.0
 
 

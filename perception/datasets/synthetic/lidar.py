@@ -6,6 +6,8 @@ z up, metres.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from perception.datasets.synthetic.rendering import Renderer
@@ -36,8 +38,12 @@ def beam_elevations_deg() -> np.ndarray:
     return np.concatenate([upper, lower]) + wobble
 
 
+@lru_cache(maxsize=4)
 def beam_directions(half_view_rad: float = np.pi) -> np.ndarray:
-    """(N, 3) unit rays of one revolution, or of ±``half_view_rad`` around x."""
+    """(N, 3) unit rays of one revolution, or of ±``half_view_rad`` around x.
+
+    The array is shared between calls: do not write to it.
+    """
     elevation = np.radians(beam_elevations_deg())
     count = round(360 / AZIMUTH_STEP_DEG)
     azimuth = (np.arange(count) - count // 2) * (2 * np.pi / count)

@@ -89,18 +89,21 @@ class Renderer:
             (N, 3) linear radiance and the first hits.
         """
         hits = self.tracer.cast(origin, direction)
-        light = np.empty((len(direction), 3), np.float32)
+        rays = np.ascontiguousarray(direction.T)
+        light = np.empty_like(rays)
         met = hits.triangle >= 0
-        light[~met] = self.lighting.sky(np.ascontiguousarray(direction[~met].T)).T
-        index = np.flatnonzero(met)
+        index, missed = np.flatnonzero(met), np.flatnonzero(~met)
+        light[:, missed] = self.lighting.sky(rays.take(missed, 1))
         if not len(index):
-            return light, hits
+            return light.T, hits
         part = Hits(
-            hits.distance_m[index], hits.triangle[index], hits.barycentric[index]
+            hits.distance_m.take(index),
+            hits.triangle.take(index),
+            hits.barycentric.take(index, 0),
         )
         start = origin[:, None] if origin.ndim == 1 else origin[index].T
-        ray = np.ascontiguousarray(direction[index].T)
-        light[index] = self._shade(start, ray, part, pixel_rad).T
+        light[:, index] = self._shade(start, rays.take(index, 1), part, pixel_rad)
+        light = np.ascontiguousarray(light.T)
         mirror = self.column(part.triangle, Column.MIRROR) > 0
         if bounce and mirror.any():
             chosen = index[mirror]

@@ -40,7 +40,7 @@ class Tracer:
     def _rays(origins: np.ndarray, directions: np.ndarray) -> o3d.core.Tensor:
         rays = np.empty((len(directions), 6), np.float32)
         rays[:, :3], rays[:, 3:] = origins, directions
-        return o3d.core.Tensor(rays)
+        return o3d.core.Tensor.from_numpy(rays)
 
     def cast(self, origins: np.ndarray, directions: np.ndarray) -> Hits:
         """First hit of each ray; origins (3,) or (N, 3), directions (N, 3) unit."""

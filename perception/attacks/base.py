@@ -71,8 +71,9 @@ class Attack(ABC):
             variable = threat.project(self.run(victim).detach(), batch)
             with torch.no_grad():
                 changed = threat.render(variable, batch)
-                value = victim.objective(changed, self.goal)
-                damage = victim.objective(changed, Goal("detection"))
+                damage = value = victim.objective(changed, Goal("detection"))
+                if self.goal != Goal("detection"):
+                    value = victim.objective(changed, self.goal)
         assert set(changed) <= set(threat.touched), "a threat rendered other sensors"
         inputs = {
             name: changed[name].detach() if name in changed else clean
@@ -118,9 +119,13 @@ class Search:
         variable = variable.detach().requires_grad_()
         with torch.enable_grad():
             value = self._objective(variable)
-            (gradient,) = torch.autograd.grad(value.sum(), variable)
+        gradient = None
+        if value.requires_grad:
+            (gradient,) = torch.autograd.grad(value.sum(), variable, allow_unused=True)
+        if gradient is None:  # e.g. an expert that does not see the attacked sensor
+            gradient = torch.zeros_like(variable)
         self.remember(variable.detach(), value.detach())
-        return value.detach(), gradient
+        return value.detach(), gradient.nan_to_num(0.0, 0.0, 0.0)
 
     def evaluate(self, variable: Tensor) -> Tensor:
         """Objective (R N,) without a gradient; remembers the best so far."""

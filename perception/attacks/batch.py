@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from mmdet.structures import DetDataSample
@@ -12,7 +12,7 @@ from torch import Tensor
 from perception.structures import SensorSpec
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AttackBatch:
     """Clean inputs of N frames.
 
@@ -24,6 +24,8 @@ class AttackBatch:
         sensors: What each sensor's channels hold.
         ids: (N,) number of each frame in the whole run; random draws are seeded by
             it, so that they do not depend on how frames are batched.
+        memo: What threat models derived from these frames, so that it is not
+            computed at every step.
     """
 
     inputs: Mapping[str, Tensor]
@@ -31,18 +33,32 @@ class AttackBatch:
     samples: Sequence[DetDataSample]
     sensors: Mapping[str, SensorSpec]
     ids: Sequence[int]
+    memo: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def repeat(self, times: int) -> AttackBatch:
         """The batch ``times`` times over, restart after restart."""
+        if times == 1:
+            return self
         return AttackBatch(
             {k: v.repeat(times, 1, 1, 1) for k, v in self.inputs.items()},
             {k: list(v) * times for k, v in self.raw.items()},
             list(self.samples) * times,
             self.sensors,
             list(self.ids) * times,
+        )
+
+    def select(self, frames: Sequence[int]) -> AttackBatch:
+        """The batch of some of its frames, in the order given."""
+        index = list(frames)
+        return AttackBatch(
+            {name: value[index] for name, value in self.inputs.items()},
+            {name: [value[n] for n in index] for name, value in self.raw.items()},
+            [self.samples[n] for n in index],
+            self.sensors,
+            [self.ids[n] for n in index],
         )
 
 
@@ -55,10 +71,20 @@ def prepare_batch(
         detector: A ``MultiModalDetector``.
         data: ``inputs`` and ``data_samples`` as collated by the data loader.
         ids: Numbers of the frames; default 0 … N - 1.
+
+    Raises:
+        ValueError: If a frame has no labels or there are not as many ids as frames.
     """
     data = detector.data_preprocessor.cast_data(data)
     packed = detector.data_preprocessor(data, False)
     samples = packed["data_samples"]
+    for sample in samples:
+        if "gt_instances" not in sample:
+            raise ValueError(
+                f"frame {sample.get('frame_id')} has no labels, which attacks need"
+            )
+    if ids is not None and len(ids) != len(samples):
+        raise ValueError(f"{len(samples)} frames need as many ids, got {len(ids)}")
     return AttackBatch(
         inputs=packed["inputs"],
         raw=data["inputs"],

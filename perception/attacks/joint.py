@@ -6,7 +6,7 @@ Shape letters: N frames, D numbers of all variables of a frame.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -26,7 +26,8 @@ class JointThreat(ThreatModel):
     that an honest report shows beside the single-sensor ones.
 
     Attributes:
-        parts: The threats; their own steps, restarts, goals and seeds are not used.
+        parts: The threats; their own steps, restarts, goals and seeds give way to
+            the joint ones.
         sensor: Filled in: the attacked sensors' names joined by "+".
     """
 
@@ -35,9 +36,13 @@ class JointThreat(ThreatModel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.parts:
+            raise ValueError(f"threat {self.name!r}: parts must not be empty")
         if len(self.touched) != sum(len(part.touched) for part in self.parts):
             raise ValueError(f"threat {self.name!r}: two parts attack the same sensor")
         object.__setattr__(self, "sensor", "+".join(self.touched))
+        seeded = tuple(replace(part, seed=self.seed) for part in self.parts)
+        object.__setattr__(self, "parts", seeded)
 
     @property
     def touched(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ A goal is named by a string:
 * ``detection``: the head's whole training loss on the ground truth;
 * ``hide``: lower the class scores inside the ground-truth boxes;
 * ``create``: raise the highest class scores outside of them;
-* ``class:NAME``: have the objects taken for ``NAME``;
+* ``class:NAME``: have the objects taken for ``NAME``, and for nothing else;
 * any of them followed by ``|none*L``, ``|blame:SENSOR*L`` or ``|expert:SENSOR``:
   gate-aware. L is a factor. ``none`` subtracts L times the cross-entropy of the gate to
   "no sensor lies", ``blame`` to "SENSOR lies" (a clean one), ``expert`` computes the
@@ -34,6 +34,7 @@ from torch import Tensor
 from perception.attacks.batch import AttackBatch
 
 _BASES = ("detection", "hide", "create", "class")
+_FACTOR = r"\d+(?:\.\d*)?(?:[eE][+-]?\d+)?"
 _CREATED = 50  # how many of a frame's scores ``create`` raises
 
 
@@ -69,14 +70,17 @@ class Goal:
             )
         for part in parts:
             if match := re.fullmatch(r"expert:(.+)", part):
-                values["expert"] = match[1]
-            elif match := re.fullmatch(r"(?:blame:(.+)|none)\*([0-9.eE+-]+)", part):
-                values |= {"gate": match[1] or "none", "weight": float(match[2])}
+                new = {"expert": match[1]}
+            elif match := re.fullmatch(rf"(?:blame:(.+)|none)\*({_FACTOR})", part):
+                new = {"gate": match[1] or "none", "weight": float(match[2])}
             else:
                 raise ValueError(
                     f"goal {text!r}: {part!r} is not none*L, blame:SENSOR*L or "
                     "expert:SENSOR"
                 )
+            if not values.keys().isdisjoint(new):
+                raise ValueError(f"goal {text!r}: {part!r} contradicts what precedes")
+            values |= new
         return cls(**values)
 
 
@@ -95,6 +99,7 @@ class Victim:
     ) -> None:
         self.detector, self.batch = detector, batch
         self.touched = touched
+        self._side_by_side: dict[tuple[str, int], tuple[Tensor, ...]] = {}
         with torch.no_grad():
             self._kept = {
                 name: branch(batch.inputs[name])
@@ -133,9 +138,18 @@ class Victim:
             if name in changed:
                 pyramids[name] = branch(changed[name])
             else:
-                kept = self._kept[name]
-                pyramids[name] = tuple(f.repeat(times, 1, 1, 1) for f in kept)
+                pyramids[name] = self._repeated(name, times)
         return pyramids, list(self.batch.samples) * times
+
+    def _repeated(self, name: str, times: int) -> tuple[Tensor, ...]:
+        """An untouched sensor's features for every restart, copied once."""
+        if times == 1:
+            return self._kept[name]
+        key = (name, times)
+        if key not in self._side_by_side:
+            copies = tuple(f.repeat(times, 1, 1, 1) for f in self._kept[name])
+            self._side_by_side[key] = copies
+        return self._side_by_side[key]
 
     @contextmanager
     def _through(self, expert: str | None) -> Iterator[None]:
@@ -162,8 +176,11 @@ class Victim:
         classes = list(self.detector.dataset_meta["classes"])
         if goal.target not in classes:
             raise ValueError(f"goal class:{goal.target}: classes are {classes}")
-        log_odds = scores.log_softmax(dim=2)[..., classes.index(goal.target)]
-        return (log_odds * weight).sum(dim=1)
+        target = classes.index(goal.target)
+        others = [k for k in range(len(classes)) if k != target]
+        wrong = F.softplus(scores[..., others]).sum(dim=2)
+        taken = -F.softplus(-scores[..., target]) - wrong
+        return (taken * weight).sum(dim=1)
 
     def _class_logits(self, fused: Any) -> tuple[Tensor, Tensor]:
         """Class logits (N, L, K), best anchor per location, and its pixel (L, 2)."""
@@ -173,7 +190,9 @@ class Victim:
         height, width = next(iter(self.batch.inputs.values())).shape[-2:]
         for level in logits:
             n, _, h, w = level.shape
-            flat.append(level.view(n, -1, classes, h * w).amax(dim=1).transpose(1, 2))
+            flat.append(
+                level.reshape(n, -1, classes, h * w).amax(dim=1).transpose(1, 2)
+            )
             y = (torch.arange(h, device=level.device) + 0.5) * (height / h)
             x = (torch.arange(w, device=level.device) + 0.5) * (width / w)
             grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)

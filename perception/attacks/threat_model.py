@@ -11,19 +11,23 @@ Shape letters: N frames, C channels, H, W input size in pixels.
 
 from __future__ import annotations
 
+import math
+import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from perception.attacks.batch import AttackBatch
+from perception.attacks.budgets import disparity_box, frame_norm, spread, uniform
 from perception.attacks.registry import THREATS
 
 Norm = Literal["linf", "l2"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +107,9 @@ class ThreatModel(ABC):
         self, batch: AttackBatch, frame: int, restart: int
     ) -> torch.Generator:
         """The random numbers of one frame and restart, whatever the batching."""
-        words = np.random.SeedSequence((self.seed, batch.ids[frame], restart))
+        words = np.random.SeedSequence(
+            (self.seed, batch.ids[frame], restart, zlib.crc32(self.sensor.encode()))
+        )
         seed = int(words.generate_state(1, np.uint64)[0] >> np.uint64(1))
         return torch.Generator().manual_seed(seed)
 
@@ -136,13 +142,16 @@ class MapThreat(ThreatModel):
             raise ValueError(
                 f"threat {self.name!r}: norm must be linf or l2, got {self.norm!r}"
             )
-        budgets = self.eps.values() if isinstance(self.eps, Mapping) else [self.eps]
+        eps = self.eps
+        budgets = list(eps.values()) if isinstance(eps, Mapping) else [eps]
         if any(not value >= 0 for value in budgets):
             raise ValueError(
                 f"threat {self.name!r}: eps must not be negative, got {self.eps}"
             )
         if self.disparity and self.norm != "linf":
             raise ValueError(f"threat {self.name!r}: disparity budgets are linf only")
+        if self.norm == "l2" and not all(math.isfinite(value) for value in budgets):
+            raise ValueError(f"threat {self.name!r}: an l2 eps must be finite")
 
     def check(self, sensors: Mapping[str, Any]) -> None:
         """Also raise if ``eps`` names a channel that the sensor lacks."""
@@ -161,11 +170,9 @@ class MapThreat(ThreatModel):
     def random(self, batch: AttackBatch, restart: int) -> Tensor:
         """Uniform in the box; for ``l2`` in a random direction, at full length."""
         clean = self.clean(batch)
-        draws = [
-            torch.rand(clean.shape[1:], generator=self.generator(batch, n, restart))
-            for n in range(len(batch))
-        ]
-        noise = 2 * torch.stack(draws).to(clean) - 1
+        generators = [self.generator(batch, n, restart) for n in range(len(batch))]
+        sizes = [sample.img_shape[:2] for sample in batch.samples]
+        noise = 2 * uniform(generators, sizes, clean) - 1
         if self.norm == "l2":
             noise = noise / frame_norm(noise)
             return self.project(clean + noise * self._axes(batch), batch)
@@ -182,12 +189,13 @@ class MapThreat(ThreatModel):
             direction = scaled / frame_norm(scaled)
             return variable + fraction * direction * self._axes(batch)
         low, high = self.box(batch)
-        return variable + fraction * gradient.sign() * (high - low) / 2
+        return torch.addcmul(variable, fraction * (high - low) / 2, gradient.sign())
 
     def project(self, variable: Tensor, batch: AttackBatch) -> Tensor:
         """Into the ball, then into the box of budget and physical range."""
         low, high = self.box(batch)
         if self.norm == "l2":
+            # The box holds the clean input: clipping to it only shortens the change.
             clean, axes = self.clean(batch), self._axes(batch)
             change = torch.where(axes > 0, (variable - clean) / axes.clamp(1e-12), 0.0)
             variable = clean + change / frame_norm(change).clamp(min=1.0) * axes
@@ -199,52 +207,50 @@ class MapThreat(ThreatModel):
 
     def box(self, batch: AttackBatch) -> tuple[Tensor, Tensor]:
         """Lowest and highest allowed value of everything, each (N, C, H, W)."""
-        clean = self.clean(batch)
-        channels = batch.sensors[self.sensor].channels
-        physical = torch.tensor([[c.low, c.high] for c in channels]).to(clean)
-        axes = self._axes(batch)
+        return self._once(batch, self._box)
+
+    def _box(self, batch: AttackBatch) -> tuple[Tensor, Tensor]:
+        clean, axes = self.clean(batch), self._axes(batch)
         low, high = clean - axes, clean + axes
         if self.disparity:
-            low, high = self._disparity_box(clean, batch)
+            low, high = disparity_box(clean, axes, self._fx_baseline(batch).to(clean))
+        channels = batch.sensors[self.sensor].channels
+        physical = torch.tensor([[c.low, c.high] for c in channels]).to(clean)
         # A clean value beyond the nominal range stays allowed, but goes no further.
         floor = torch.minimum(physical[:, 0].view(-1, 1, 1), clean)
         ceiling = torch.maximum(physical[:, 1].view(-1, 1, 1), clean)
         return torch.maximum(low, floor), torch.minimum(high, ceiling)
 
+    def _once(self, batch: AttackBatch, make: Callable[[AttackBatch], T]) -> T:
+        """What ``make`` returns, computed once per batch and budget."""
+        eps = tuple(self.eps.items()) if isinstance(self.eps, Mapping) else self.eps
+        key = (type(self), make.__name__, self.sensor, self.norm, self.disparity, eps)
+        if key not in batch.memo:
+            batch.memo[key] = make(batch)
+        return batch.memo[key]
+
     def _axes(self, batch: AttackBatch) -> Tensor:
         """Budget of every value (N, C, H, W), in the channels' units; 0 in padding."""
-        clean = self.clean(batch)
-        channels = batch.sensors[self.sensor].channels
-        if isinstance(self.eps, Mapping):
-            budget = [float(self.eps.get(channel.name, 0.0)) for channel in channels]
-        else:
-            budget = [float(self.eps)] * len(channels)
-        axes = torch.tensor(budget).to(clean).view(1, -1, 1, 1) * torch.ones_like(clean)
-        for n, sample in enumerate(batch.samples):
-            height, width = sample.img_shape[:2]
-            axes[n, :, height:], axes[n, :, :, width:] = 0, 0
-        return axes
+        return self._once(batch, self._spread)
 
-    def _disparity_box(
-        self, depth_m: Tensor, batch: AttackBatch
-    ) -> tuple[Tensor, Tensor]:
-        """Depths whose disparity lies within the budget of the clean one's."""
-        known = [sample.fx_baseline_px_m for sample in batch.samples]
+    def _spread(self, batch: AttackBatch) -> Tensor:
+        channels = batch.sensors[self.sensor].channels
+        sizes = [sample.img_shape[:2] for sample in batch.samples]
+        eps = [self.eps_of(channel.name) for channel in channels]
+        return spread(eps, sizes, self.clean(batch))
+
+    def eps_of(self, channel: str) -> float:
+        """Budget of a channel in its unit (or in pixels of disparity)."""
+        if isinstance(self.eps, Mapping):
+            return float(self.eps.get(channel, 0.0))
+        return float(self.eps)
+
+    def _fx_baseline(self, batch: AttackBatch) -> Tensor:
+        """(N, 1, 1, 1) focal length x baseline in px m."""
+        known = [sample.get("fx_baseline_px_m") for sample in batch.samples]
         if None in known:
             raise ValueError(
                 f"threat {self.name!r}: a budget in pixels of disparity needs the "
                 "stereo baseline (P3) in the calibration"
             )
-        fx_baseline = torch.tensor(known).to(depth_m).view(-1, 1, 1, 1)
-        disparity_px = fx_baseline / depth_m.clamp(min=1e-3)
-        eps_px = self._axes(batch)
-        near = fx_baseline / (disparity_px + eps_px)
-        far = fx_baseline / (disparity_px - eps_px).clamp(min=1e-3)
-        seen = depth_m > 0
-        return torch.where(seen, near, depth_m), torch.where(seen, far, depth_m)
-
-
-def frame_norm(values: Tensor) -> Tensor:
-    """Euclidean norm of each frame's values, (N, 1, 1, 1), never zero."""
-    flat = values.flatten(1).norm(dim=1).clamp(min=1e-12)
-    return flat.view(-1, *[1] * (values.ndim - 1))
+        return torch.tensor(known).view(-1, 1, 1, 1)

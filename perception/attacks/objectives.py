@@ -205,7 +205,7 @@ class Victim:
         if blamed not in names:
             raise ValueError(f"goal blames {blamed!r}; sensors are {names[:-1]}")
         loss = -logits.log_softmax(dim=1)[:, names.index(blamed)]
-        return loss.flatten(1).mean(dim=1)
+        return loss.reshape(len(loss), -1).mean(dim=1)
 
 
 def _inside(centers: Tensor, boxes_px: Tensor) -> Tensor:

@@ -1,0 +1,110 @@
+"""Patches that are not searched for: trained ones and baselines.
+
+Shape letters: N frames; h, w texture size in texels.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from perception.attacks.base import Attack
+from perception.attacks.batch import AttackBatch, prepare_batch
+from perception.attacks.objectives import Goal, Victim, frozen
+from perception.attacks.patch import PatchThreat
+from perception.attacks.patch_io import load_patch
+from perception.attacks.registry import ATTACKS
+from perception.structures import DataError
+
+
+class Loader(Protocol):
+    """Batches in the same order at every pass, such as ``apis.build_loader``'s."""
+
+    def __iter__(self) -> Any: ...
+
+    def __len__(self) -> int: ...
+
+
+@ATTACKS.register_module()
+class FixedPatch(Attack):
+    """A patch that is not searched for: a trained one, or a baseline.
+
+    Args:
+        threat: Where it is placed; a patch of other physical size is refused.
+        texture: (1, 3, h, w) in grey levels, the PNG of a saved patch, ``grey``, or
+            ``noise``: a random colour for every texel, the same in all frames.
+    """
+
+    def __init__(
+        self, threat: PatchThreat, *, texture: Tensor | str | Path = "grey"
+    ) -> None:
+        super().__init__(threat)
+        self.texture = self._texture(threat, texture)
+
+    @staticmethod
+    def _texture(threat: PatchThreat, texture: Tensor | str | Path) -> Tensor:
+        size, gamut = (1, 3, *threat.texture_px), threat.gamut
+        if isinstance(texture, Tensor):
+            loaded = texture
+        elif str(texture) == "grey":
+            loaded = torch.full(size, (gamut.black + gamut.white) / 2)
+        elif str(texture) == "noise":
+            rng = torch.Generator().manual_seed(threat.seed)
+            share = torch.rand(size, generator=rng)
+            loaded = gamut.clip(gamut.black + (gamut.white - gamut.black) * share)
+        else:
+            loaded, made_for = load_patch(texture)
+            if made_for.placement.printed_size_m != threat.placement.printed_size_m:
+                raise DataError(
+                    f"{texture}: made for {made_for.placement.printed_size_m} m, but "
+                    f"threat {threat.name!r} is {threat.placement.printed_size_m} m"
+                )
+        if loaded.shape != size:
+            raise ValueError(
+                f"threat {threat.name!r}: texture must be {size}, got "
+                f"{tuple(loaded.shape)}"
+            )
+        return loaded
+
+    def run(self, victim: Victim) -> Tensor:
+        """The same texture for every frame."""
+        images = victim.batch.inputs[self.threat.sensor]
+        return self.texture.to(images).repeat(len(victim.batch), 1, 1, 1)
+
+
+def evaluate_patch(
+    detector: Any, loader: Loader, attack: Attack, *, progress: bool = True
+) -> dict[Literal["clean", "attacked", "pixels"], np.ndarray]:
+    """What an attack on one image sensor does to every frame of a loader.
+
+    Returns:
+        (N,) detection loss on clean and on attacked inputs, and the number of changed
+        pixels: 0 where a frame carries no patch.
+    """
+    sensor = attack.threat.sensor
+    rows = []
+    for data in tqdm(loader, disable=not progress, desc=attack.threat.name):
+        batch = numbered_batch(detector, data)
+        result = attack(detector, batch)
+        with frozen(detector), torch.no_grad():
+            victim = Victim(detector, batch, (sensor,))
+            clean = victim.objective({sensor: batch.inputs[sensor]}, Goal("detection"))
+        changed = (result.inputs[sensor] != batch.inputs[sensor]).any(dim=1)
+        pixels = changed.flatten(1).sum(dim=1)
+        rows.append(torch.stack([clean, result.damage, pixels.to(clean)]).cpu())
+    clean, attacked, pixels = torch.cat(rows, dim=1).numpy()
+    return {"clean": clean, "attacked": attacked, "pixels": pixels}
+
+
+def numbered_batch(detector: Any, data: Mapping[str, Any]) -> AttackBatch:
+    """A batch whose frames' numbers come from their names, however they are batched."""
+    samples: Sequence[Any] = data["data_samples"]
+    ids = [zlib.crc32(str(sample.frame_id).encode()) for sample in samples]
+    return prepare_batch(detector, data, ids)

@@ -1,0 +1,190 @@
+"""Configs train, stop, go on and are scored, through MMEngine's runner."""
+
+import json
+import os
+import shutil
+
+import pytest
+import torch
+from tiny_kitti import write_config, write_kitti
+
+from perception.checkpoints import load_checkpoint, sha256
+from perception.runner import (
+    best_checkpoint,
+    build_runner,
+    default_work_dir,
+    load_config,
+    train,
+)
+from perception.runner import (
+    test as score,
+)
+from perception.structures import DataError
+
+IN_PROCESS = {
+    "train_dataloader.num_workers": 0,
+    "train_dataloader.persistent_workers": False,
+    "default_hooks.checkpoint.max_keep_ckpts": -1,
+}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory, repo_root):
+    """A config file with its frames, and the work directory of two epochs."""
+    folder = tmp_path_factory.mktemp("tiny")
+    root = write_kitti(folder / "kitti")
+    base = repo_root / "configs" / "synthetic" / "concat.py"
+    file = write_config(folder / "concat.py", root, base)
+    best = train(load_config(file, IN_PROCESS), work_dir=folder / "whole")
+    return file, folder / "whole", best
+
+
+@pytest.mark.slow
+def test_two_epochs_leave_checkpoints_and_logs(tiny):
+    _, work_dir, best = tiny
+    names = os.listdir(work_dir)
+    assert {"epoch_1.pth", "epoch_2.pth", "concat.py"} <= set(names)
+    assert best.parent == work_dir and best.name.startswith("best_kitti_mAP_epoch_")
+    assert list(work_dir.glob("*/vis_data/events.out.tfevents*"))
+    checkpoint = load_checkpoint(work_dir / "epoch_2.pth")
+    assert {"state_dict", "optimizer", "param_schedulers"} <= set(checkpoint)
+    assert checkpoint["meta"]["epoch"] == 2
+
+
+@pytest.mark.slow
+def test_resuming_continues_to_the_same_bits(tiny, tmp_path):
+    file, whole, _ = tiny
+    shutil.copy(whole / "epoch_1.pth", tmp_path / "epoch_1.pth")
+    (tmp_path / "last_checkpoint").write_text(str(tmp_path / "epoch_1.pth"))
+    # A worker process, where the run that did not stop had none.
+    options = IN_PROCESS | {"train_dataloader.num_workers": 1}
+    train(load_config(file, options), work_dir=tmp_path, resume=True)
+    expected = load_checkpoint(whole / "epoch_2.pth")
+    resumed = load_checkpoint(tmp_path / "epoch_2.pth")
+    for name, value in expected["state_dict"].items():
+        assert torch.equal(resumed["state_dict"][name], value), name
+    for index, state in expected["optimizer"]["state"].items():
+        for name, value in state.items():
+            assert torch.equal(resumed["optimizer"]["state"][index][name], value)
+    assert resumed["param_schedulers"] == expected["param_schedulers"]
+    assert resumed["meta"]["iter"] == expected["meta"]["iter"] == 4
+    first = load_checkpoint(whole / "epoch_1.pth")["state_dict"]
+    assert any(not torch.equal(first[n], v) for n, v in resumed["state_dict"].items())
+
+
+@pytest.mark.slow
+def test_resuming_without_a_checkpoint_keeps_the_weights_to_start_from(tiny, tmp_path):
+    file, whole, _ = tiny
+    options = IN_PROCESS | {
+        "load_from": str(whole / "epoch_2.pth"),
+        "optim_wrapper.optimizer.lr": 0.0,
+        "train_cfg.max_epochs": 1,
+    }
+    last = train(load_config(file, options), work_dir=tmp_path, resume=True)
+    name = "bbox_head.conv_cls.weight"
+    expected = load_checkpoint(whole / "epoch_2.pth")["state_dict"][name]
+    assert torch.equal(load_checkpoint(last)["state_dict"][name], expected)
+
+
+@pytest.mark.slow
+def test_scores_and_what_reproduces_them(tiny, tmp_path):
+    file, whole, _ = tiny
+    checkpoint = whole / "epoch_2.pth"
+    figures = score(
+        load_config(file),
+        checkpoint,
+        work_dir=tmp_path / "work",
+        dump_kitti=tmp_path / "results",
+        json_file=tmp_path / "figures.json",
+    )
+    assert 0 <= figures["kitti/mAP"] <= 100
+    assert sorted(os.listdir(tmp_path / "results")) == ["000004.txt", "000005.txt"]
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is not JSON")
+
+    text = (tmp_path / "figures.json").read_text()
+    written = json.loads(text, parse_constant=refuse)
+    assert written["checkpoint_sha256"] == sha256(checkpoint)
+    assert (written["frames"], written["seed"]) == (2, 0)
+    assert written["figures"]["kitti/mAP"] == figures["kitti/mAP"]
+    assert written["figures"]["kitti/Cyclist_2d_easy_R40"] is None
+
+
+@pytest.mark.slow
+def test_weights_of_another_detector_are_refused(tiny, tmp_path):
+    file, _, _ = tiny
+    torch.save({"state_dict": {"some.weight": torch.zeros(1)}}, tmp_path / "x.pth")
+    with pytest.raises(DataError, match=r"x.pth: does not fit .*concat.py: .*some.we"):
+        score(load_config(file), tmp_path / "x.pth", work_dir=tmp_path)
+
+
+@pytest.mark.slow
+def test_seed_reaches_weights_and_augmentation(tiny, tmp_path):
+    file, _, _ = tiny
+    config = load_config(file, IN_PROCESS)
+    config.randomness.seed = 5
+    config.work_dir = str(tmp_path)
+    runner = build_runner(config)
+    assert runner.seed == 5
+    dataset = runner.build_dataloader(config.train_dataloader, seed=5).dataset
+    assert dataset.seed == 5
+
+
+def test_config_options_and_data_root(repo_root):
+    path = repo_root / "configs" / "synthetic" / "concat.py"
+    config = load_config(path, {"data_root": "here", "train_cfg.max_epochs": 3})
+    assert config.train_cfg.max_epochs == 3
+    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        assert config[loader].dataset.frames.root == "here"
+
+
+def test_every_config_loads_and_leaves_are_short(repo_root):
+    leaves = [
+        path
+        for path in (repo_root / "configs").rglob("*.py")
+        if "_base_" not in path.parts
+    ]
+    assert len(leaves) >= 9
+    for path in leaves:
+        assert len(path.read_text().splitlines()) <= 15, path
+        config = load_config(path)
+        assert config.model.type == "MultiModalDetector"
+        assert config.train_dataloader.dataset.frames.root == config.data_root
+
+
+@pytest.mark.parametrize(
+    "text", ["_base_ = 'none.py'", "a = ", "a = 1 / 0", "a = dict(b=c)"]
+)
+def test_unusable_configs(tmp_path, text):
+    path = tmp_path / "broken.py"
+    path.write_text(text + "\n")
+    with pytest.raises(DataError, match=r"broken.py: not a usable config \(") as error:
+        load_config(path)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_config_and_work_dir(tmp_path):
+    with pytest.raises(DataError, match="no such config file"):
+        load_config(tmp_path / "none.py")
+    with pytest.raises(DataError, match="no checkpoint; train first"):
+        best_checkpoint(tmp_path)
+
+
+def test_best_checkpoint_else_the_newest(tmp_path):
+    (tmp_path / "last_checkpoint").write_text(str(tmp_path / "epoch_3.pth"))
+    assert best_checkpoint(tmp_path) == tmp_path / "epoch_3.pth"
+    (tmp_path / "best_kitti_mAP_epoch_2.pth").touch()
+    assert best_checkpoint(tmp_path).name == "best_kitti_mAP_epoch_2.pth"
+
+
+def test_default_work_dir():
+    path = default_work_dir("configs/synthetic/concat.py")
+    assert path.as_posix() == "work_dirs/synthetic_concat"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="only without CUDA")
+def test_mixed_precision_is_refused_on_cpu(repo_root, tmp_path):
+    config = load_config(repo_root / "configs" / "synthetic" / "concat.py")
+    with pytest.raises(DataError, match="--amp needs a CUDA device"):
+        train(config, work_dir=tmp_path, amp=True)

@@ -16,10 +16,8 @@ from perception.datasets.transforms import (
     RandomAffineFrame,
     RandomColour,
     ResizeFrame,
-    resize_transform,
-    warp_boxes,
-    warp_frame,
 )
+from perception.datasets.warp import resize_transform, warp_boxes, warp_frame
 from perception.models.preprocessor import MultiModalPreprocessor
 from perception.structures import Frame, Objects
 

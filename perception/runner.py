@@ -38,7 +38,7 @@ def load_config(
         config.merge_from_dict(dict(options or {}))
         for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
             if "data_root" in config and loader in config:
-                config[loader].dataset.frames.root = config.data_root
+                config[loader].dataset.frames.setdefault("root", config.data_root)
     except Exception as error:  # a config is code: anything can go wrong in it
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise DataError(f"{path}: not a usable config ({reason})") from error

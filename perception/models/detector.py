@@ -60,6 +60,13 @@ class MultiModalDetector(BaseDetector):
         self.branches = nn.ModuleDict(
             {name: MODELS.build(config) for name, config in branches.items()}
         )
+        for name, spec in self.sensors.items():
+            means, channels = self.branches[name].mean.numel(), len(spec.channels)
+            if means != channels:
+                raise ValueError(
+                    f"branch {name!r} normalises {means} channels, but the sensor has "
+                    f"{channels}"
+                )
         self.fusion = (
             None
             if fusion is None

@@ -1,67 +1,166 @@
 """Every threat model that tables, reports and tools/attack.py know by name.
 
-`attacks` maps a name to an attack and its threat model. Budgets of maps are 16/255 of
-each channel's range. A file of your own may start from this one:
+`attacks` maps a name to an attack and its threat model; `suites` are lists of names,
+which --threat takes as well. A file of your own may start from this one:
 
     _base_ = "<path>/standard.py"
     attacks = dict(camera_weak=dict(type="PGD", threat=dict(
         type="MapThreat", sensor="camera", eps=4.0)))
 
-`suites` are lists of names; --threat takes their names as well.
+Budgets of maps are 16/255 of each channel's range; those of points are metres and
+numbers of points per frame.
 """
 
 steps = 20
-grey_levels = 16.0
 part = 16.0 / 255
 lidar_eps = dict(depth_m=80 * part, height_m=6 * part, reflectance=part)
-depth_eps = 80 * part
-disparity_px = 2.0
 l2 = 3.0  # Euclidean norm of the change, each value in units of its channel's range
+queries = 200
 
-camera = dict(type="MapThreat", sensor="camera", eps=grey_levels, steps=steps)
+camera = dict(type="MapThreat", sensor="camera", eps=255 * part, steps=steps)
 lidar = dict(type="MapThreat", sensor="lidar", eps=lidar_eps, steps=steps)
-depth = dict(type="MapThreat", sensor="depth", eps=depth_eps, steps=steps)
-depth_px = dict(depth, eps=disparity_px, disparity=True)
+depth = dict(type="MapThreat", sensor="depth", eps=80 * part, steps=steps)
+depth_px = dict(depth, eps=2.0, disparity=True)
+camera_l2 = dict(camera, norm="l2", eps=255 * l2)
+lidar_l2 = dict(
+    lidar, norm="l2", eps=dict(depth_m=80 * l2, height_m=6 * l2, reflectance=l2)
+)
+depth_l2 = dict(depth, norm="l2", eps=80 * l2)
 every_sensor = dict(type="JointThreat", parts=[camera, lidar, depth], steps=steps)
+asked = dict(steps=queries)
 
-attacks = dict(
-    # Every value of a sensor's map may change a little.
+# Every value of a sensor's map may change a little.
+maps = dict(
     camera_pgd=dict(type="PGD", threat=camera),
     lidar_pgd=dict(type="PGD", threat=lidar),
     depth_pgd=dict(type="PGD", threat=depth),
     depth_pgd_px=dict(type="PGD", threat=depth_px),
-    # Likewise, in the Euclidean norm of the whole frame.
-    camera_pgd_l2=dict(type="PGD", threat=dict(camera, norm="l2", eps=255 * l2)),
-    lidar_pgd_l2=dict(
-        type="PGD",
-        threat=dict(
-            lidar,
-            norm="l2",
-            eps=dict(depth_m=80 * l2, height_m=6 * l2, reflectance=l2),
-        ),
-    ),
-    depth_pgd_l2=dict(type="PGD", threat=dict(depth, norm="l2", eps=80 * l2)),
-    # Objects to vanish, or to appear where there are none.
+    camera_pgd_l2=dict(type="PGD", threat=camera_l2),
+    lidar_pgd_l2=dict(type="PGD", threat=lidar_l2),
+    depth_pgd_l2=dict(type="PGD", threat=depth_l2),
+    camera_apgd=dict(type="APGD", threat=camera),
+    lidar_apgd=dict(type="APGD", threat=lidar),
+    depth_apgd=dict(type="APGD", threat=depth),
+    depth_apgd_px=dict(type="APGD", threat=depth_px),
+    camera_apgd_l2=dict(type="APGD", threat=camera_l2),
+    lidar_apgd_l2=dict(type="APGD", threat=lidar_l2),
+    depth_apgd_l2=dict(type="APGD", threat=depth_l2),
+)
+
+# Objects shall vanish, or appear where there are none.
+goals = dict(
     camera_hide=dict(type="PGD", threat=dict(camera, goal="hide")),
     lidar_hide=dict(type="PGD", threat=dict(lidar, goal="hide")),
     depth_hide=dict(type="PGD", threat=dict(depth, goal="hide")),
     camera_create=dict(type="PGD", threat=dict(camera, goal="create")),
     lidar_create=dict(type="PGD", threat=dict(lidar, goal="create")),
     depth_create=dict(type="PGD", threat=dict(depth, goal="create")),
-    # The attacker knows the gate and the experts; the worst goal per frame counts.
+)
+
+# The attacker knows the gate and the experts; per frame the worst goal counts.
+adaptive = dict(
     camera_adaptive=dict(type="Adaptive", search=dict(type="PGD"), threat=camera),
     lidar_adaptive=dict(type="Adaptive", search=dict(type="PGD"), threat=lidar),
     depth_adaptive=dict(type="Adaptive", search=dict(type="PGD"), threat=depth),
-    # Out of scope of single-source robustness: all sensors at once.
+)
+
+# Without gradients of the victim: steps are queries or draws.
+source = dict(
+    config="configs/synthetic/concat.py",
+    checkpoint="work_dirs/synthetic_concat/best.pth",
+)
+black_box = dict(
+    camera_square=dict(type="SquareAttack", threat=dict(camera, **asked)),
+    lidar_square=dict(type="SquareAttack", threat=dict(lidar, **asked)),
+    depth_square=dict(type="SquareAttack", threat=dict(depth, **asked)),
+    camera_noise=dict(type="RandomNoise", threat=camera),
+    lidar_noise=dict(type="RandomNoise", threat=lidar),
+    depth_noise=dict(type="RandomNoise", threat=depth),
+)
+transfer = dict(
+    camera_transfer=dict(type="TransferAttack", source=source, threat=camera),
+    lidar_transfer=dict(type="TransferAttack", source=source, threat=lidar),
+    depth_transfer=dict(type="TransferAttack", source=source, threat=depth),
+)
+
+# Raw LiDAR points: moved along their ray or anywhere, added, dropped, repainted.
+shift = dict(type="PointShift", sensor="lidar", radius_m=0.5, steps=steps)
+add = dict(type="PointAdd", sensor="lidar", count=200, steps=steps)
+drop = dict(type="PointDrop", sensor="lidar", count=1000, steps=steps)
+repaint = dict(
+    type="PointFeatures", sensor="lidar", eps=dict(reflectance=0.25), steps=steps
+)
+points = dict(
+    lidar_shift=dict(type="PGD", threat=shift),
+    lidar_shift_3d=dict(type="PGD", threat=dict(shift, along="free")),
+    lidar_add=dict(type="PGD", threat=add),
+    lidar_drop=dict(type="PGD", threat=drop),
+    lidar_reflectance=dict(type="PGD", threat=repaint),
+)
+
+# A printed patch: on objects' faces, on the road, and free in the image.
+patch = dict(type="PatchThreat", sensor="camera", steps=steps)
+on_faces = dict(patch, placement=dict(on="face", size_m=(0.6, 0.6)))
+on_road = dict(
+    patch, placement=dict(on="road", size_m=(2.0, 4.0), distance_m=12.0), eot=dict()
+)
+in_image = dict(patch, placement=dict(on="image", size=(0.15, 0.3), center=(0.5, 0.75)))
+patches = dict(
+    camera_patch_face=dict(type="PGD", threat=dict(on_faces, goal="hide", eot=dict())),
+    camera_patch_road=dict(type="PGD", threat=on_road),
+    camera_patch_free=dict(type="PGD", threat=in_image),
+    camera_patch_grey=dict(type="FixedPatch", texture="grey", threat=on_faces),
+)
+
+# More than one sensor: the left picture and the depth computed from it; all at once.
+several = dict(
+    stereo_pgd=dict(
+        type="PGD",
+        threat=dict(type="StereoThreat", sensor="camera", eps=255 * part, steps=steps),
+    ),
     all_pgd=dict(type="PGD", threat=every_sensor),
+)
+
+# Failures, for example camera_blackout_5: severity 1 (hardly noticeable) to 5.
+every_kind = ["blackout", "stale", "noise", "view_loss", "fog", "rain"]
+every_kind += ["miscalibration", "time_offset"]
+kinds = dict(camera=every_kind, lidar=[*every_kind, "beam_loss"], depth=every_kind)
+failures = {
+    f"{name}_{kind}_{severity}": dict(
+        type="Failure",
+        threat=dict(
+            type="FailureThreat", sensor=name, kind=kind, severity=severity, steps=1
+        ),
+    )
+    for name in kinds
+    for kind in kinds[name]
+    for severity in (1, 2, 3, 4, 5)
+}
+
+attacks = dict(
+    **maps,
+    **goals,
+    **adaptive,
+    **black_box,
+    **transfer,
+    **points,
+    **patches,
+    **several,
+    **failures,
 )
 
 suites = dict(
     quick=["camera_pgd", "lidar_pgd", "depth_pgd"],
     standard=[
         *("camera_pgd", "lidar_pgd", "depth_pgd", "depth_pgd_px"),
+        *("camera_apgd", "lidar_apgd", "depth_apgd"),
         *("camera_adaptive", "lidar_adaptive", "depth_adaptive"),
+        *points,
+        *("camera_patch_face", "camera_patch_road", "camera_patch_free"),
+        "stereo_pgd",
         "all_pgd",
     ],
-    full=list(attacks),
+    full=[name for name in attacks if name not in transfer],
+    transfer=list(transfer),
+    failures=list(failures),
 )

@@ -28,12 +28,10 @@ default_hooks = dict(
         rule="greater",
     ),
     sampler_seed=dict(type="DistSamplerSeedHook"),
-)
-custom_hooks = [
-    dict(type="PlainCheckpointHook"),
+    plain_checkpoint=dict(type="PlainCheckpointHook"),
     # batch norm's statistics are each process's own; validate and save their mean
-    dict(type="SyncBuffersHook"),
-]
+    sync_buffers=dict(type="SyncBuffersHook"),
+)
 vis_backends = [dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")]
 visualizer = dict(type="Visualizer", vis_backends=vis_backends)
 log_processor = dict(type="LogProcessor", window_size=25, by_epoch=True)

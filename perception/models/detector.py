@@ -61,7 +61,7 @@ class MultiModalDetector(BaseDetector):
             {name: MODELS.build(config) for name, config in branches.items()}
         )
         for name, spec in self.sensors.items():
-            means, channels = self.branches[name].mean.numel(), len(spec.channels)
+            means, channels = len(branches[name]["mean"]), len(spec.channels)
             if means != channels:
                 raise ValueError(
                     f"branch {name!r} normalises {means} channels, but the sensor has "

@@ -15,6 +15,7 @@ EXAMPLES = """examples:
   python tools/benchmark.py rasterize
   python tools/benchmark.py rasterize --points 30000 --size 640x192
   python tools/benchmark.py fusion --necks concat odd_one_out --batch 4
+  python tools/benchmark.py attacks configs/synthetic/concat.py best.pth
 
 Each line shows the median over interleaved repetitions, so that whatever else the
 machine is doing slows all candidates alike, and the ratio to the reference of the
@@ -55,6 +56,20 @@ def parse_args() -> argparse.Namespace:
     one.add_argument("--threads", type=int, default=1, help="torch's threads")
     one.add_argument("--repeats", type=int, default=20, help="calls of each candidate")
     one.set_defaults(function=fusion)
+
+    one = commands.add_parser(
+        "attacks",
+        formatter_class=HelpFormatter,
+        help="PGD against the least possible and the Adversarial Robustness Toolbox",
+    )
+    one.add_argument("config", metavar="CONFIG", help="config of the detector")
+    one.add_argument("checkpoint", nargs="?", help="its weights; initial ones without")
+    one.add_argument("--sensors", nargs="+", help="attacked in turn; default all")
+    one.add_argument("--steps", type=int, default=10, help="of the whole attack")
+    one.add_argument("--batch", type=int, default=4, help="frames at once")
+    one.add_argument("--threads", type=int, default=1, help="torch's threads")
+    one.add_argument("--repeats", type=int, default=10, help="calls of each candidate")
+    one.set_defaults(function=attacks)
     return parser.parse_args()
 
 
@@ -111,6 +126,24 @@ def fusion(args: argparse.Namespace) -> None:
     print_table(interleaved(forward, args.repeats))
     print("forward and backward to the weights")
     print_table(interleaved(backward, args.repeats))
+
+
+def attacks(args: argparse.Namespace) -> None:
+    """Attack each sensor of a detector on frames of its validation set."""
+    import torch
+
+    from perception.evaluation.attack_speed import compare_attacks
+
+    torch.set_num_threads(args.threads)
+    for title, candidates in compare_attacks(
+        args.config,
+        args.checkpoint,
+        sensors=args.sensors,
+        steps=args.steps,
+        frames=args.batch,
+    ):
+        print(f"{title}, {args.batch} frame(s), {args.threads} thread(s)")
+        print_table(interleaved(candidates, args.repeats))
 
 
 def inference(detector, inputs: Mapping) -> object:

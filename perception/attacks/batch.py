@@ -38,6 +38,11 @@ class AttackBatch:
     def __len__(self) -> int:
         return len(self.samples)
 
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """N sizes (h, w) of the frames without padding, in pixels."""
+        return [sample.img_shape[:2] for sample in self.samples]
+
     def repeat(self, times: int) -> AttackBatch:
         """The batch ``times`` times over, restart after restart."""
         if times == 1:

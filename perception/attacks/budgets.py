@@ -5,8 +5,10 @@ Shape letters: N frames, C channels, H, W padded and h, w own size of a frame in
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,6 +20,13 @@ def frame_norm(values: Tensor) -> Tensor:
     """Euclidean norm of each frame's values, (N, 1, 1, 1), never zero."""
     flat = values.flatten(1).norm(dim=1).clamp(min=1e-12)
     return flat.view(-1, *[1] * (values.ndim - 1))
+
+
+def generator(*words: int | str) -> torch.Generator:
+    """A random number generator seeded by all of these, in this order."""
+    numbers = [w if isinstance(w, int) else zlib.crc32(w.encode()) for w in words]
+    state = np.random.SeedSequence(numbers).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
 
 
 def spread(

@@ -12,18 +12,22 @@ Shape letters: N frames, C channels, H, W input size in pixels.
 from __future__ import annotations
 
 import math
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from perception.attacks.batch import AttackBatch
-from perception.attacks.budgets import disparity_box, frame_norm, spread, uniform
+from perception.attacks.budgets import (
+    disparity_box,
+    frame_norm,
+    generator,
+    spread,
+    uniform,
+)
 from perception.attacks.registry import THREATS
 
 Norm = Literal["linf", "l2"]
@@ -103,15 +107,9 @@ class ThreatModel(ABC):
         """
         return self.render(variable, batch)
 
-    def generator(
-        self, batch: AttackBatch, frame: int, restart: int
-    ) -> torch.Generator:
+    def generator(self, batch: AttackBatch, frame: int, restart: int) -> Generator:
         """The random numbers of one frame and restart, whatever the batching."""
-        words = np.random.SeedSequence(
-            (self.seed, batch.ids[frame], restart, zlib.crc32(self.sensor.encode()))
-        )
-        seed = int(words.generate_state(1, np.uint64)[0] >> np.uint64(1))
-        return torch.Generator().manual_seed(seed)
+        return generator(self.seed, batch.ids[frame], restart, self.sensor)
 
 
 @THREATS.register_module()
@@ -171,11 +169,11 @@ class MapThreat(ThreatModel):
         """Uniform in the box; for ``l2`` in a random direction, at full length."""
         clean = self.clean(batch)
         generators = [self.generator(batch, n, restart) for n in range(len(batch))]
-        sizes = [sample.img_shape[:2] for sample in batch.samples]
-        noise = 2 * uniform(generators, sizes, clean) - 1
+        noise = 2 * uniform(generators, batch.sizes, clean) - 1
         if self.norm == "l2":
-            noise = noise / frame_norm(noise)
-            return self.project(clean + noise * self._axes(batch), batch)
+            axes = self._axes(batch)
+            noise = torch.where(axes > 0, noise, 0.0)
+            return self.project(clean + noise / frame_norm(noise) * axes, batch)
         low, high = self.box(batch)
         return torch.lerp(low, high, (noise + 1) / 2)
 
@@ -234,10 +232,8 @@ class MapThreat(ThreatModel):
         return self._once(batch, self._spread)
 
     def _spread(self, batch: AttackBatch) -> Tensor:
-        channels = batch.sensors[self.sensor].channels
-        sizes = [sample.img_shape[:2] for sample in batch.samples]
-        eps = [self.eps_of(channel.name) for channel in channels]
-        return spread(eps, sizes, self.clean(batch))
+        eps = [self.eps_of(c.name) for c in batch.sensors[self.sensor].channels]
+        return spread(eps, batch.sizes, self.clean(batch))
 
     def eps_of(self, channel: str) -> float:
         """Budget of a channel in its unit (or in pixels of disparity)."""
@@ -250,7 +246,7 @@ class MapThreat(ThreatModel):
         known = [sample.get("fx_baseline_px_m") for sample in batch.samples]
         if None in known:
             raise ValueError(
-                f"threat {self.name!r}: a budget in pixels of disparity needs the "
-                "stereo baseline (P3) in the calibration"
+                f"threat {self.name!r}: eps in pixels of disparity needs a stereo "
+                "baseline (P3) in the calibration"
             )
         return torch.tensor(known).view(-1, 1, 1, 1)

@@ -1,0 +1,198 @@
+"""From the names of files to a detector, frames and attacks, everything checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from mmengine.config import Config
+
+from perception.apis import as_config, build_dataset, load_detector
+from perception.attacks import Attack
+from perception.datasets.frame_dataset import FrameDataset
+from perception.datasets.kitti_sources import KITTI_SOURCES
+from perception.datasets.splits import listing
+from perception.evaluation.attacked import check_attack, frame_ids_of
+from perception.evaluation.attacked_report import Scoring
+from perception.evaluation.attacked_setup import AttackFile
+from perception.evaluation.kitti_rules import KITTI_DIFFICULTIES, Difficulty
+from perception.models import MultiModalDetector
+from perception.runner import load_config
+from perception.structures import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackRun:
+    """One run of attacks over a data set.
+
+    Attributes:
+        config: Config file of the detector and its data.
+        checkpoint: Its weights.
+        threats: Names of attacks or suites in ``attacks_file``.
+        out: Folder for the results.
+        attacks_file: Where the names are defined.
+        changes: Fields of every threat model that replace the file's.
+        source: ``config`` and ``checkpoint`` of the detector on which transfer
+            attacks are crafted; None takes the file's.
+        cfg_options: Entries of the config to replace.
+        split: Name of a split file instead of the config's test frames.
+        frames: Only these frame ids.
+        num: Only so many frames, spread evenly.
+        resume: Go on with results in ``out``.
+        save_data: Also write the attacked frames in KITTI's layout.
+        score_threshold: Detections below it do not count for per-frame success.
+        batch_size: Frames attacked at a time.
+        workers: Processes that read data.
+        device: Where the detector runs.
+        command: The command line, for the record.
+    """
+
+    config: str
+    checkpoint: str
+    threats: Sequence[str]
+    out: str
+    attacks_file: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    source: Mapping[str, str] | None = None
+    cfg_options: Mapping[str, Any] | None = None
+    split: str | None = None
+    frames: Sequence[str] | None = None
+    num: int | None = None
+    resume: bool = False
+    save_data: bool = False
+    score_threshold: float = 0.3
+    batch_size: int = 8
+    workers: int = 0
+    device: str = "cpu"
+    command: str = ""
+
+    def invocation(self) -> dict[str, str]:
+        """How the run was started, for its results."""
+        return {
+            "command": self.command,
+            "checkpoint": str(self.checkpoint),
+            "attacks_file": str(self.attacks_file),
+        }
+
+    def surroundings(self, wall_s: float) -> dict[str, Any]:
+        """What may differ from run to run, for its results."""
+        return {
+            "device": self.device,
+            "batch_size": self.batch_size,
+            "wall_s": wall_s,
+        }
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a run works on.
+
+    Attributes:
+        config: The detector's config.
+        detector: In eval mode, on its device.
+        dataset: The frames of which some are attacked.
+        indices: Their numbers.
+        attacks: Each attack and its description in plain values.
+        scoring: How detections are judged.
+    """
+
+    config: Config
+    detector: MultiModalDetector
+    dataset: FrameDataset
+    indices: list[int]
+    attacks: list[tuple[Attack, dict[str, Any]]]
+    scoring: Scoring
+
+
+def prepare(run: AttackRun) -> Prepared:
+    """Load and check everything that a run needs.
+
+    Raises:
+        DataError: If anything asked for is missing or impossible.
+    """
+    attack_file = AttackFile(run.attacks_file)
+    wanted = attack_file.names(run.threats)
+    config = attack_config(run, attack_file.right_pictures(wanted))
+    detector = load_detector(config, run.checkpoint, device=run.device)
+    names = attack_file.names(run.threats, list(detector.sensors))
+    if not names:
+        raise DataError(f"no attack of {', '.join(run.threats)} fits the detector")
+    attacks = [
+        attack_file.build(name, run.changes, source=run.source, device=run.device)
+        for name in names
+    ]
+    dataset = build_dataset(config, "test")
+    for attack, _ in attacks:
+        if hasattr(attack.threat, "replay"):
+            replay: dict[str, Any] = {"replay": dataset}
+            attack.threat = replace(attack.threat, **replay)
+        check_attack(attack, detector)
+    return Prepared(
+        config=config,
+        detector=detector,
+        dataset=dataset,
+        indices=choose_frames(dataset, run.frames, run.num),
+        attacks=attacks,
+        scoring=scoring_of(config, run.score_threshold),
+    )
+
+
+def attack_config(run: AttackRun, right_pictures: Iterable[str] = ()) -> Config:
+    """The detector's config, its test frames being those to attack.
+
+    Args:
+        run: The run.
+        right_pictures: Names under which frames shall carry the right picture of
+            KITTI's layout, for attacks through the stereo matcher.
+    """
+    config = as_config(load_config(run.config, run.cfg_options))
+    frames = config.test_dataloader.dataset.frames
+    if run.split is not None:
+        frames.split = run.split
+    for name in right_pictures:
+        known = {key: asdict(source) for key, source in KITTI_SOURCES.items()}
+        sources = frames.get("sources", known)
+        right = {"kind": "image", "folder": "image_3"}
+        frames.sources = {**sources, name: sources.get(name, right)}
+    return config
+
+
+def choose_frames(
+    dataset: FrameDataset, frames: Sequence[str] | None, num: int | None
+) -> list[int]:
+    """Numbers of the frames named, or of ``num`` spread evenly, or of all.
+
+    Raises:
+        DataError: If a frame is not among the data set's.
+    """
+    frame_ids = frame_ids_of(dataset)
+    if frames is not None:
+        number = {frame_id: index for index, frame_id in enumerate(frame_ids)}
+        if missing := [frame_id for frame_id in frames if frame_id not in number]:
+            raise DataError(
+                f"frame(s) not in the split: {listing(missing)}; it has "
+                f"{listing(frame_ids)}"
+            )
+        return [number[frame_id] for frame_id in dict.fromkeys(frames)]
+    count = len(frame_ids) if num is None else min(num, len(frame_ids))
+    return [i * len(frame_ids) // count for i in range(count)]
+
+
+def scoring_of(config: Config, score_threshold: float) -> Scoring:
+    """The test evaluator's overlaps and difficulties; 0.5 where it has none."""
+    evaluator = config.get("test_evaluator", {})
+    classes = config.test_dataloader.dataset.classes
+    overlaps = evaluator.get("overlaps", "kitti")
+    if isinstance(overlaps, str):
+        overlaps = dict.fromkeys(classes, 0.5)
+    difficulties = tuple(
+        value if isinstance(value, Difficulty) else Difficulty(*value)
+        for value in evaluator.get("difficulties", KITTI_DIFFICULTIES)
+    )
+    return Scoring(
+        overlaps=dict(overlaps),
+        difficulties=difficulties,
+        headline=evaluator.get("headline", Scoring.headline),
+        score_threshold=score_threshold,
+    )

@@ -1,0 +1,260 @@
+"""Attack a detector's sensors and report what is left of its AP."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from perception.cli import HelpFormatter, run_tool
+from perception.structures import DataError
+
+STANDARD_ATTACKS = Path(__file__).parents[1] / "configs/_base_/attacks/standard.py"
+
+DESCRIPTION = """\
+Attack a detector's sensors and report what is left of its AP.
+
+Each threat model has a name, see --list. For each one the tool runs the attack over
+the config's test frames and writes into DIR:
+
+  results.json         AP clean and attacked (this task's overlaps and KITTI's), gate
+                       decisions, success and damage per frame, every threat model in
+                       full, and what is needed to reproduce it all
+  NAME/frames.jsonl    labels and detections of every frame, clean and attacked; each
+                       batch is added when it is done, so --resume loses at most one
+  NAME/data            with --save-data: the attacked frames in KITTI's layout
+"""
+
+EXAMPLES = """\
+examples:
+  python tools/attack.py --list
+  python tools/attack.py configs/synthetic/concat.py CHECKPOINT \\
+      --threat camera_pgd lidar_pgd depth_pgd --num 24 --out work_dirs/attack
+  python tools/attack.py CONFIG CHECKPOINT --threat camera_pgd --eps 4 --steps 40
+  python tools/attack.py CONFIG CHECKPOINT --threat lidar_pgd \\
+      --eps depth_m=1 reflectance=0.1 --goal hide
+  python tools/attack.py CONFIG CHECKPOINT --threat standard --resume
+  python tools/attack.py CONFIG CHECKPOINT --threat quick --num 8 --audit
+  python tools/attack.py CONFIG CHECKPOINT --threat camera_pgd --save-data
+  python tools/test.py CONFIG CHECKPOINT \\
+      --cfg-options data_root=work_dirs/attack/camera_pgd/data
+"""
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Arguments of the command line."""
+    parser = argparse.ArgumentParser(
+        description=DESCRIPTION, epilog=EXAMPLES, formatter_class=HelpFormatter
+    )
+    parser.add_argument("config", nargs="?", help="config file of the detector")
+    parser.add_argument("checkpoint", nargs="?", help=".pth or .safetensors file")
+    parser.add_argument(
+        "--threat", nargs="+", metavar="NAME", help="threat models or suites to run"
+    )
+    parser.add_argument(
+        "--out", default="work_dirs/attack", metavar="DIR", help="folder for results"
+    )
+    parser.add_argument(
+        "--attacks",
+        default=str(STANDARD_ATTACKS),
+        metavar="FILE",
+        help="file that defines the names",
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="list the names and what they mean"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the results in DIR"
+    )
+    parser.add_argument(
+        "--save-data",
+        action="store_true",
+        help="write the attacked frames in KITTI's layout at the detector's input "
+        "resolution, rounded within the budget",
+    )
+    parser.add_argument(
+        "--audit",
+        action="store_true",
+        help="instead of reporting AP, check that the detector does not fool the "
+        "attacks (attacks of one type on maps; eight frames are a start): PASS or FAIL "
+        "with figures, audit.json, exit status 1 on a failure",
+    )
+    _add_threat_changes(parser)
+    _add_frames(parser)
+    _add_running(parser)
+    args = parser.parse_args(argv)
+    if not args.list and not (args.config and args.checkpoint and args.threat):
+        parser.error("CONFIG, CHECKPOINT and --threat are needed (or --list)")
+    return args
+
+
+def _add_threat_changes(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "changes to the threat models",
+        "A changed threat model tells it in its name: camera_pgd@eps=4,steps=40.",
+    )
+    group.add_argument(
+        "--source",
+        nargs=2,
+        metavar=("CONFIG", "CHECKPOINT"),
+        help="detector on which transfer attacks are crafted",
+    )
+    group.add_argument("--sensor", help="attack this sensor instead")
+    group.add_argument(
+        "--eps",
+        nargs="+",
+        metavar="EPS",
+        help="budget: a number in the sensor's unit, or CHANNEL=NUMBER for each "
+        "channel that may change",
+    )
+    group.add_argument("--steps", type=int, help="steps or queries per restart")
+    group.add_argument("--restarts", type=int, help="independent tries")
+    group.add_argument("--goal", help="detection, hide, create, class:NAME, …")
+    group.add_argument("--seed", type=int, help="seed of every random draw")
+    group.add_argument(
+        "--set",
+        nargs="+",
+        metavar="FIELD=VALUE",
+        help="any other field, e.g. count=50 or radius_m=0.3",
+    )
+
+
+def _add_frames(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("frames (default: all test frames)")
+    group.add_argument("--split", help="name of a file in ImageSets, or a .txt file")
+    which = group.add_mutually_exclusive_group()
+    which.add_argument("--frames", nargs="+", metavar="ID", help="only these frames")
+    which.add_argument(
+        "--num", type=_positive, help="only so many, spread evenly over the split"
+    )
+    group.add_argument(
+        "--score-threshold",
+        type=float,
+        default=0.3,
+        help="detections below it do not count for per-frame success",
+    )
+
+
+def _add_running(parser: argparse.ArgumentParser) -> None:
+    from mmengine.config import DictAction
+
+    group = parser.add_argument_group("running")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
+    group.add_argument(
+        "--batch-size", type=_positive, default=8, help="frames attacked at a time"
+    )
+    group.add_argument("--workers", type=int, default=0, help="data loading processes")
+    group.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        metavar="KEY=VALUE",
+        help="set entries of the config, e.g. data_root=data/kitti",
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def threat_changes(args: argparse.Namespace) -> dict[str, Any]:
+    """Fields of the threat models that the command line replaces."""
+    from mmengine.config import DictAction
+
+    names = ("sensor", "steps", "restarts", "goal", "seed")
+    changes = {name: getattr(args, name) for name in names}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if args.eps is not None:
+        changes["eps"] = _budget(args.eps)
+    for assignment in args.set or ():
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise DataError(f"--set takes FIELD=VALUE, got {assignment!r}")
+        changes[name] = DictAction._parse_iterable(value)
+    return changes
+
+
+def _budget(words: list[str]) -> float | dict[str, float]:
+    try:
+        if len(words) == 1 and "=" not in words[0]:
+            return float(words[0])
+        pairs = [word.split("=", 1) for word in words]
+        return {channel: float(value) for channel, value in pairs}
+    except ValueError as error:
+        raise DataError(
+            f"--eps takes one number or CHANNEL=NUMBER …, got {' '.join(words)!r}"
+        ) from error
+
+
+def pick_device(name: str) -> str:
+    """``auto`` is the first CUDA device, if there is one."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"--device {name}: cannot be used ({reason})") from error
+    return name
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the tool."""
+    args = parse_args(argv)
+    from perception.evaluation.attacked_prepare import AttackRun
+    from perception.evaluation.attacked_results import attack_table
+    from perception.evaluation.attacked_run import audit_attacks, run_attacks
+    from perception.evaluation.attacked_setup import AttackFile
+
+    if args.list:
+        print(AttackFile(args.attacks).listing())
+        return
+    words = sys.argv[1:] if argv is None else argv
+    run = AttackRun(
+        config=args.config,
+        checkpoint=args.checkpoint,
+        threats=args.threat,
+        out=args.out,
+        attacks_file=args.attacks,
+        changes=threat_changes(args),
+        source=args.source and {"config": args.source[0], "checkpoint": args.source[1]},
+        cfg_options=args.cfg_options,
+        split=args.split,
+        frames=args.frames,
+        num=args.num,
+        resume=args.resume,
+        save_data=args.save_data,
+        score_threshold=args.score_threshold,
+        batch_size=args.batch_size,
+        workers=args.workers,
+        device=pick_device(args.device),
+        command=shlex.join(["python", "tools/attack.py", *words]),
+    )
+    if args.audit:
+        report = audit_attacks(run, lambda check: print(_line(check), flush=True))
+        print(
+            f"{len(report.checks) - len(report.failed())} checks passed, "
+            f"{len(report.failed())} failed; {args.out}/audit.json"
+        )
+        sys.exit(0 if report.passed else 1)
+    print(attack_table(run_attacks(run)))
+    print(f"{args.out}/results.json")
+
+
+def _line(check: Any) -> str:
+    """PASS or FAIL, the check and its figures; a failure with its explanation."""
+    figures = "  ".join(f"{name} {value:.4g}" for name, value in check.figures.items())
+    verdict = "PASS" if check.passed else "FAIL"
+    line = f"{verdict}  {check.name:<44}  {figures}"
+    return line if check.passed else f"{line}\n      {check.explanation}"
+
+
+if __name__ == "__main__":
+    run_tool(main)

@@ -211,7 +211,7 @@ class MapThreat(ThreatModel):
         clean, axes = self.clean(batch), self._axes(batch)
         low, high = clean - axes, clean + axes
         if self.disparity:
-            low, high = disparity_box(clean, axes, self._fx_baseline(batch).to(clean))
+            low, high = disparity_box(clean, axes, self._fx_baselines(batch).to(clean))
         channels = batch.sensors[self.sensor].channels
         physical = torch.tensor([[c.low, c.high] for c in channels]).to(clean)
         # A clean value beyond the nominal range stays allowed, but goes no further.
@@ -241,7 +241,7 @@ class MapThreat(ThreatModel):
             return float(self.eps.get(channel, 0.0))
         return float(self.eps)
 
-    def _fx_baseline(self, batch: AttackBatch) -> Tensor:
+    def _fx_baselines(self, batch: AttackBatch) -> Tensor:
         """(N, 1, 1, 1) focal length x baseline in px m."""
         known = [sample.get("fx_baseline_px_m") for sample in batch.samples]
         if None in known:

@@ -37,9 +37,7 @@ def test_the_best_iterate_counts():
     bowl = Bowl(made_batch(), target=101.0)
     attack = PGD(threat(steps=3), step_fraction=1.0, momentum=0.0, random_start=False)
     found = attack.run(bowl)
-    assert (found[:, :, :6] == 100).all(), (
-        "full steps overshoot"
-    )
+    assert (found[:, :, :6] == 100).all(), "full steps overshoot"
 
 
 @pytest.mark.parametrize("sensor", ["camera", "lidar", "depth"])

@@ -1,0 +1,50 @@
+"""What is timed against what: the candidates must do the same work."""
+
+import pytest
+import torch
+
+from perception.attacks import PGD, MapThreat
+from perception.attacks.objectives import Goal, Victim, frozen
+from perception.evaluation.attack_speed import step_candidates, whole_candidates
+
+CAMERA = MapThreat(name="t", sensor="camera", eps=16.0, steps=4)
+
+
+@pytest.fixture(autouse=True)
+def restored(tiny_detector):
+    """The candidates freeze the detector for good."""
+    yield
+    tiny_detector.requires_grad_(True)
+
+
+def test_a_step_is_the_gradient_and_a_move(tiny_detector, tiny_batch):
+    candidates = step_candidates(tiny_detector, tiny_batch, CAMERA)
+    gradient = candidates["by hand"]()
+    moved = candidates["PGD step"]()
+    start = CAMERA.random(tiny_batch, 0)
+    fraction = torch.full((len(tiny_batch),), PGD(CAMERA).step_fraction)
+    expected = CAMERA.project(
+        CAMERA.step(start, gradient, fraction, tiny_batch), tiny_batch
+    )
+    same = (moved == expected).float().mean()
+    assert same > 0.99, "signs of vanishing gradients may differ"
+
+
+def test_the_toolbox_attacks_as_we_do(tiny_detector, tiny_batch):
+    pytest.importorskip("art", reason="adversarial-robustness-toolbox not installed")
+    candidates = whole_candidates(tiny_detector, tiny_batch, CAMERA)
+    theirs = torch.from_numpy(candidates["toolbox, frozen"]())
+    change = theirs - tiny_batch.inputs["camera"]
+    assert float(change.abs().max()) <= 16.001
+    assert theirs.min() >= 0 and theirs.max() <= 255
+    assert torch.equal(torch.from_numpy(candidates["toolbox"]()), theirs)
+    with frozen(tiny_detector), torch.no_grad():
+        victim = Victim(tiny_detector, tiny_batch, ("camera",))
+        clean = victim.objective(
+            {"camera": tiny_batch.inputs["camera"]}, Goal("detection")
+        )
+        damage = victim.objective({"camera": theirs}, Goal("detection"))
+    ours = candidates["ours"]().damage
+    assert damage.mean() > clean.mean()
+    gains = (damage - clean).mean() / (ours - clean).mean()
+    assert 0.5 < gains < 1.2

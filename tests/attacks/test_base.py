@@ -1,0 +1,142 @@
+"""What the base class guarantees, whatever a subclass does."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from attack_makers import Bowl, made_batch
+
+from perception.attacks import PGD, Attack, MapThreat, build_attack, worst_of
+from perception.attacks.base import Search
+
+
+def threat(**fields) -> MapThreat:
+    return MapThreat(
+        **({"name": "t", "sensor": "camera", "eps": 16.0, "steps": 2} | fields)
+    )
+
+
+class Greedy(Attack):
+    """Asks for far more than the budget."""
+
+    def run(self, victim):
+        return self.threat.clean(victim.batch) + 1000
+
+
+class Vandal(Attack):
+    """Spoils the clean input of another sensor."""
+
+    def run(self, victim):
+        victim.batch.inputs["depth"].add_(1)
+        return self.threat.clean(victim.batch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WideThreat(MapThreat):
+    """Changes a sensor that it does not name."""
+
+    def render(self, variable, batch):
+        return {self.sensor: variable, "depth": batch.inputs["depth"] + 1}
+
+
+def test_the_budget_is_kept(tiny_detector, tiny_batch):
+    result = Greedy(threat())(tiny_detector, tiny_batch)
+    change = result.inputs["camera"] - tiny_batch.inputs["camera"]
+    assert float(change.max()) == 16
+    for name in ("lidar", "depth"):
+        assert torch.equal(result.inputs[name], tiny_batch.inputs[name])
+
+
+def test_other_sensors_are_proved_untouched(tiny_detector, tiny_batch):
+    with pytest.raises(AssertionError, match="clean input of 'depth'"):
+        Vandal(threat())(tiny_detector, tiny_batch)
+    wide = WideThreat(name="wide", sensor="camera", eps=1.0)
+    with pytest.raises(AssertionError, match="rendered other sensors"):
+        Greedy(wide)(tiny_detector, tiny_batch)
+
+
+def test_the_detector_is_left_as_it_was(tiny_detector, tiny_batch):
+    tiny_detector.branches["lidar"].train()
+    wanted = [p.requires_grad for p in tiny_detector.parameters()]
+    weights = {k: v.clone() for k, v in tiny_detector.state_dict().items()}
+    try:
+        PGD(threat())(tiny_detector, tiny_batch)
+        assert tiny_detector.branches["lidar"].training
+        assert not tiny_detector.training
+    finally:
+        tiny_detector.eval()
+    assert [p.requires_grad for p in tiny_detector.parameters()] == wanted
+    assert all(p.grad is None for p in tiny_detector.parameters())
+    after = tiny_detector.state_dict()
+    assert all(torch.equal(after[k], v) for k, v in weights.items())
+
+
+def test_works_under_no_grad(tiny_detector, tiny_batch):
+    with torch.no_grad():
+        result = PGD(threat())(tiny_detector, tiny_batch)
+    assert not result.inputs["camera"].requires_grad
+
+
+def test_the_best_restart_of_each_frame_is_returned():
+    search = Search(PGD(threat(restarts=3)), Bowl(made_batch(), target=0.0))
+    variable = torch.arange(6.0).view(6, 1, 1, 1).expand(-1, 3, 8, 8).clone()
+    # Rows are restart by restart: frame 0 is 0, 2, 4 and frame 1 is 1, 3, 5.
+    search.remember(variable, torch.tensor([5.0, 1.0, 7.0, 9.0, 6.0, 2.0]))
+    search.remember(variable + 10, torch.tensor([4.0, 1.0, 6.0, 8.0, 8.0, 2.5]))
+    assert search.result()[:, 0, 0, 0].tolist() == [14, 3]
+
+
+def test_no_gradient_is_zero_and_not_an_error():
+    class Deaf(Bowl):
+        def objective(self, changed, goal):
+            return torch.zeros(len(changed["camera"]))
+
+    search = Search(PGD(threat()), Deaf(made_batch(), target=0.0))
+    value, gradient = search.ascent(search.start(random=False))
+    assert value.tolist() == [0, 0] and (gradient == 0).all()
+
+
+def test_worst_of_picks_per_frame(tiny_detector, tiny_batch):
+    attacks = [PGD(threat(sensor=s, eps=8.0)) for s in ("camera", "depth")]
+    results = [attack(tiny_detector, tiny_batch) for attack in attacks]
+    worst = worst_of([attacks[0], attacks[0]], tiny_detector, tiny_batch)
+    assert torch.equal(worst.damage, results[0].damage)
+
+
+def test_unknown_sensor_is_one_clear_error(tiny_detector, tiny_batch):
+    with pytest.raises(ValueError, match="attacks 'radar'"):
+        PGD(threat(sensor="radar"))(tiny_detector, tiny_batch)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"type": "PGD", "threat": {"type": "Nothing"}}, "unknown type 'Nothing'"),
+        ({"type": "Nothing", "threat": {}}, "unknown type 'Nothing'"),
+        (
+            {"type": "PGD", "threat": {"type": "MapThreat", "sensor": "s", "e": 1}},
+            "threat 'x'.*'e'",
+        ),
+        (
+            {
+                "type": "PGD",
+                "speed": 9,
+                "threat": {"type": "MapThreat", "sensor": "camera"},
+            },
+            "attack 'x'.*'speed'",
+        ),
+    ],
+)
+def test_configs_that_make_no_attack(config, message):
+    with pytest.raises(ValueError, match=message):
+        build_attack("x", config)
+
+
+def test_changes_replace_what_a_config_says():
+    config = {
+        "type": "PGD",
+        "threat": {"type": "MapThreat", "sensor": "camera", "eps": 16.0},
+    }
+    attack = build_attack("x", config, eps=4.0, steps=3)
+    assert (attack.threat.eps, attack.threat.steps) == (4.0, 3)
+    assert config["threat"]["eps"] == 16.0

@@ -1,4 +1,4 @@
-"""Draw frames as pictures, without a display."""
+"""Draw frames, detections and attacks as pictures, without a display."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ import sys
 
 from tqdm import tqdm
 
+from perception.cli import one_line
 from perception.datasets.kitti_frames import KittiFrames
 from perception.datasets.kitti_sources import KITTI_SOURCES
 from perception.structures import DataError
+from perception.visualization.detect_arguments import add_detect_command, positive
 from perception.visualization.frame import MIN_WIDTH, save_frames
 
-DESCRIPTION = "Draw what the sensors saw. Every picture is a PNG; no display is needed."
+DESCRIPTION = """\
+Draw what the sensors saw, what a detector believed, and what attacks did to both.
+Every picture is a PNG; no display is needed.
+"""
 
 DATA_DESCRIPTION = """\
 One sheet for each frame of a data set in KITTI's layout (real or synthetic): the
@@ -31,9 +36,12 @@ examples:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line as values; ``run`` is the sub-command's function."""
-    parser = argparse.ArgumentParser(description=DESCRIPTION)
+    parser = argparse.ArgumentParser(
+        description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_data_command(commands)
+    add_detect_command(commands)
     return parser.parse_args(argv)
 
 
@@ -77,14 +85,6 @@ def add_data_command(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=draw_data)
 
 
-def positive(text: str) -> int:
-    """A whole number above zero, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
-
-
 def draw_data(args: argparse.Namespace) -> None:
     """Draw the frames that were asked for and print where they are."""
     if args.width < MIN_WIDTH:
@@ -109,7 +109,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         args.run(args)
     except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
 

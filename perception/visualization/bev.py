@@ -104,12 +104,12 @@ def bev_panel(
     scale = replace(HEIGHT_SCALE, colour_map="grey") if changes else HEIGHT_SCALE
     for name, cloud in (points or {}).items():
         _paint_points(canvas, view, calibration.cam_T_sensor[name], cloud, scale)
+    for name, change in (changes or {}).items():
+        paint_changes(canvas, change, calibration.cam_T_sensor[name], view.pixels)
     for layer in layers:
         for style, objects in layer.by_style():
             segments = _footprint_segments(corners_of(objects))
             paint_styled(canvas, view.pixels(segments), style.for_width(size[1]))
-    for name, change in (changes or {}).items():
-        paint_changes(canvas, change, calibration.cam_T_sensor[name], view.pixels)
     _paint_ring_labels(canvas, view, rings_m, small(text_px))
     _paint_camera(canvas, view)
     if not title:

@@ -24,12 +24,12 @@ from perception.visualization.palette import (
     NO_RETURN,
     SKY_BLUE,
     VERMILLION,
-    YELLOW,
+    WHITE,
     Rgb,
 )
 
 MARKS: dict[str, tuple[str, Rgb]] = {
-    "moved": ("line", YELLOW),
+    "moved": ("line", WHITE),
     "added": ("plus", VERMILLION),
     "removed": ("cross", SKY_BLUE),
 }
@@ -58,6 +58,12 @@ class PointChanges:
     def count(self, kind: str) -> int:
         """How many points were ``moved``, ``added`` or ``removed``."""
         return len(getattr(self, "moved_to" if kind == "moved" else kind))
+
+    def thinned(self, most: int) -> PointChanges:
+        """Every so many-th point of each kind, so that at most ``most`` are left."""
+        step = max(1, *(-(-self.count(kind) // most) for kind in MARKS))
+        names = ("moved_from", "moved_to", "added", "removed")
+        return PointChanges(**{name: getattr(self, name)[::step] for name in names})
 
 
 def point_changes(clean: np.ndarray, attacked: np.ndarray) -> PointChanges:

@@ -104,7 +104,8 @@ BOX_STYLES: Mapping[str, LineStyle] = {
     "correct": LineStyle("correct", GREEN),
     "false": LineStyle("false", VERMILLION, dash_px=(9, 6)),
     "missed": LineStyle("missed", YELLOW, dash_px=(2, 5)),
-    "ignored": LineStyle("ignored", (190, 190, 190), thickness_px=1, tagged=False),
+    "detected": LineStyle("detected, not judged", SKY_BLUE, dash_px=(14, 3)),
+    "ignored": LineStyle("ignored", GREY, thickness_px=1, tagged=False, cased=False),
 }
 
 

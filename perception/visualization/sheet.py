@@ -22,6 +22,7 @@ from perception.visualization.canvas import (
     text_px_for,
     text_width,
 )
+from perception.visualization.colour_bar import paint_colour_bar
 from perception.visualization.palette import (
     BOX_STYLES,
     FAINT_INK,
@@ -96,34 +97,6 @@ def titled(
     if text_width(note, fine_px) <= right - x:
         paint_text(canvas, note, (x, note_y), fine_px, FAINT_INK)
     return canvas
-
-
-def paint_colour_bar(
-    canvas: np.ndarray,
-    scale: ColourScale,
-    box: tuple[int, int, int, int],
-    text_px: int,
-) -> None:
-    """Paint a bar over x1, y1, x2, y2 with ticks below and the unit to its right."""
-    x1, y1, x2, y2 = box
-    steps = scale.low + (scale.high - scale.low) * np.linspace(0, 1, max(2, x2 - x1))
-    if scale.log:
-        steps = np.geomspace(scale.low, scale.high, max(2, x2 - x1))
-    paint_rectangle(canvas, (x1 - 1, y1 - 1, x2 + 1, y2 + 1), FAINT_INK)
-    area = canvas[y1:y2, x1:x2]
-    area[:] = scale.colours(scale.levels(steps))[None, : area.shape[1]]
-    unit_y = (y1 + y2 - line_height(text_px)) / 2
-    paint_text(canvas, scale.unit, (x2 + text_px / 2, unit_y), text_px, FAINT_INK)
-    free_from = -np.inf
-    for tick in scale.ticks():
-        label = scale.tick_label(tick)
-        x = x1 + float(scale.fractions(np.array(tick))) * (x2 - 1 - x1)
-        half = text_width(label, text_px) / 2
-        if x - half < free_from:
-            continue
-        free_from = x + half + text_px / 3
-        paint_segments(canvas, np.array([[[x, y2], [x, y2 + 3]]]), FAINT_INK)
-        paint_text(canvas, label, (x, y2 + 3), text_px, FAINT_INK, anchor=0.5)
 
 
 def row(panels: Sequence[np.ndarray], *, gap: int) -> np.ndarray:

@@ -1,0 +1,113 @@
+"""What a picture says in words: the attack, its budget with units, the damage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from perception.attacks.base import Attack
+from perception.attacks.threat_model import ThreatModel
+from perception.checkpoints import local_file, sha256
+from perception.structures import SensorSpec
+from perception.visualization.detections import Verdict
+from perception.visualization.scene import Scene
+
+Facts = tuple[tuple[str, str], ...]
+
+_TOLD_ELSEWHERE = {
+    *("name", "sensor", "goal", "steps", "restarts", "seed"),
+    *("norm", "eps", "disparity", "parts"),
+}
+
+
+def attack_facts(attack: Attack, sensors: Mapping[str, SensorSpec]) -> Facts:
+    """What the attacker may do and how he searches, as (name, value) pairs."""
+    threat = attack.threat
+    search = f"{type(attack).__name__}, {threat.steps} steps"
+    if threat.restarts > 1:
+        search += f" × {threat.restarts} restarts"
+    return (
+        ("budget", budget_text(threat, sensors)),
+        ("search", f"{search}, goal {threat.goal}"),
+    )
+
+
+def budget_text(threat: ThreatModel, sensors: Mapping[str, SensorSpec]) -> str:
+    """The budget with its unit, e.g. ``linf ε = 16 grey levels``."""
+    parts = getattr(threat, "parts", ())
+    if parts:
+        return "; ".join(f"{p.sensor}: {budget_text(p, sensors)}" for p in parts)
+    eps = getattr(threat, "eps", None)
+    told = [] if eps is None else [_eps_text(threat, eps, sensors[threat.sensor])]
+    for field in fields(threat):
+        value = getattr(threat, field.name)
+        if field.name not in _TOLD_ELSEWHERE and isinstance(value, int | float | str):
+            name, unit = _name_and_unit(field.name)
+            told.append(f"{name} {_number(value)}{unit}")
+    return ", ".join(told) or type(threat).__name__
+
+
+def _eps_text(threat: Any, eps: Any, spec: SensorSpec) -> str:
+    norm = getattr(threat, "norm", "")
+    if getattr(threat, "disparity", False):
+        amount = f"{_number(eps)} px of disparity"
+    elif isinstance(eps, Mapping):
+        units = {channel.name: channel.unit for channel in spec.channels}
+        amount = ", ".join(
+            f"{_number(value)}{_spaced(units.get(name, ''))} {_name_and_unit(name)[0]}"
+            for name, value in eps.items()
+        )
+    else:
+        units = dict.fromkeys(channel.unit for channel in spec.channels)
+        amount = _number(eps) + _spaced(" / ".join(units))
+    return f"{norm} ε = {amount}".strip()
+
+
+def _name_and_unit(name: str) -> tuple[str, str]:
+    """``radius_m`` is "radius" in " m"."""
+    for ending, unit in (("_m", " m"), ("_px", " px"), ("_deg", "°")):
+        if name.endswith(ending):
+            return name.removesuffix(ending).replace("_", " "), unit
+    return name.replace("_", " "), ""
+
+
+def _spaced(unit: str) -> str:
+    return f" {unit}" if unit not in ("", "1") else ""
+
+
+def _number(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def damage_facts(scene: Scene, clean: Verdict, attacked: Verdict | None) -> Facts:
+    """Loss, objects found and false detections, before → after."""
+    after = attacked or clean
+    facts = []
+    if scene.clean.loss is not None and scene.attacked is not None:
+        facts.append(
+            ("detection loss", f"{scene.clean.loss:.2f} → {scene.attacked.loss:.2f}")
+        )
+    if scene.truth is None:
+        return (*facts, ("labels", "none, detections are not judged"))
+    found, false = str(clean.count("found")), str(clean.count("false"))
+    if scene.attacked is not None:
+        found += f" → {after.count('found')}"
+        false += f" → {after.count('false')}"
+    facts.append(("found", f"{found} of {clean.wanted}"))
+    facts.append(("false", false))
+    return tuple(facts)
+
+
+def headline(scene: Scene) -> str:
+    """Title of a sheet: the frame and what happened to it."""
+    if not scene.touched:
+        return f"frame {scene.frame_id}"
+    return f"frame {scene.frame_id}: {' and '.join(scene.touched)} under attack"
+
+
+def detector_name(config: str | Path, checkpoint: str | Path) -> str:
+    """Config, checkpoint and the beginning of the checkpoint's SHA-256."""
+    file = local_file(checkpoint)
+    return f"{Path(config).stem} · {file.name} · {sha256(file)[:8]}"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -50,6 +50,11 @@ class Placement(ABC):
 
     on: str = field(init=False)
 
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            if isinstance(value := getattr(self, each.name), list):
+                object.__setattr__(self, each.name, tuple(value))
+
     @property
     def printed_size_m(self) -> tuple[float, float] | None:
         """(width, height) in metres; None where a patch has no physical size."""
@@ -81,6 +86,7 @@ class ImagePlacement(Placement):
     on: str = field(default="image", init=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_size("size", self.size)
         if self.unit not in ("fraction", "px"):
             raise ValueError(
@@ -124,6 +130,7 @@ class RoadPlacement(Placement):
     on: str = field(default="road", init=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_size("size_m", self.size_m)
         for name in ("distance_m", "camera_height_m"):
             value = getattr(self, name)
@@ -162,6 +169,7 @@ class FacePlacement(Placement):
     on: str = field(default="face", init=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_size("size_m", self.size_m)
         if self.face not in (*FACES, "auto"):
             raise ValueError(
@@ -213,11 +221,11 @@ PLACEMENTS: dict[Any, type[Placement]] = {
 
 def build_placement(config: Mapping[str, Any]) -> Placement:
     """A placement from a dict with ``on`` (image, road or face) and its fields."""
-    fields = dict(config)
-    on = fields.pop("on", None)
+    values = dict(config)
+    on = values.pop("on", None)
     if on not in PLACEMENTS:
         raise ValueError(f"a patch is placed on {', '.join(PLACEMENTS)}, not on {on!r}")
-    return PLACEMENTS[on](**fields)
+    return PLACEMENTS[on](**values)
 
 
 def _plane(

@@ -219,8 +219,9 @@ def test_restarts_are_seen_alike_and_rendered_side_by_side(batch):
 # ---- attacks ----
 
 
-@pytest.mark.parametrize("goal", ["detection", "hide", "create"])
-@pytest.mark.parametrize("placement", [FACE, ROAD, IMAGE], ids=lambda p: p["on"])
+@pytest.mark.parametrize(
+    ("placement", "goal"), [(FACE, "detection"), (ROAD, "create"), (IMAGE, "hide")]
+)
 def test_pgd_beats_grey_and_keeps_other_sensors(tiny_detector, batch, goal, placement):
     sticker = threat(placement, goal=goal, restarts=2)
     grey = FixedPatch(sticker)(tiny_detector, batch)

@@ -60,7 +60,7 @@ class PointDrop(ExistingPoints):
         limits = torch.tensor(lengths, device=variable.device)
         index = torch.arange(variable.shape[1], device=variable.device)
         real = index < limits[:, None]
-        return limit_chosen(variable[..., 0] * real, self.count)[..., None]
+        return (limit_chosen(variable[..., 0] * real, self.count) * real)[..., None]
 
     def cloud(
         self, row: Tensor, batch: AttackBatch, frame: int
@@ -92,7 +92,7 @@ def limit_chosen(scores: Tensor, count: int) -> Tensor:
     chosen = torch.zeros_like(scores, dtype=torch.bool)
     chosen = chosen.scatter(1, best.indices[:, :count], True) & (scores > 0)
     lowered = scores - threshold
-    return torch.where(chosen, lowered.clamp(min=_CHOSEN), lowered.clamp(max=0))
+    return torch.where(chosen, lowered.clamp(min=_CHOSEN), lowered.clamp(-1, 0))
 
 
 def toward_best(

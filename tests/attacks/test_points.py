@@ -172,7 +172,10 @@ def test_adding_one_point():
 
 
 def test_the_frustum_is_what_the_camera_sees():
-    batch = batch_of([[0.0, 0, 9, 0.1]])
+    batch = batch_of([[9.0, 0, 0, 0.1]])
+    # x forward, y left, z up: u = 4 - 4 y / x, v = 2 - 4 z / x.
+    forward = np.array([[4.0, -4, 0, 0], [2, 0, -4, 0], [1, 0, 0, 0]], np.float32)
+    batch.samples[0].set_metainfo({"projections": {"scan": forward}})
     everywhere = PointAdd(name="t", sensor="scan", count=32, candidates=(4, 8))
     lone = PointAdd(
         name="t", sensor="scan", count=32, candidates=(4, 8), around_object=True

@@ -54,6 +54,7 @@ EXTRAS = {
     ],
     "viewer": [
         "rerun-sdk==0.23.1",  # the last that lives with numpy < 2
+        "pyarrow==24.0.0",  # required by rerun-sdk; 26 refuses to load with numpy < 2
     ],
 }
 

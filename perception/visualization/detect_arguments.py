@@ -6,12 +6,14 @@ Imports nothing heavy, so that ``--help`` and other commands are quick.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from perception.cli import HelpFormatter
+from perception.structures import DataError
 
 STANDARD_ATTACKS = Path(__file__).parents[2] / "configs/_base_/attacks/standard.py"
 
@@ -142,13 +144,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 def draw_detect(args: argparse.Namespace) -> None:
     """Draw what was asked for and print where it is."""
-    from perception.visualization.detect_run import (
-        DetectRun,
-        budget,
-        draw_detections,
-        options,
-        pick_device,
-    )
+    from perception.visualization.detect_run import DetectRun, draw_detections
 
     changes: dict[str, Any] = {"eps": budget(args.eps), "steps": args.steps}
     run = DetectRun(
@@ -172,3 +168,42 @@ def draw_detect(args: argparse.Namespace) -> None:
     )
     for path in draw_detections(run):
         tqdm.write(str(path))
+
+
+def pick_device(name: str) -> str:
+    """``auto`` is the first CUDA device, if there is one; others must be usable."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"--device {name}: cannot be used ({reason})") from error
+    return name
+
+
+def budget(words: Sequence[str] | None) -> float | dict[str, float] | None:
+    """``["4"]`` is 4; ``["depth_m=1", "height_m=0.1"]`` a budget per channel."""
+    if words is None:
+        return None
+    try:
+        if len(words) == 1 and "=" not in words[0]:
+            return float(words[0])
+        pairs = [word.split("=", 1) for word in words]
+        return {channel: float(value) for channel, value in pairs}
+    except ValueError as error:
+        raise DataError(
+            f"--eps takes one number or CHANNEL=NUMBER ..., got {' '.join(words)!r}"
+        ) from error
+
+
+def options(words: Sequence[str] | None) -> dict[str, Any]:
+    """``KEY=VALUE`` words as a config takes them."""
+    from mmengine.config import DictAction
+
+    pairs = [word.partition("=") for word in words or ()]
+    if wrong := [key for key, equals, _ in pairs if not equals]:
+        raise DataError(f"--cfg-options takes KEY=VALUE, got {wrong[0]!r}")
+    return {key: DictAction._parse_iterable(value) for key, _, value in pairs}

@@ -8,16 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from mmengine.config import DictAction
 from tqdm import tqdm
 
-from perception.apis import as_config, build_dataset, load_detector
+from perception.apis import build_dataset, load_detector
 from perception.attacks.base import Attack
 from perception.datasets.image_io import read_image, write_image
-from perception.evaluation.attacked_run import choose_frames, scoring_of
-from perception.evaluation.attacked_setup import AttackFile
-from perception.runner import load_config
+from perception.evaluation.attacked import frame_ids_of
+from perception.evaluation.attacked_prepare import (
+    AttackRun,
+    Prepared,
+    attack_config,
+    choose_frames,
+    prepare,
+    scoring_of,
+)
+from perception.evaluation.attacked_report import Scoring
 from perception.structures import DataError
 from perception.visualization.attack_sheet import draw_scene
 from perception.visualization.captions import detector_name
@@ -97,17 +102,28 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
         DataError: If anything asked for is impossible.
     """
     run.check()
-    attacks = _attacks(run)
-    observers, judge = _observers(run)
-    indices = choose_frames(observers[0].dataset, run.frames, run.num)
+    contestants = _contestants(run)
+    observers = [
+        Observer(one.detector, one.dataset, detector_name(config, checkpoint))
+        for one, (config, checkpoint) in zip(contestants, run.detectors, strict=True)
+    ]
+    first, judge = contestants[0], _judge(contestants[0].scoring)
+    rounds: list[list[Attack | None]] = [[None] * len(contestants)]
+    if run.threats:
+        lists = ([attack for attack, _ in one.attacks] for one in contestants)
+        rounds = [list(same) for same in zip(*lists, strict=True)]
     scenes: list[Scene] = []
     with tqdm(
-        total=len(indices) * len(attacks), desc="drawing", unit="sheet", disable=None
+        total=len(first.indices) * len(rounds),
+        desc="drawing",
+        unit="sheet",
+        disable=None,
     ) as bar:
-        for attack in attacks:
+        for attacks in rounds:
+            attack = attacks[0]
             sheets = []
-            for index in indices:
-                seen = _observe(run, observers, index, attack)
+            for index in first.indices:
+                seen = _observe(run, observers, index, attacks)
                 scenes += [seen[0].scene] if run.rerun else []
                 sheets.append(_write_sheet(run, [o.scene for o in seen], judge))
                 yield sheets[-1]
@@ -125,57 +141,68 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
         yield Path(run.rerun)
 
 
-def _attacks(run: DetectRun) -> list[Attack | None]:
-    """The attacks that were asked for; None stands for the clean input."""
-    if not run.threats:
-        return [None]
-    file = AttackFile(run.attacks_file)
-    names = file.names(run.threats)
-    return [file.build(name, run.changes)[0] for name in names]
-
-
-def _observers(run: DetectRun) -> tuple[list[Observer], Judge]:
-    """One observer per detector, and how to judge, by the first one's config."""
-    observers = []
-    judge: Judge | None = None
-    for path, checkpoint in run.detectors:
-        config = as_config(load_config(path, run.cfg_options))
-        if run.split is not None:
-            config.test_dataloader.dataset.frames.split = run.split
-        detector = load_detector(config, checkpoint, device=run.device)
-        if judge is None:
-            scoring = scoring_of(config, run.score_threshold)
-            judge = Judge(
-                scoring.rules["headline"],
-                scoring.difficulties[-1],
-                scoring.score_threshold,
+def _contestants(run: DetectRun) -> list[Prepared]:
+    """Every detector with its frames and attacks; no attack stands for clean input."""
+    return [
+        _prepared(
+            AttackRun(
+                config=config,
+                checkpoint=checkpoint,
+                threats=run.threats,
+                out=run.out,
+                attacks_file=run.attacks_file,
+                changes=run.changes or {},
+                cfg_options=run.cfg_options,
+                split=run.split,
+                frames=run.frames,
+                num=run.num,
+                score_threshold=run.score_threshold,
+                device=run.device,
             )
-        name = detector_name(path, checkpoint)
-        observers.append(Observer(detector, build_dataset(config, "test"), name))
-    assert judge is not None, "no detector was asked for"
-    return observers, judge
+        )
+        for config, checkpoint in run.detectors
+    ]
+
+
+def _prepared(run: AttackRun) -> Prepared:
+    if run.threats:
+        return prepare(run)
+    config = attack_config(run)
+    dataset = build_dataset(config, "test")
+    return Prepared(
+        config=config,
+        detector=load_detector(config, run.checkpoint, device=run.device),
+        dataset=dataset,
+        indices=choose_frames(dataset, run.frames, run.num),
+        attacks=[],
+        scoring=scoring_of(config, run.score_threshold),
+    )
+
+
+def _judge(scoring: Scoring) -> Judge:
+    """As the figures are made, looking for the hardest objects that count."""
+    rules, hardest = scoring.rules["headline"], scoring.difficulties[-1]
+    return Judge(rules, hardest, scoring.score_threshold)
 
 
 def _observe(
-    run: DetectRun, observers: Sequence[Observer], index: int, attack: Attack | None
+    run: DetectRun,
+    observers: Sequence[Observer],
+    index: int,
+    attacks: Sequence[Attack | None],
 ) -> list[Observation]:
-    """One frame through all detectors."""
-    first = observers[0]
-    frame_id = first.dataset.frames.frame_ids[index]
-    numbers = [
-        choose_frames(observer.dataset, [frame_id], None)[0] for observer in observers
-    ]
-    if attack is None:
-        pairs = zip(observers, numbers, strict=True)
-        return [observer.clean(number) for observer, number in pairs]
+    """One frame through all detectors, each with its own attack of the same name."""
+    frame_id = frame_ids_of(observers[0].dataset)[index]
     trace = run.video is not None and run.video_of == "steps"
-    seen = [first.attacked(index, attack, trace=trace)]
-    for observer, number in zip(observers[1:], numbers[1:], strict=True):
-        if run.transfer:
-            assert seen[0].attacked is not None
+    seen: list[Observation] = []
+    for observer, attack in zip(observers, attacks, strict=True):
+        (number,) = choose_frames(observer.dataset, [frame_id], None)
+        if attack is None:
+            seen.append(observer.clean(number))
+        elif run.transfer and seen and seen[0].attacked is not None:
             seen.append(observer.shown(number, attack, seen[0].attacked))
         else:
-            seen.append(observer.attacked(number, attack))
+            seen.append(observer.attacked(number, attack, trace=trace and not seen))
     return seen
 
 
@@ -210,38 +237,3 @@ def _path(run: DetectRun, scene: Scene, ending: str) -> Path:
     words = [scene.frame_id, scene.attack]
     name = "_".join(word.replace(os.sep, "-") for word in words if word)
     return Path(run.out) / f"{name}{ending}"
-
-
-def pick_device(name: str) -> str:
-    """``auto`` is the first CUDA device, if there is one; others must be usable."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"--device {name}: cannot be used ({reason})") from error
-    return name
-
-
-def budget(words: Sequence[str] | None) -> float | dict[str, float] | None:
-    """``["4"]`` is 4; ``["depth_m=1", "height_m=0.1"]`` a budget per channel."""
-    if words is None:
-        return None
-    try:
-        if len(words) == 1 and "=" not in words[0]:
-            return float(words[0])
-        pairs = [word.split("=", 1) for word in words]
-        return {channel: float(value) for channel, value in pairs}
-    except ValueError as error:
-        raise DataError(
-            f"--eps takes one number or CHANNEL=NUMBER ..., got {' '.join(words)!r}"
-        ) from error
-
-
-def options(words: Sequence[str] | None) -> dict[str, Any]:
-    """``KEY=VALUE`` words as a config takes them."""
-    pairs = [word.partition("=") for word in words or ()]
-    if wrong := [key for key, equals, _ in pairs if not equals]:
-        raise DataError(f"--cfg-options takes KEY=VALUE, got {wrong[0]!r}")
-    return {key: DictAction._parse_iterable(value) for key, _, value in pairs}

@@ -1,0 +1,46 @@
+"""Recordings for the Rerun viewer."""
+
+import sys
+
+import pytest
+from scene_makers import make_scene
+
+from perception.structures import DataError
+from perception.visualization.detections import Judge
+from perception.visualization.rerun_log import load_rerun, write_recording
+
+JUDGE = Judge.at_half_overlap(("Car", "Pedestrian", "Cyclist"))
+
+
+@pytest.fixture(name="rr")
+def rerun_or_skip():
+    return pytest.importorskip(
+        "rerun", reason="rerun is not installed (pip install .[viewer]): not tested"
+    )
+
+
+def test_recording_holds_sensors_boxes_and_gate(rr, tmp_path):
+    path = tmp_path / "x.rrd"
+    write_recording(path, [make_scene(), make_scene(attacked="lidar")], JUDGE)
+    recording = rr.dataframe.load_recording(path)
+    columns = " ".join(str(c) for c in recording.schema().component_columns())
+    for entity in (
+        "/world/clean/image/camera",
+        "/world/attacked/lidar/moved",
+        "/world/attacked/depth",
+        "/world/clean/image/boxes/correct",
+        "/gate/attacked/lidar",
+    ):
+        assert entity in columns, entity
+
+
+def test_nothing_to_record_leaves_no_file(rr, tmp_path):
+    with pytest.raises(DataError, match="no frames"):
+        write_recording(tmp_path / "x.rrd", [], JUDGE)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_rerun_the_message_tells_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rerun", None)
+    with pytest.raises(DataError, match=r"pip install \.\[viewer\]"):
+        load_rerun()

@@ -1,0 +1,46 @@
+import pytest
+import torch
+
+from perception.attacks import Adaptive, build_attack
+from perception.attacks.objectives import Victim, frozen
+
+CAMERA = dict(type="MapThreat", sensor="camera", eps=8.0, steps=2)
+CONFIG = dict(type="Adaptive", search=dict(type="PGD"), weights=(1.0,), threat=CAMERA)
+
+
+def test_every_way_around_a_gate_is_tried(tiny_detector, tiny_concat, tiny_batch):
+    attack = build_attack("camera_adaptive", CONFIG)
+    assert isinstance(attack, Adaptive)
+    with frozen(tiny_detector):
+        goals = attack.goals(Victim(tiny_detector, tiny_batch, ("camera",)))
+    assert goals == [
+        "detection",
+        "detection|none*1",
+        "detection|blame:lidar*1",
+        "detection|blame:depth*1",
+        # Not the expert without the camera: nothing that the attacker does reaches it.
+        "detection|expert:none",
+        "detection|expert:lidar",
+        "detection|expert:depth",
+    ]
+    with frozen(tiny_concat):
+        goals = attack.goals(Victim(tiny_concat, tiny_batch, ("camera",)))
+    assert goals == ["detection"]
+
+
+def test_at_least_as_bad_as_each_goal(tiny_detector, tiny_batch):
+    attack = build_attack("camera_adaptive", CONFIG)
+    worst = attack(tiny_detector, tiny_batch)
+    for goal in ("detection", "detection|none*1", "detection|expert:lidar"):
+        one = build_attack("one", dict(type="PGD", threat=CAMERA), goal=goal)
+        result = one(tiny_detector, tiny_batch)
+        assert (worst.damage >= result.damage * (1 - 1e-4)).all(), goal
+    change = (worst.inputs["camera"] - tiny_batch.inputs["camera"]).abs()
+    assert change.max() <= 8
+    assert torch.equal(worst.inputs["lidar"], tiny_batch.inputs["lidar"])
+
+
+def test_unknown_search(tiny_detector, tiny_batch):
+    attack = build_attack("x", CONFIG | dict(search=dict(type="Guess")))
+    with pytest.raises(ValueError, match="unknown type 'Guess'"):
+        attack(tiny_detector, tiny_batch)

@@ -9,6 +9,8 @@ A goal is named by a string:
 * ``detection``: the head's whole training loss on the ground truth;
 * ``hide``: lower the class scores inside the ground-truth boxes;
 * ``create``: raise the highest class scores outside of them;
+* ``rank``: raise the highest scores outside above the highest score inside each box, on
+  every pyramid level. What average precision measures is this order;
 * ``class:NAME``: have the objects taken for ``NAME``, and for nothing else;
 * any of them followed by ``|none*L``, ``|blame:SENSOR*L`` or ``|expert:SENSOR``:
   gate-aware. L is a factor. ``none`` subtracts L times the cross-entropy of the gate to
@@ -33,7 +35,7 @@ from torch import Tensor
 
 from perception.attacks.batch import AttackBatch
 
-_BASES = ("detection", "hide", "create", "class")
+_BASES = ("detection", "hide", "create", "rank", "class")
 _FACTOR = r"\d+(?:\.\d*)?(?:[eE][+-]?\d+)?"
 _CREATED = 50  # how many of a frame's scores ``create`` raises
 
@@ -170,6 +172,13 @@ class Victim:
             best = scores.amax(dim=2).masked_fill(inside, -torch.inf)
             top = best.topk(min(_CREATED, best.shape[1]), dim=1).values
             return F.softplus(top).mean(dim=1)
+        if goal.base == "rank":
+            return torch.stack(
+                [
+                    _rank_margin(frame.amax(dim=1), centers, s.gt_instances.bboxes)
+                    for frame, s in zip(scores, samples, strict=True)
+                ]
+            )
         weight = inside.float() / inside.sum(dim=1, keepdim=True).clamp(min=1)
         if goal.base == "hide":
             return -(F.softplus(scores.amax(dim=2)) * weight).sum(dim=1)
@@ -214,6 +223,19 @@ def _inside(centers: Tensor, boxes_px: Tensor) -> Tensor:
     hit = (x >= boxes_px[:, 0]) & (x <= boxes_px[:, 2])
     hit &= (y >= boxes_px[:, 1]) & (y <= boxes_px[:, 3])
     return hit.any(dim=1)
+
+
+def _rank_margin(scores: Tensor, centers: Tensor, boxes_px: Tensor) -> Tensor:
+    """How far the best background scores (L,) lie above the objects' (G, 4) best."""
+    x, y = centers[:, 0], centers[:, 1]
+    left, top, right, bottom = boxes_px.T[..., None]
+    own = (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
+    background = scores.masked_fill(own.any(dim=0), -20.0)
+    risen = background.topk(min(_CREATED, len(scores))).values.mean()
+    if not own.any():
+        return risen
+    best = scores.expand_as(own).masked_fill(~own, -20.0).logsumexp(dim=1)
+    return risen - best.mean()
 
 
 @contextmanager

@@ -25,7 +25,8 @@ class PGD(Attack):
     Args:
         threat: What may be changed and how hard to try.
         step_fraction: Length of a step as a fraction of the budget; None means
-            2.5 / steps, which reaches every corner from everywhere.
+            5 / steps: on the synthetic set 20 such steps left less AP than 20 steps
+            of 2.5 / steps (15.6 against 19.1, camera, 24 frames).
         momentum: Factor of the previous direction; 0 is plain PGD.
         random_start: Start at random; otherwise at the clean input.
     """
@@ -39,7 +40,7 @@ class PGD(Attack):
         random_start: bool = True,
     ) -> None:
         super().__init__(threat)
-        self.step_fraction = step_fraction or min(2.5 / threat.steps, 1.0)
+        self.step_fraction = step_fraction or min(5.0 / threat.steps, 1.0)
         self.momentum = momentum
         self.random_start = random_start
 

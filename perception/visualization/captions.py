@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from perception.attacks.base import Attack
-from perception.attacks.threat_model import ThreatModel
-from perception.checkpoints import local_file, sha256
 from perception.structures import SensorSpec
 from perception.visualization.detections import Verdict
 from perception.visualization.scene import Scene
+
+if TYPE_CHECKING:
+    # Pictures alone must not load PyTorch and MMDetection.
+    from perception.attacks.base import Attack
+    from perception.attacks.threat_model import ThreatModel
 
 Facts = tuple[tuple[str, str], ...]
 
@@ -25,6 +26,8 @@ _TOLD_ELSEWHERE = {
 def attack_facts(attack: Attack, sensors: Mapping[str, SensorSpec]) -> Facts:
     """What the attacker may do and how he searches, as (name, value) pairs."""
     threat = attack.threat
+    if hasattr(threat, "severity"):  # a failure: nobody searches
+        return (("failure", budget_text(threat, sensors)),)
     search = f"{type(attack).__name__}, {threat.steps} steps"
     if threat.restarts > 1:
         search += f" × {threat.restarts} restarts"
@@ -40,27 +43,32 @@ def budget_text(threat: ThreatModel, sensors: Mapping[str, SensorSpec]) -> str:
     if parts:
         return "; ".join(f"{p.sensor}: {budget_text(p, sensors)}" for p in parts)
     eps = getattr(threat, "eps", None)
-    told = [] if eps is None else [_eps_text(threat, eps, sensors[threat.sensor])]
+    told = [] if eps is None else [_eps_text(threat, eps, sensors.get(threat.sensor))]
     for field in fields(threat):
         value = getattr(threat, field.name)
-        if field.name not in _TOLD_ELSEWHERE and isinstance(value, int | float | str):
-            name, unit = _name_and_unit(field.name)
+        if field.name in _TOLD_ELSEWHERE or not isinstance(value, int | float | str):
+            continue
+        name, unit = _name_and_unit(field.name)
+        if value is True:
+            told.append(name)
+        elif value is not False:
             told.append(f"{name} {_number(value)}{unit}")
     return ", ".join(told) or type(threat).__name__
 
 
-def _eps_text(threat: Any, eps: Any, spec: SensorSpec) -> str:
+def _eps_text(threat: Any, eps: Any, spec: SensorSpec | None) -> str:
+    channels = () if spec is None else spec.channels
     norm = getattr(threat, "norm", "")
     if getattr(threat, "disparity", False):
         amount = f"{_number(eps)} px of disparity"
     elif isinstance(eps, Mapping):
-        units = {channel.name: channel.unit for channel in spec.channels}
+        units = {channel.name: channel.unit for channel in channels}
         amount = ", ".join(
             f"{_number(value)}{_spaced(units.get(name, ''))} {_name_and_unit(name)[0]}"
             for name, value in eps.items()
         )
     else:
-        units = dict.fromkeys(channel.unit for channel in spec.channels)
+        units = dict.fromkeys(channel.unit for channel in channels)
         amount = _number(eps) + _spaced(" / ".join(units))
     return f"{norm} ε = {amount}".strip()
 
@@ -104,10 +112,5 @@ def headline(scene: Scene) -> str:
     """Title of a sheet: the frame and what happened to it."""
     if not scene.touched:
         return f"frame {scene.frame_id}"
-    return f"frame {scene.frame_id}: {' and '.join(scene.touched)} under attack"
-
-
-def detector_name(config: str | Path, checkpoint: str | Path) -> str:
-    """Config, checkpoint and the beginning of the checkpoint's SHA-256."""
-    file = local_file(checkpoint)
-    return f"{Path(config).stem} · {file.name} · {sha256(file)[:8]}"
+    fate = "fails" if "failure" in dict(scene.facts) else "under attack"
+    return f"frame {scene.frame_id}: {' and '.join(scene.touched)} {fate}"

@@ -24,12 +24,13 @@ from perception.visualization.palette import (
     NO_RETURN,
     SKY_BLUE,
     VERMILLION,
-    WHITE,
     Rgb,
 )
 
+# Nearly white: yellow boxes were missed, and the points themselves are grey.
+MOVED: Rgb = (248, 246, 240)
 MARKS: dict[str, tuple[str, Rgb]] = {
-    "moved": ("line", WHITE),
+    "moved": ("line", MOVED),
     "added": ("plus", VERMILLION),
     "removed": ("cross", SKY_BLUE),
 }

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from perception.apis import build_dataset, load_detector
 from perception.attacks.base import Attack
+from perception.checkpoints import local_file, sha256
 from perception.datasets.image_io import read_image, write_image
 from perception.evaluation.attacked import frame_ids_of
 from perception.evaluation.attacked_prepare import (
@@ -25,7 +26,6 @@ from perception.evaluation.attacked_prepare import (
 from perception.evaluation.attacked_report import Scoring
 from perception.structures import DataError
 from perception.visualization.attack_sheet import draw_scene
-from perception.visualization.captions import detector_name
 from perception.visualization.compare import draw_comparison
 from perception.visualization.detections import Judge
 from perception.visualization.frame import MIN_WIDTH
@@ -104,7 +104,7 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
     run.check()
     contestants = _contestants(run)
     observers = [
-        Observer(one.detector, one.dataset, detector_name(config, checkpoint))
+        Observer(one.detector, one.dataset, _detector_name(config, checkpoint))
         for one, (config, checkpoint) in zip(contestants, run.detectors, strict=True)
     ]
     first, judge = contestants[0], _judge(contestants[0].scoring)
@@ -237,3 +237,9 @@ def _path(run: DetectRun, scene: Scene, ending: str) -> Path:
     words = [scene.frame_id, scene.attack]
     name = "_".join(word.replace(os.sep, "-") for word in words if word)
     return Path(run.out) / f"{name}{ending}"
+
+
+def _detector_name(config: str | Path, checkpoint: str | Path) -> str:
+    """Config, checkpoint and the beginning of the checkpoint's SHA-256."""
+    file = local_file(checkpoint)
+    return f"{Path(config).stem} · {file.name} · {sha256(file)[:8]}"

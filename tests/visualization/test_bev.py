@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from perception.visualization.bev import GroundView, bev_panel
 from perception.visualization.boxes import BoxLayer
-from perception.visualization.changes import change_legend, point_changes
-from perception.visualization.palette import SKY_BLUE, VERMILLION, YELLOW
+from perception.visualization.changes import MOVED, change_legend, point_changes
+from perception.visualization.palette import SKY_BLUE, VERMILLION
 
 
 def has_colour(image, colour):
@@ -94,7 +94,7 @@ def test_changes_of_empty_clouds():
 @pytest.mark.parametrize(
     ("clean", "attacked", "colour"),
     [
-        (CLEAN, CLEAN + np.float32([2, 0, 0, 0]), YELLOW),
+        (CLEAN, CLEAN + np.float32([2, 0, 0, 0]), MOVED),
         (CLEAN[:1], CLEAN, VERMILLION),
         (CLEAN, CLEAN[:1], SKY_BLUE),
     ],

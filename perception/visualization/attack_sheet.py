@@ -56,7 +56,9 @@ def draw_scene(scene: Scene, judge: Judge, *, width: int = 1600) -> np.ndarray:
     """
     text_px, inner = text_px_for(width), body_width(width)
     clean = judge(scene.truth, scene.clean.detections)
-    attacked = scene.attacked and judge(scene.truth, scene.attacked.detections)
+    attacked = None
+    if scene.attacked is not None:
+        attacked = judge(scene.truth, scene.attacked.detections)
     facts = (
         *([("attack", scene.attack)] if scene.attack else []),
         *scene.facts,
@@ -108,8 +110,8 @@ def _belief_block(
     below = _gate_bars(scene, beside, text_px)
     free = body.shape[0] - sum(part.shape[0] + gap for part in below)
     high = max(free, round(0.7 * beside))
-    view = _from_above(scene, last, (high, beside), text_px)
-    return row([body, stack([view, *below], gap=gap)], gap=gap)
+    above = _from_above(scene, last, (high, beside), text_px)
+    return row([body, stack([above, *below], gap=gap)], gap=gap)
 
 
 def _counts(verdict: Verdict) -> str:

@@ -68,8 +68,8 @@ def _eps_text(threat: Any, eps: Any, spec: SensorSpec | None) -> str:
             for name, value in eps.items()
         )
     else:
-        units = dict.fromkeys(channel.unit for channel in channels)
-        amount = _number(eps) + _spaced(" / ".join(units))
+        kinds = dict.fromkeys(channel.unit for channel in channels)
+        amount = _number(eps) + _spaced(" / ".join(kinds))
     return f"{norm} ε = {amount}".strip()
 
 

@@ -72,8 +72,8 @@ def calibration_of(sample: DetDataSample) -> Calibration:
     transforms = {}
     for name, image_P_sensor in sample.projections.items():
         # P_sensor = [M | p] T, hence the upper rows of T are M⁻¹ (P_sensor - [0 | p]).
-        rows = inverse @ np.asarray(image_P_sensor, dtype=np.float64)
-        rows[:, 3] -= inverse @ image_P_cam[:, 3]
+        rows: np.ndarray = inverse @ np.asarray(image_P_sensor, dtype=np.float64)
+        rows[:, 3] = rows[:, 3] - inverse @ image_P_cam[:, 3]
         transforms[name] = np.vstack([rows, [0, 0, 0, 1]])
     return Calibration(image_P_cam, transforms)
 
@@ -102,7 +102,8 @@ def view_of(
     )
     names = np.array(detector.dataset_meta["classes"], dtype=object)[labels]
     gate, gate_map = sample.get("gate"), sample.get("gate_map")
-    padded = next(iter(inputs.values())).shape[-2:]
+    padded_height, padded_width = next(iter(inputs.values())).shape[-2:]
+    padded = (padded_height, padded_width)
     return View(
         inputs={
             name: value[0, :, :height, :width].detach().cpu().numpy()

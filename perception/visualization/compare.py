@@ -77,7 +77,9 @@ def draw_comparison(
 def _column(scene: Scene, judge: Judge, width: int, text_px: int) -> list[np.ndarray]:
     """The panels of one detector, from top to bottom."""
     clean = judge(scene.truth, scene.clean.detections)
-    attacked = scene.attacked and judge(scene.truth, scene.attacked.detections)
+    attacked = None
+    if scene.attacked is not None:
+        attacked = judge(scene.truth, scene.attacked.detections)
     name, *details = scene.detector.split(" · ") if scene.detector else ["detector"]
     told = damage_facts(scene, clean, attacked)
     facts = [("", " · ".join(details)), *told]

@@ -118,9 +118,9 @@ def _log_inputs(rr: Any, recording: Any, scene: Scene, view: View, root: str) ->
         else:
             _log_points(rr, recording, scene, view.points[name], name, f"{root}/{name}")
     if not any(spec.kind == "image" for spec in scene.sensors.values()):
-        picture = scene.backdrop(view)
-        if picture is not None:
-            recording.log(f"{root}/image/picture", rr.Image(as_rgb(picture)))
+        backdrop = scene.backdrop(view)
+        if backdrop is not None:
+            recording.log(f"{root}/image/picture", rr.Image(as_rgb(backdrop)))
 
 
 def _log_points(

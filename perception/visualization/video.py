@@ -29,14 +29,14 @@ class LazyPictures(Sequence[np.ndarray]):
     """
 
     def __init__(self, count: int, picture_of: Callable[[int], np.ndarray]) -> None:
-        self.count, self.picture_of = count, picture_of
+        self._length, self.picture_of = count, picture_of
 
     def __len__(self) -> int:
-        return self.count
+        return self._length
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def, override]
+    def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]
         """The picture of a number; slices are not needed."""
-        if not 0 <= index < self.count:
+        if not 0 <= index < self._length:
             raise IndexError(index)
         return self.picture_of(index)
 

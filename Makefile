@@ -20,7 +20,7 @@ demo: setup  ## synthetic data, training, evaluation, pictures (ARGS go to tools
 	@$(RUN) tools/demo.py $(ARGS)
 
 test: setup  ## all tests (ARGS go to pytest: make test ARGS="-k fusion -x")
-	@$(RUN) -m pytest $(ARGS)
+	@$(RUN) -m pytest -n auto --dist loadfile $(ARGS)
 
 lint: setup  ## style, formatting and types
 	@$(RUN) -m ruff check

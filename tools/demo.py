@@ -1,4 +1,4 @@
-"""The whole main job on synthetic data: make it, train, evaluate, draw, explain."""
+"""The whole main job on synthetic data: make it, train, evaluate, attack, draw."""
 
 import argparse
 import os
@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("--config", default="configs/synthetic/concat.py")
-    parser.add_argument("--frames", type=int, default=1000, help="training frames")
+    parser.add_argument("--frames", type=int, default=800, help="training frames")
     parser.add_argument("--val-frames", type=int, default=200, help="unseen frames")
     parser.add_argument("--epochs", type=int, default=8, help="training epochs")
     parser.add_argument("--data", default="data/demo", help="where the data goes")
@@ -77,8 +77,22 @@ def steps(args: argparse.Namespace) -> list[Step]:
         Step(
             "draw what the sensors saw",
             ["tools/visualize.py", "data", str(data), "--split", "val", "--num", "4"]
-            + ["--out", str(out / "pictures")],
-            out / "pictures",
+            + ["--out", str(out / "frames")],
+            out / "frames",
+        ),
+        Step(
+            "attack one sensor at a time on 24 frames",
+            ["tools/attack.py", args.config, "{best}", "--threat", "quick"]
+            + ["--num", "24", "--out", str(out / "attack"), *options],
+            out / "attack" / "results.json",
+            done=out / "attack" / "results.json",
+        ),
+        Step(
+            "draw what the attack did",
+            ["tools/visualize.py", "detect", args.config, "{best}", "--num", "4"]
+            + ["--threat", "camera_pgd", "--score", "0.2"]
+            + ["--out", str(out / "attacked"), *options],
+            out / "attacked",
         ),
     ]
 

@@ -129,7 +129,7 @@ def test_make_alone_lists_every_target(run_make, checkout):
     ("target", "command"),
     [
         ("demo", ".venv/bin/python tools/demo.py -x"),
-        ("test", ".venv/bin/python -m pytest -x"),
+        ("test", ".venv/bin/python -m pytest -n auto --dist loadfile -x"),
         ("lint", ".venv/bin/python -m mypy perception"),
     ],
 )

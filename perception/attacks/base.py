@@ -117,11 +117,12 @@ class Search:
     def ascent(self, variable: Tensor) -> tuple[Tensor, Tensor]:
         """Objective (R N,) and its gradient (R N, …); remembers the best so far."""
         variable = variable.detach().requires_grad_()
+        gradient = None
         with torch.enable_grad():
             value = self._objective(variable)
-        gradient = None
-        if value.requires_grad:
-            (gradient,) = torch.autograd.grad(value.sum(), variable, allow_unused=True)
+            total = value.sum()
+        if total.requires_grad:
+            (gradient,) = torch.autograd.grad(total, variable, allow_unused=True)
         if gradient is None:  # e.g. an expert that does not see the attacked sensor
             gradient = torch.zeros_like(variable)
         self.remember(variable.detach(), value.detach())

@@ -9,7 +9,7 @@ from typing import Any
 from mmdet.structures import DetDataSample
 from torch import Tensor
 
-from perception.structures import SensorSpec
+from perception.structures import DataError, SensorSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,15 +78,16 @@ def prepare_batch(
         ids: Numbers of the frames; default 0 … N - 1.
 
     Raises:
-        ValueError: If a frame has no labels or there are not as many ids as frames.
+        DataError: If a frame has no labels.
+        ValueError: If there are not as many ids as frames.
     """
     data = detector.data_preprocessor.cast_data(data)
     packed = detector.data_preprocessor(data, False)
     samples = packed["data_samples"]
     for sample in samples:
         if "gt_instances" not in sample:
-            raise ValueError(
-                f"frame {sample.get('frame_id')} has no labels, which attacks need"
+            raise DataError(
+                f"frame {sample.get('frame_id')}: no labels, which attacks need"
             )
     if ids is not None and len(ids) != len(samples):
         raise ValueError(f"{len(samples)} frames need as many ids, got {len(ids)}")

@@ -96,9 +96,10 @@ class SquareAttack(Attack):
         for restart in range(self.threat.restarts):
             for frame in range(len(batch)):
                 source = self.threat.generator(batch, frame, restart)
+                # Stripes first: more queries shall start from the same ones.
+                stripes = torch.rand((width, channels), generator=source)
                 corners = torch.rand((queries, 2), generator=source)
                 signs = torch.rand((queries, channels), generator=source)
-                stripes = torch.rand((width, channels), generator=source)
                 draws["corners"].append(corners)
                 draws["signs"].append(signs < 0.5)
                 draws["stripes"].append(stripes.T < 0.5)

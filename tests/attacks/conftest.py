@@ -144,6 +144,7 @@ def trained_detector(
             optimiser.step()
     torch.set_num_threads(threads)
     detector.dataset_meta = {"classes": CLASSES}
+    detector.zero_grad(set_to_none=True)
     return detector.eval()
 
 

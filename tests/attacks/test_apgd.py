@@ -22,7 +22,8 @@ def test_finds_what_fixed_steps_miss():
     """The top lies within the box: only shrinking steps come to rest there."""
     batch = made_batch()
     distances = []
-    for attack in (PGD(threat(), step_fraction=0.5), APGD(threat())):
+    patient = threat(steps=100)
+    for attack in (PGD(patient, step_fraction=0.5), APGD(patient)):
         found = attack.run(Bowl(batch, target=107.3))
         distances.append(float((found[:, :, :6] - 107.3).abs().max()))
     assert distances[1] < 1.0 < distances[0]

@@ -154,7 +154,9 @@ def test_fog_fades_pictures_by_koschmieders_law():
     clear = torch.exp(-3.912 * depth_m / 40)
     expected = (batch.raw["front"][0] * clear + 200 * (1 - clear)).round()
     seen = (depth_m > 0).expand(3, -1, -1)
-    assert torch.equal(image[0, :, : SIZE[0]][seen], expected[seen])
+    difference = image[0, :, : SIZE[0]][seen] - expected[seen]
+    assert difference.abs().max() <= 1  # a half may round either way
+    assert difference.abs().mean() < 0.01
 
 
 def test_fog_returns_no_far_points():

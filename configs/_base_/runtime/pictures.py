@@ -8,4 +8,4 @@ _base_ = "default.py"
 custom_imports = dict(
     imports=[*_base_.custom_imports.imports, "perception.visualization.hook"]
 )
-custom_hooks = [*_base_.custom_hooks, dict(type="DetectionPicturesHook", frames=4)]
+custom_hooks = [dict(type="DetectionPicturesHook", frames=4)]

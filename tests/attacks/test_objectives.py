@@ -1,5 +1,7 @@
 """Goals, and the detector as attacks see it."""
 
+import copy
+
 import pytest
 import torch
 from mmengine.structures import InstanceData
@@ -119,12 +121,19 @@ def test_every_goal_is_reached_for(tiny_detector, tiny_batch, goal):
 
 
 def test_blaming_moves_the_gate(tiny_detector, tiny_batch):
+    # Its short training leaves the gate's units dead; fresh ones answer to their input.
+    detector = copy.deepcopy(tiny_detector)
+    torch.manual_seed(0)
+    gate = [*detector.fusion.align, *detector.fusion.compare, detector.fusion.decide]
+    for module in (m for part in gate for m in part.modules()):
+        if isinstance(module, torch.nn.Conv2d):
+            module.reset_parameters()
     shares = []
-    for weight in (0, 100_000):
+    for weight in (0, 1000):
         attack = PGD(threat(goal=f"detection|blame:lidar*{weight}", eps=64.0))
-        inputs = attack(tiny_detector, tiny_batch).inputs
+        inputs = attack(detector, tiny_batch).inputs
         with torch.no_grad():
-            samples = tiny_detector.predict(inputs, tiny_batch.samples)
+            samples = detector.predict(inputs, tiny_batch.samples)
         shares.append(torch.stack([s.gate for s in samples])[:, 1].mean())
     assert shares[1] > shares[0]
 

@@ -104,8 +104,13 @@ def test_bad_input_is_one_line(draw, words, message):
     assert message in errors[0]
 
 
-def test_checkpoint_of_another_config(draw):
-    other = REPOSITORY / "configs" / "synthetic" / "concat.py"
+def test_checkpoint_of_another_config(draw, project, tmp_path):
+    other = tmp_path / "other.py"
+    other.write_text(
+        f"_base_ = {str(project.config)!r}\n"
+        "model = dict(fusion=dict(_delete_=True, type='MeanFusion', in_channels=8,"
+        " num_levels=3, out_channels=8))\n"
+    )
     status, _, errors = draw("--num", 1, config=other)
     assert status == 2 and len(errors) == 1 and "weights of another" in errors[0]
 

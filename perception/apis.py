@@ -10,6 +10,7 @@ samples = detect(detector, frames, [0, 1, 2])
 from __future__ import annotations
 
 import copy
+import logging
 import os
 from collections.abc import Iterable
 from typing import Any, Literal
@@ -18,6 +19,7 @@ import torch
 from mmdet.registry import DATASETS, MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.utils import import_modules_from_strings
 from torch.utils.data import DataLoader, Subset
@@ -60,6 +62,7 @@ def load_detector(
     config = as_config(config)
     detector = MODELS.build(copy.deepcopy(config.model))
     if checkpoint is None:
+        _forget_closed_log_files()
         detector.init_weights()
     else:
         weights = load_checkpoint(checkpoint)["state_dict"]
@@ -74,6 +77,17 @@ def load_detector(
     classes = config.test_dataloader.dataset.classes
     detector.dataset_meta = {"classes": tuple(classes)}
     return detector.to(device).eval()
+
+
+def _forget_closed_log_files() -> None:
+    """Drop log files that somebody closed; MMEngine would write to them and fail.
+
+    ``logging.config``, which some libraries call when imported, closes all of them.
+    """
+    logger = MMLogger.get_current_instance()
+    for handler in list(logger.handlers):
+        if isinstance(handler, logging.FileHandler) and handler.stream is None:
+            logger.removeHandler(handler)
 
 
 def build_dataset(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from perception.structures import DataError
 
@@ -67,3 +67,40 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 def export_local_rank(rank: int) -> None:
     """Make the rank given as an argument known where MMEngine looks for it."""
     os.environ.setdefault("LOCAL_RANK", str(rank))
+
+
+def positive(text: str) -> int:
+    """A whole number above zero, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def budget(words: Sequence[str] | None) -> float | dict[str, float] | None:
+    """``["4"]`` is 4; ``["depth_m=1", "height_m=0.1"]`` a budget per channel."""
+    if words is None:
+        return None
+    try:
+        if len(words) == 1 and "=" not in words[0]:
+            return float(words[0])
+        pairs = [word.split("=", 1) for word in words]
+        return {channel: float(value) for channel, value in pairs}
+    except ValueError as error:
+        raise DataError(
+            f"--eps takes one number or CHANNEL=NUMBER ..., got {' '.join(words)!r}"
+        ) from error
+
+
+def pick_device(name: str) -> str:
+    """``auto`` is the first CUDA device, if there is one; others must be usable."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"--device {name}: cannot be used ({reason})") from error
+    return name

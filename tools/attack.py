@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from perception.cli import HelpFormatter, run_tool
+from perception.cli import HelpFormatter, budget, pick_device, positive, run_tool
 from perception.structures import DataError
 
 STANDARD_ATTACKS = Path(__file__).parents[1] / "configs/_base_/attacks/standard.py"
@@ -127,7 +127,7 @@ def _add_frames(parser: argparse.ArgumentParser) -> None:
     which = group.add_mutually_exclusive_group()
     which.add_argument("--frames", nargs="+", metavar="ID", help="only these frames")
     which.add_argument(
-        "--num", type=_positive, help="only so many, spread evenly over the split"
+        "--num", type=positive, help="only so many, spread evenly over the split"
     )
     group.add_argument(
         "--score-threshold",
@@ -143,7 +143,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("running")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
     group.add_argument(
-        "--batch-size", type=_positive, default=8, help="frames attacked at a time"
+        "--batch-size", type=positive, default=8, help="frames attacked at a time"
     )
     group.add_argument("--workers", type=int, default=0, help="data loading processes")
     group.add_argument(
@@ -155,13 +155,6 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
-
-
 def threat_changes(args: argparse.Namespace) -> dict[str, Any]:
     """Fields of the threat models that the command line replaces."""
     from mmengine.config import DictAction
@@ -170,39 +163,13 @@ def threat_changes(args: argparse.Namespace) -> dict[str, Any]:
     changes = {name: getattr(args, name) for name in names}
     changes = {name: value for name, value in changes.items() if value is not None}
     if args.eps is not None:
-        changes["eps"] = _budget(args.eps)
+        changes["eps"] = budget(args.eps)
     for assignment in args.set or ():
         name, equals, value = assignment.partition("=")
         if not equals:
             raise DataError(f"--set takes FIELD=VALUE, got {assignment!r}")
         changes[name] = DictAction._parse_iterable(value)
     return changes
-
-
-def _budget(words: list[str]) -> float | dict[str, float]:
-    try:
-        if len(words) == 1 and "=" not in words[0]:
-            return float(words[0])
-        pairs = [word.split("=", 1) for word in words]
-        return {channel: float(value) for channel, value in pairs}
-    except ValueError as error:
-        raise DataError(
-            f"--eps takes one number or CHANNEL=NUMBER …, got {' '.join(words)!r}"
-        ) from error
-
-
-def pick_device(name: str) -> str:
-    """``auto`` is the first CUDA device, if there is one."""
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"--device {name}: cannot be used ({reason})") from error
-    return name
 
 
 def main(argv: list[str] | None = None) -> None:

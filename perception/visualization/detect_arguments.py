@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from perception.cli import HelpFormatter
+from perception.cli import HelpFormatter, budget, pick_device, positive
 from perception.structures import DataError
 
 STANDARD_ATTACKS = Path(__file__).parents[2] / "configs/_base_/attacks/standard.py"
@@ -40,14 +40,6 @@ examples (CONFIG is a config file, BEST its checkpoint):
       --video gif --video-of steps --width 960
   python tools/visualize.py detect CONFIG BEST --num 20 --rerun work_dirs/val.rrd
 """
-
-
-def positive(text: str) -> int:
-    """A whole number above zero, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
 
 
 def add_detect_command(commands: argparse._SubParsersAction) -> None:
@@ -168,35 +160,6 @@ def draw_detect(args: argparse.Namespace) -> None:
     )
     for path in draw_detections(run):
         tqdm.write(str(path))
-
-
-def pick_device(name: str) -> str:
-    """``auto`` is the first CUDA device, if there is one; others must be usable."""
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"--device {name}: cannot be used ({reason})") from error
-    return name
-
-
-def budget(words: Sequence[str] | None) -> float | dict[str, float] | None:
-    """``["4"]`` is 4; ``["depth_m=1", "height_m=0.1"]`` a budget per channel."""
-    if words is None:
-        return None
-    try:
-        if len(words) == 1 and "=" not in words[0]:
-            return float(words[0])
-        pairs = [word.split("=", 1) for word in words]
-        return {channel: float(value) for channel, value in pairs}
-    except ValueError as error:
-        raise DataError(
-            f"--eps takes one number or CHANNEL=NUMBER ..., got {' '.join(words)!r}"
-        ) from error
 
 
 def options(words: Sequence[str] | None) -> dict[str, Any]:

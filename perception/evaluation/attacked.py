@@ -132,6 +132,7 @@ def attack_batch(
     )
     clean = _predict(detector, batch.inputs, batch.samples)
     attacked = _predict(detector, result.inputs, batch.samples)
+    oracle = _predict_told(detector, result.inputs, batch.samples, attack)
     return [
         FrameRecord(
             frame_id=sample.frame_id,
@@ -146,6 +147,7 @@ def attack_batch(
             value=float(result.value[n]),
             change=changes[n],
             seconds=seconds,
+            oracle=None if oracle is None else oracle[n][0],
         )
         for n, sample in enumerate(batch.samples)
     ]
@@ -205,3 +207,17 @@ def _predict(
     classes = detector.dataset_meta["classes"]
     predicted = detector.predict(inputs, samples)
     return [read_prediction(sample, classes) for sample in predicted]
+
+
+def _predict_told(
+    detector: Any,
+    inputs: Any,
+    samples: Sequence[DetDataSample],
+    attack: Attack,
+) -> list[tuple] | None:
+    """The same, the fusion being told which sensor lies; None where it cannot be."""
+    touched = attack.threat.touched
+    if len(touched) != 1 or not hasattr(detector.fusion, "blaming"):
+        return None
+    with detector.fusion.blaming(touched[0]):
+        return _predict(detector, inputs, samples)

@@ -21,6 +21,8 @@ from perception.structures import Objects, SensorSpec
 Gate = tuple[float, ...] | None
 """(S + 1) probabilities of who lies, the last one of "nobody"; None without a gate."""
 
+_DETECTIONS = ("truth", "clean", "attacked", "oracle")
+
 
 @dataclass(frozen=True)
 class FrameRecord:
@@ -40,6 +42,8 @@ class FrameRecord:
         change: For each touched sensor the largest change of each channel of its
             model input, in the channel's unit.
         seconds: Wall time of the attack, a batch's shared among its frames.
+        oracle: Detections on the attacked inputs, the fusion being told which sensor
+            lies; None where it cannot be told, or several sensors were attacked.
     """
 
     frame_id: str
@@ -54,20 +58,23 @@ class FrameRecord:
     value: float
     change: Mapping[str, Mapping[str, float]]
     seconds: float
+    oracle: Objects | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; :meth:`from_json` gives back an equal record."""
         return asdict(self) | {
-            name: _objects_to_json(getattr(self, name))
-            for name in ("truth", "clean", "attacked")
+            name: None if objects is None else _objects_to_json(objects)
+            for name in _DETECTIONS
+            for objects in [getattr(self, name)]
         }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> FrameRecord:
         """The record that :meth:`to_json` described."""
         fields = dict(values)
-        for name in ("truth", "clean", "attacked"):
-            fields[name] = _objects_from_json(fields[name])
+        for name in _DETECTIONS:  # records of older versions have no oracle
+            if fields.get(name) is not None:
+                fields[name] = _objects_from_json(fields[name])
         for name in ("gate_clean", "gate_attacked"):
             fields[name] = None if fields[name] is None else tuple(fields[name])
         return cls(**fields)

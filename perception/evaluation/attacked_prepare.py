@@ -113,29 +113,53 @@ def prepare(run: AttackRun) -> Prepared:
     """
     attack_file = AttackFile(run.attacks_file)
     wanted = attack_file.names(run.threats)
-    config = attack_config(run, attack_file.right_pictures(wanted))
-    detector = load_detector(config, run.checkpoint, device=run.device)
-    names = attack_file.names(run.threats, list(detector.sensors))
+    ready = load_subject(run, attack_file.right_pictures(wanted))
+    names = attack_file.names(run.threats, list(ready.detector.sensors))
     if not names:
         raise DataError(f"no attack of {', '.join(run.threats)} fits the detector")
-    attacks = [
-        attack_file.build(name, run.changes, source=run.source, device=run.device)
-        for name in names
-    ]
+    attacks = [fitting_attack(run, ready, attack_file, name) for name in names]
+    return replace(ready, attacks=attacks)
+
+
+def load_subject(run: AttackRun, right_pictures: Iterable[str] = ()) -> Prepared:
+    """The detector and the frames of a run, without attacks.
+
+    Args:
+        run: The run.
+        right_pictures: See :func:`attack_config`.
+
+    Raises:
+        DataError: If the config, the weights or the frames cannot be used.
+    """
+    config = attack_config(run, right_pictures)
+    detector = load_detector(config, run.checkpoint, device=run.device)
     dataset = build_dataset(config, "test")
-    for attack, _ in attacks:
-        if hasattr(attack.threat, "replay"):
-            replay: dict[str, Any] = {"replay": dataset}
-            attack.threat = replace(attack.threat, **replay)
-        check_attack(attack, detector)
     return Prepared(
         config=config,
         detector=detector,
         dataset=dataset,
         indices=choose_frames(dataset, run.frames, run.num),
-        attacks=attacks,
+        attacks=[],
         scoring=scoring_of(config, run.score_threshold),
     )
+
+
+def fitting_attack(
+    run: AttackRun, ready: Prepared, attack_file: AttackFile, name: str
+) -> tuple[Attack, dict[str, Any]]:
+    """An attack of the file, changed as the run asks, and its description.
+
+    Raises:
+        DataError: If it does not fit the detector.
+    """
+    attack, description = attack_file.build(
+        name, run.changes, source=run.source, device=run.device
+    )
+    if hasattr(attack.threat, "replay"):
+        replay: dict[str, Any] = {"replay": ready.dataset}
+        attack.threat = replace(attack.threat, **replay)
+    check_attack(attack, ready.detector)
+    return attack, description
 
 
 def attack_config(run: AttackRun, right_pictures: Iterable[str] = ()) -> Config:

@@ -23,7 +23,8 @@ from perception.evaluation.kitti_rules import (
 
 DEFINITIONS = {
     "ap": "average precision of image boxes in percent, KITTI's protocol; headline: at "
-    "this task's overlaps; kitti: at KITTI's own; null: nothing to find",
+    "this task's overlaps; kitti: at KITTI's own; null: nothing to find; oracle: on "
+    "the attacked inputs, the fusion being told which sensor lies",
     "success": "at the score threshold and the last difficulty, an object found on "
     "the clean inputs is not found on the attacked ones, or a class has more false "
     "detections than on the clean ones",
@@ -81,7 +82,7 @@ class AttackReport:
 
     @cached_property
     def ap(self) -> dict[str, dict[str, Result]]:
-        """``ap["clean" | "attacked"]["headline" | "kitti"]``."""
+        """``ap["clean" | "attacked" | "oracle"]["headline" | "kitti"]``."""
         truth = [record.truth for record in self.records]
         return {
             when: {
@@ -94,8 +95,14 @@ class AttackReport:
                 )
                 for name, rules in self.scoring.rules.items()
             }
-            for when in ("clean", "attacked")
+            for when in self.stages
         }
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """What was scored; ``oracle`` where every frame has its detections."""
+        told = all(record.oracle is not None for record in self.records)
+        return ("clean", "attacked", *(["oracle"] if told else []))
 
     def mean_ap(self, when: str, overlaps: str = "headline") -> float:
         """Mean AP (R40) at the headline difficulty in percent, NaN without objects."""
@@ -138,7 +145,7 @@ class AttackReport:
             "name": self.name,
             "touched": self.touched,
             "attack": self.attack,
-            "ap": {when: self._ap_to_json(when) for when in ("clean", "attacked")},
+            "ap": {when: self._ap_to_json(when) for when in self.stages},
             "success": {
                 "rate": float(np.mean([row["success"] for row in frames])),
                 **{

@@ -99,8 +99,10 @@ class Crowd:
         return self.add("Van" if van else "Car", mesh, x, y, 0.0, yaw)
 
 
-def park(rng: np.random.Generator, crowd: Crowd) -> None:
-    """Rows of parked cars on both sides."""
+def park(
+    rng: np.random.Generator, crowd: Crowd, begin_m: float = -9.0, end_m: float = 48.0
+) -> None:
+    """Rows of parked cars on both sides, from ``begin_m`` to ``end_m``."""
     layout = crowd.layout
     for side in (0, 1):
         width = layout.parking_m[side]
@@ -110,7 +112,7 @@ def park(rng: np.random.Generator, crowd: Crowd) -> None:
         along = FORWARD if side == 0 else BACKWARD
         step, yaw = (2.9, along + sign * 1.2) if layout.angled[side] else (5.7, along)
         density = rng.uniform(0.25, 0.8)
-        for x in np.arange(rng.uniform(-9, -5), 48, step):
+        for x in np.arange(rng.uniform(begin_m, begin_m + 4), end_m, step):
             if layout.in_junction(x, 6) or rng.random() > density:
                 continue
             if layout.crossing_m is not None and abs(x - layout.crossing_m) < 4:

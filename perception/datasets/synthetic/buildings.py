@@ -15,8 +15,10 @@ FLOOR_M = 3.1
 _DOOR = Surface((0.12, 0.08, 0.05), "planks", reflectance=0.2)
 
 
-def buildings(rng: np.random.Generator, layout: Layout) -> list[Mesh]:
-    """Rows of houses along both sides, and what closes the view."""
+def buildings(
+    rng: np.random.Generator, layout: Layout, begin_m: float = -15.0
+) -> list[Mesh]:
+    """Rows of houses along both sides from ``begin_m`` on; what closes the view."""
     parts = []
     right, left = layout.kerbs_m
     for edge, sign, gap in (
@@ -24,7 +26,7 @@ def buildings(rng: np.random.Generator, layout: Layout) -> list[Mesh]:
         (left, 1, layout.setback_m[1]),
     ):
         front = edge + sign * (layout.sidewalk_m + gap)
-        x = -15.0
+        x = begin_m
         while x < 110:
             width = rng.uniform(7, 20)
             if rng.random() < 0.86 and not any(

@@ -6,11 +6,13 @@ import json
 import multiprocessing
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -106,10 +108,11 @@ def generate(
         if given[name] < low:
             raise DataError(f"{name} must be at least {low}, got {given[name]}")
     root, recipe = Path(out), Recipe(seed, *parse_size(size), full_lidar)
-    _claim(root, recipe)
+    claim(root, asdict(recipe), "training")
     names = [f"{index:06d}" for index in range(frames + val_frames)]
     todo = [index for index, name in enumerate(names) if not _complete(root, name)]
-    _run(root, recipe, todo, len(names), jobs, progress)
+    work = [partial(write_frame, root, recipe, index) for index in todo]
+    run_jobs(work, total=len(names), jobs=jobs, unit="frame", progress=progress)
     splits = {"train": names[:frames], "val": names[frames:], "trainval": names}
     for split, ids in splits.items():
         path = root / "ImageSets" / f"{split}.txt"
@@ -121,10 +124,18 @@ def generate(
     return root
 
 
-def _claim(root: Path, recipe: Recipe) -> None:
-    """Remember the recipe in the folder, or check that it is the folder's."""
+def claim(root: Path, wanted: dict[str, Any], folder: str) -> None:
+    """Remember a recipe in a folder, or check that it is the folder's.
+
+    Args:
+        root: The folder.
+        wanted: What determines the set's content, as JSON holds it.
+        folder: The one that every such set has below ``root``.
+
+    Raises:
+        DataError: If ``root`` holds another set.
+    """
     note = root / "synthetic.json"
-    wanted = asdict(recipe)
     if note.exists():
         try:
             found = json.loads(note.read_text(encoding="utf-8"))
@@ -135,7 +146,7 @@ def _claim(root: Path, recipe: Recipe) -> None:
                 f"{root}: holds a set made with {found}, asked for {wanted}; "
                 "choose another folder or remove it"
             )
-    elif (root / "training").exists():
+    elif (root / folder).exists():
         raise DataError(
             f"{root}: holds a data set without synthetic.json; choose another folder"
         )
@@ -162,29 +173,41 @@ def _single_threaded() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _run(
-    root: Path, recipe: Recipe, todo: list[int], total: int, jobs: int, progress: bool
+def run_jobs(
+    work: Sequence[Callable[[], None]],
+    *,
+    total: int,
+    jobs: int,
+    unit: str,
+    progress: bool = True,
 ) -> None:
-    """Make the missing frames in worker processes.
+    """Make what is missing of a set in worker processes.
 
     Even one job runs in a worker, so that all frames are computed with the same
     number of threads, on which the last bits of a result may depend.
+
+    Args:
+        work: Makes one frame (or scene) each; can be pickled.
+        total: Frames of the whole set, for the progress bar.
+        jobs: Number of worker processes.
+        unit: What one of them makes.
+        progress: Whether to show a progress bar.
     """
     bar = tqdm(
         total=total,
-        initial=total - len(todo),
+        initial=total - len(work),
         desc="synthetic scenes",
-        unit="frame",
+        unit=unit,
         disable=not progress,
         smoothing=0.05,
     )
     context = multiprocessing.get_context("spawn")
     with bar, _single_threaded():
-        if not todo:
+        if not work:
             return
-        pool = ProcessPoolExecutor(min(jobs, len(todo)), mp_context=context)
+        pool = ProcessPoolExecutor(min(jobs, len(work)), mp_context=context)
         try:
-            waiting = [pool.submit(write_frame, root, recipe, k) for k in todo]
+            waiting = [pool.submit(make) for make in work]
             for done in as_completed(waiting):
                 done.result()
                 bar.update()

@@ -85,26 +85,44 @@ def _sight(
     if len(front) < len(points):
         # What lies behind the camera is outside the image too.
         truncation = max(truncation, 1 - len(front) / len(points))
-    visible = _visible_share(item, projection, owner, index, box_low, box_high)
+    pixels, seen = visible_pixels(owner, index, box_low, box_high)
+    if not seen.any():
+        return None
+    alone = silhouette(Tracer(item.corners), projection, pixels).sum()
+    visible = float(seen.sum() / alone) if alone else 0.0
     if visible <= 0:
         return None
     return _Sight(np.concatenate([box_low, box_high]), float(truncation), visible)
 
 
-def _visible_share(item, projection, owner, index, low, high) -> float:
-    """Visible pixels as a share of those that the object alone would fill."""
+def visible_pixels(
+    owner: np.ndarray, index: int, low: np.ndarray, high: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A grid of pixels in a box, and where among them an object is seen.
+
+    Args:
+        owner: (H, W) index of the object in each pixel, -1 for none.
+        index: The object's.
+        low: (2,) the box's lowest u, v, inside the image.
+        high: (2,) its highest.
+
+    Returns:
+        (P, 2) pixels u, v and (P,) whether the object is seen there.
+    """
     u = np.arange(np.ceil(low[0]), np.floor(high[0]) + 1)
     v = np.arange(np.ceil(low[1]), np.floor(high[1]) + 1)
     step = max(1, int(np.ceil(np.sqrt(len(u) * len(v) / _SAMPLES))))
     grid_v, grid_u = np.meshgrid(v[::step], u[::step], indexing="ij")
     pixels = np.stack([grid_u.ravel(), grid_v.ravel()], 1)
     column, row = pixels.astype(int).T
-    seen = owner[row, column] == index
-    if not seen.any():
-        return 0.0
-    centre, rays = pixel_rays(projection, pixels)
-    alone = Tracer(item.corners).cast(centre, rays).triangle >= 0
-    return float(seen.sum() / alone.sum()) if alone.any() else 0.0
+    return pixels, owner[row, column] == index
+
+
+def silhouette(
+    tracer: Tracer, projection: np.ndarray, pixels: np.ndarray
+) -> np.ndarray:
+    """(P,) whether the traced object alone would fill pixels (P, 2)."""
+    return tracer.cast(*pixel_rays(projection, pixels)).triangle >= 0
 
 
 def _table(labelled: list, ignored: list) -> Objects:

@@ -1,4 +1,4 @@
-"""A 64-beam spinning LiDAR (HDL-64E): pattern, noise, drop-out, reflectance.
+"""Spinning LiDARs: pattern, noise, drop-out, reflectance.
 
 Shape letters: P points; N rays. Points are in the LiDAR's frame: x forward, y left,
 z up, metres.
@@ -6,6 +6,7 @@ z up, metres.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -14,7 +15,6 @@ from perception.datasets.synthetic.rendering import Renderer
 from perception.datasets.synthetic.surfaces import TEXTURES, Column
 from perception.datasets.synthetic.tracing import Hits
 
-AZIMUTH_STEP_DEG = 0.1728
 MAX_RANGE_M = 100.0
 MIN_RANGE_M = 1.5
 RANGE_NOISE_M = 0.02
@@ -38,18 +38,36 @@ def beam_elevations_deg() -> np.ndarray:
     return np.concatenate([upper, lower]) + wobble
 
 
+@dataclass(frozen=True)
+class Beams:
+    """What a spinning LiDAR fires.
+
+    Attributes:
+        elevations_deg: (B) of its lasers.
+        azimuth_step_deg: Between two shots of a laser.
+    """
+
+    elevations_deg: tuple[float, ...]
+    azimuth_step_deg: float
+
+
+HDL64 = Beams(tuple(beam_elevations_deg().tolist()), 0.1728)
+
+
 @lru_cache(maxsize=4)
-def beam_directions(half_view_rad: float = np.pi) -> np.ndarray:
+def beam_directions(half_view_rad: float = np.pi, beams: Beams = HDL64) -> np.ndarray:
     """(N, 3) unit rays of one revolution, or of ±``half_view_rad`` around x.
 
-    The array is shared between calls: do not write to it.
+    They come laser by laser, in the order of ``beams``. The array is shared between
+    calls: do not write to it.
     """
-    elevation = np.radians(beam_elevations_deg())
-    count = round(360 / AZIMUTH_STEP_DEG)
+    elevation = np.radians(beams.elevations_deg)
+    count = round(360 / beams.azimuth_step_deg)
     azimuth = (np.arange(count) - count // 2) * (2 * np.pi / count)
     azimuth = azimuth[np.abs(azimuth) <= half_view_rad]
     # The lasers sit side by side and fire one after the other.
-    stagger = np.radians(AZIMUTH_STEP_DEG) * ((np.arange(64) * 7) % 16 / 16 - 0.5)
+    phase = (np.arange(len(elevation)) * 7) % 16 / 16 - 0.5
+    stagger = np.radians(beams.azimuth_step_deg) * phase
     turn = azimuth[None, :] + stagger[:, None]
     rise = np.broadcast_to(elevation[:, None], turn.shape)
     rays = np.stack(
@@ -64,7 +82,7 @@ def scan(
     cam_T_lidar: np.ndarray,
     half_view_rad: float = np.pi,
 ) -> np.ndarray:
-    """One revolution over the scene.
+    """One revolution of a 64-beam LiDAR over the scene.
 
     Args:
         rng: Source of noise and drop-out.
@@ -75,14 +93,26 @@ def scan(
     Returns:
         (P, 4) float32 x, y, z in metres, reflectance 0 … 1.
     """
-    rays = beam_directions(half_view_rad)
+    return scan_rings(rng, renderer, cam_T_lidar, half_view_rad)[0]
+
+
+def scan_rings(
+    rng: np.random.Generator,
+    renderer: Renderer,
+    cam_T_lidar: np.ndarray,
+    half_view_rad: float = np.pi,
+    beams: Beams = HDL64,
+) -> tuple[np.ndarray, np.ndarray]:
+    """As ``scan``, of any spinning LiDAR; also the laser (P,) of each point."""
+    rays = beam_directions(half_view_rad, beams)
     origin = cam_T_lidar[:3, 3].astype(np.float32)
     directions = (rays @ cam_T_lidar[:3, :3].T).astype(np.float32)
     hits = renderer.tracer.cast(origin, directions)
     reach, hits, incoming, sheen = _through_mirrors(renderer, origin, directions, hits)
     met = np.flatnonzero((hits.triangle >= 0) & (reach < MAX_RANGE_M))
     kept = Hits(hits.distance_m[met], hits.triangle[met], hits.barycentric[met])
-    echo, glassy = _echo(renderer, kept, incoming[met])
+    step_rad = float(np.radians(beams.azimuth_step_deg))
+    echo, glassy = _echo(renderer, kept, incoming[met], step_rad)
     echo *= sheen[met]
     # A return is seen if its echo, which falls with the square of the range,
     # exceeds a noisy threshold; a few are lost for no visible reason.
@@ -98,7 +128,8 @@ def scan(
     points = rays[met] * measured[:, None]
     # The unit reports reflectance in hundredths.
     table = np.column_stack([points, np.round(grey, 2)])[good]
-    return np.ascontiguousarray(table, np.float32)
+    ring = met[good] // (len(rays) // len(beams.elevations_deg))
+    return np.ascontiguousarray(table, np.float32), ring
 
 
 def _through_mirrors(renderer: Renderer, origin, directions, hits: Hits):
@@ -121,11 +152,10 @@ def _through_mirrors(renderer: Renderer, origin, directions, hits: Hits):
 
 
 def _echo(
-    renderer: Renderer, hits: Hits, incoming: np.ndarray
+    renderer: Renderer, hits: Hits, incoming: np.ndarray, pixel_rad: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """(N,) strength of the echo, range apart, and (N,) whether it comes off glass."""
     cosine = renderer.cosine(hits.triangle, incoming)
-    pixel_rad = float(np.radians(AZIMUTH_STEP_DEG))
     albedo, glass, _ = renderer.albedo(hits, cosine, pixel_rad)
     surface = renderer.mesh.surface[hits.triangle]
     base = surface[:, Column.REFLECTANCE]

@@ -29,16 +29,18 @@ class Viewpoint:
         lateral_m: Its y.
         height_m: Its height above the road.
         yaw: Where it looks, 0 along the road, positive left.
+        along_m: Its x.
     """
 
     lateral_m: float
     height_m: float
     yaw: float
+    along_m: float = 0.0
 
     def to_cam(self, points: np.ndarray) -> np.ndarray:
         """World points (..., 3) in the cam frame."""
         c, s = np.cos(self.yaw), np.sin(self.yaw)
-        x, y = points[..., 0], points[..., 1] - self.lateral_m
+        x, y = points[..., 0] - self.along_m, points[..., 1] - self.lateral_m
         return np.stack(
             [s * x - c * y, self.height_m - points[..., 2], c * x + s * y], -1
         ).astype(np.float32)
@@ -88,7 +90,7 @@ def random_scene(rng: np.random.Generator) -> Scene:
     """Draw a street, fill it with road users and put the camera into it."""
     layout = street.random_layout(rng)
     view = Viewpoint(rng.normal(0, 0.25), rng.normal(1.65, 0.03), rng.normal(0, 0.045))
-    posts, lamps = _lamp_posts(rng, layout)
+    posts, lamps = lamp_posts(rng, layout)
     lighting = random_lighting(rng, view.to_cam(lamps))
     crowd = Crowd(layout, night=lighting.night)
     # The own car occupies the place that the sensors stand on.
@@ -97,7 +99,7 @@ def random_scene(rng: np.random.Generator) -> Scene:
     for populate in (park, drive, walk, ride):
         populate(rng, crowd)
     background = street.ground(rng, layout) + buildings(rng, layout)
-    background += posts + _furnish(rng, crowd) + _deceive(rng, crowd)
+    background += posts + furnish(rng, crowd) + deceive(rng, crowd)
     return assemble(background, crowd.actors, view, lighting)
 
 
@@ -130,7 +132,7 @@ def assemble(
     return Scene(whole, owner, objects, lighting)
 
 
-def _lamp_posts(
+def lamp_posts(
     rng: np.random.Generator, layout: Layout
 ) -> tuple[list[Mesh], np.ndarray]:
     """Street lamps on one side, and the (L, 3) places of their light."""
@@ -158,7 +160,7 @@ def _beside(
     return x, y, sign
 
 
-def _furnish(rng: np.random.Generator, crowd: Crowd) -> list[Mesh]:
+def furnish(rng: np.random.Generator, crowd: Crowd) -> list[Mesh]:
     """Trees, signs, bins and bollards on the sidewalks."""
     meshes = []
     kinds = (
@@ -175,7 +177,7 @@ def _furnish(rng: np.random.Generator, crowd: Crowd) -> list[Mesh]:
     return meshes
 
 
-def _deceive(rng: np.random.Generator, crowd: Crowd) -> list[Mesh]:
+def deceive(rng: np.random.Generator, crowd: Crowd) -> list[Mesh]:
     """What one sensor mistakes: posters, mirrors, water, featureless walls."""
     layout, meshes = crowd.layout, []
     for chance, make, radius in (

@@ -49,6 +49,11 @@ def rig(width: int, height: int) -> Calibration:
     )
 
 
+def focal_px(projection: np.ndarray) -> float:
+    """Horizontal focal length of a (3, 4) projection, however the camera is turned."""
+    return float(np.linalg.norm(np.cross(projection[0, :3], projection[2, :3])))
+
+
 def pixel_rays(projection: np.ndarray, pixels: np.ndarray):
     """Centre (3,) and unit rays (N, 3) of a camera at pixels (N, 2), cam frame."""
     inverse = np.linalg.inv(projection[:, :3])
@@ -83,7 +88,7 @@ class View:
 def look(renderer: Renderer, projection: np.ndarray, width: int, height: int) -> View:
     """Render one camera; pixels at the edges of things get a second ray."""
     centre, rays = _all_rays(np.ascontiguousarray(projection).tobytes(), width, height)
-    pixel_rad = float(1 / projection[0, 0])
+    pixel_rad = float(1 / focal_px(projection))
     light, hits = renderer.radiance(centre, rays, pixel_rad)
     index = np.flatnonzero(_edges(light.reshape(height, width, 3)))
     v, u = np.divmod(index, width)

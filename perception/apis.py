@@ -27,8 +27,19 @@ from torch.utils.data import DataLoader, Subset
 from perception.checkpoints import load_checkpoint
 from perception.datasets.frame_dataset import FrameDataset, collate_frames
 from perception.models import MultiModalDetector
+from perception.monitor import SensorMonitor, SensorState
 from perception.runner import load_config
 from perception.structures import DataError
+
+__all__ = [
+    "SensorMonitor",
+    "SensorState",
+    "as_config",
+    "build_dataset",
+    "build_loader",
+    "detect",
+    "load_detector",
+]
 
 Part = Literal["train", "val", "test"]
 

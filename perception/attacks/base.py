@@ -68,9 +68,8 @@ class Attack(ABC):
         before = {name: value.clone() for name, value in batch.inputs.items()}
         with frozen(detector):
             victim = Victim(detector, batch, threat.touched)
-            variable = threat.project(self.run(victim).detach(), batch)
+            variable, changed = self._find(victim)
             with torch.no_grad():
-                changed = threat.render(variable, batch)
                 damage = value = victim.objective(changed, Goal("detection"))
                 if self.goal != Goal("detection"):
                     value = victim.objective(changed, self.goal)
@@ -83,6 +82,23 @@ class Attack(ABC):
             intact = torch.equal(batch.inputs[name], clean)
             assert intact, f"{threat.name} changed the clean input of {name!r} in place"
         return AttackResult(inputs, variable, value, damage)
+
+    def craft(self, detector: Any, batch: AttackBatch) -> dict[str, Tensor]:
+        """The attacked sensors' inputs alone: a training step needs nothing else.
+
+        Within the budget as :meth:`__call__`, but without its proofs and its judgement
+        of the damage, which cost two passes through the detector.
+        """
+        with frozen(detector):
+            victim = Victim(detector, batch, self.threat.touched)
+            _, changed = self._find(victim)
+        return {name: value.detach() for name, value in changed.items()}
+
+    def _find(self, victim: Victim) -> tuple[Tensor, dict[str, Tensor]]:
+        """The variable found, within the budget, and what it makes of the inputs."""
+        variable = self.threat.project(self.run(victim).detach(), victim.batch)
+        with torch.no_grad():
+            return variable, self.threat.render(variable, victim.batch)
 
     @abstractmethod
     def run(self, victim: Victim) -> Tensor:

@@ -6,7 +6,9 @@ Shape letters: N frames, C channels, H, W padded and h, w own size of a frame in
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +16,26 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _FARTHEST_PX = 1e-3  # disparity of what counts as infinitely far
+
+
+def scaled(threat: Any, factor: float) -> Any:
+    """The same threat model with its budget times ``factor``.
+
+    Args:
+        threat: A threat model with ``eps``, ``radius_m`` or ``count``; others stay as
+            they are.
+        factor: 0 or more.
+    """
+    budgets = [f.name for f in fields(threat) if f.name in ("eps", "radius_m", "count")]
+    return replace(
+        threat, **{name: _times(getattr(threat, name), factor) for name in budgets}
+    )
+
+
+def _times(budget: Any, factor: float) -> Any:
+    if isinstance(budget, Mapping):
+        return {name: value * factor for name, value in budget.items()}
+    return round(budget * factor) if isinstance(budget, int) else budget * factor
 
 
 def frame_norm(values: Tensor) -> Tensor:

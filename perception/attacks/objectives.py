@@ -193,7 +193,7 @@ class Victim:
 
     def _class_logits(self, fused: Any) -> tuple[Tensor, Tensor]:
         """Class logits (N, L, K), best anchor per location, and its pixel (L, 2)."""
-        logits = self.detector.bbox_head(fused.features)[0]
+        logits = self.detector.head_outputs(fused)[0]
         classes = self.detector.bbox_head.cls_out_channels
         flat, centers = [], []
         height, width = next(iter(self.batch.inputs.values())).shape[-2:]

@@ -12,6 +12,7 @@ from perception.models.fusion import (
     FusionOutput,
     LatentEnsembleFusion,
     MeanFusion,
+    MedianFusion,
     OddOneOutFusion,
 )
 from perception.models.preprocessor import MultiModalPreprocessor
@@ -22,6 +23,7 @@ __all__ = [
     "FusionOutput",
     "LatentEnsembleFusion",
     "MeanFusion",
+    "MedianFusion",
     "MultiModalDetector",
     "MultiModalPreprocessor",
     "OddOneOutFusion",

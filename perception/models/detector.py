@@ -7,8 +7,8 @@ pyramid level l.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from mmdet.models.detectors import BaseDetector
@@ -17,10 +17,15 @@ from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
-from perception.models.fusion.base import FusionOutput
+from perception.models.fusion.base import FusionNeck, FusionOutput
+from perception.models.heads import (
+    HeadOutputs,
+    Pyramid,
+    in_training_mode,
+    losses_of_frames,
+    run_on_views,
+)
 from perception.structures import SensorSpec
-
-Pyramid = tuple[Tensor, ...]
 
 
 @MODELS.register_module()
@@ -33,6 +38,8 @@ class MultiModalDetector(BaseDetector):
         bbox_head: Config of an MMDetection dense head.
         fusion: Config of a fusion neck; None only for a single branch. The names of
             the sensors are filled in.
+        view_head: Config of the dense head that detects with one sensor alone, for
+            necks that compare such detections; None lets ``bbox_head`` do it.
         train_cfg: MMDetection's training config of the head.
         test_cfg: MMDetection's test config of the head.
         data_preprocessor: Config of a ``MultiModalPreprocessor``. It may describe
@@ -47,6 +54,7 @@ class MultiModalDetector(BaseDetector):
         bbox_head: dict,
         data_preprocessor: dict,
         fusion: dict | None = None,
+        view_head: dict | None = None,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         init_cfg: dict | None = None,
@@ -72,9 +80,11 @@ class MultiModalDetector(BaseDetector):
             if fusion is None
             else MODELS.build({"sensors": list(branches)} | dict(fusion))
         )
-        self.bbox_head = MODELS.build(
-            ConfigDict(dict(bbox_head) | {"train_cfg": train_cfg, "test_cfg": test_cfg})
-        )
+        settings = {"train_cfg": train_cfg, "test_cfg": test_cfg}
+        self.bbox_head = MODELS.build(ConfigDict(dict(bbox_head) | settings))
+        self.view_head = None
+        if view_head is not None:
+            self.view_head = MODELS.build(ConfigDict(dict(view_head) | settings))
 
     @property
     def sensors(self) -> dict[str, SensorSpec]:
@@ -96,44 +106,62 @@ class MultiModalDetector(BaseDetector):
         """{sensor: (N, C, H, W)} to the fused pyramid."""
         return self.fuse(self.extract_branches(batch_inputs)).features
 
+    def head_outputs(self, fused: FusionOutput) -> HeadOutputs:
+        """What is said of each location, before boxes are made of it."""
+        return self._outputs_and_views(fused)[0]
+
     def loss(
         self, batch_inputs: Mapping[str, Tensor], batch_data_samples: Sequence
     ) -> dict[str, Tensor]:
         """Detection losses and the fusion neck's own.
 
         A sample's metainfo ``odd_sensor`` names the sensor known to lie; without it
-        none does.
+        none does. Frames with a lying sensor have losses of their own, ``attacked_*``,
+        so that they weigh as much as all the honest ones.
+
+        A sensor may come with fewer frames than there are samples, N / m: its input is
+        then the same in all m parts of the batch, and is looked at only once.
         """
-        fused = self.fuse(self.extract_branches(batch_inputs))
+        frames = len(batch_data_samples)
+        pyramids = {
+            name: tuple(f.repeat(frames // len(f), 1, 1, 1) for f in pyramid)
+            for name, pyramid in self.extract_branches(batch_inputs).items()
+        }
+        fused = self.fuse(pyramids)
         losses = self.detection_losses(fused, batch_data_samples)
         if self.fusion is not None:
-            odd = self._odd_sensors(batch_data_samples).to(fused.features[0].device)
-            losses |= self.fusion.losses(fused, odd)
+            odd = self._odd_sensors(batch_data_samples)
+            losses |= self.fusion.losses(fused, odd.to(next(self.parameters()).device))
         return losses
 
     def detection_losses(
         self, fused: FusionOutput, batch_data_samples: Sequence
     ) -> dict[str, Tensor]:
-        """The head's losses, the same in train and eval mode of the detector."""
-        with _in_training_mode(self.bbox_head):
-            return self.bbox_head.loss(fused.features, list(batch_data_samples))
+        """The heads' losses, the same in train and eval mode of the detector."""
+        samples = list(batch_data_samples)
+        losses: dict[str, Tensor] = {}
+        lies = [sample.get("odd_sensor") is not None for sample in samples]
+        with in_training_mode(self.bbox_head, self.view_head):
+            outputs, views = self._outputs_and_views(fused)
+            for prefix, wanted in (("", False), ("attacked_", True)):
+                index = [n for n, lie in enumerate(lies) if lie == wanted]
+                if index:
+                    terms = self._losses(outputs, views, samples, index)
+                    losses |= {prefix + name: term for name, term in terms.items()}
+        return losses
 
     def frame_losses(self, fused: FusionOutput, batch_data_samples: Sequence) -> Tensor:
-        """(N,) total detection loss of each frame by itself, as attacks need it.
+        """(N,) detection loss of each frame by itself, as attacks need it.
 
         The batch's loss is normalised over all its frames; these are not mixed.
         """
-        losses = []
-        with _in_training_mode(self.bbox_head):
-            outputs = self.bbox_head(fused.features)
-            for n, sample in enumerate(batch_data_samples):
-                of_frame = [[level[n : n + 1] for level in kind] for kind in outputs]
-                terms = self.bbox_head.loss_by_feat(
-                    *of_frame, [sample.gt_instances], [sample.metainfo]
-                )
-                total, _ = self.parse_losses(terms)
-                losses.append(total)
-        return torch.stack(losses)
+        with in_training_mode(self.bbox_head, self.view_head):
+            outputs = self.head_outputs(fused)
+            losses = [
+                losses_of_frames(self.bbox_head, outputs, [sample], [n])
+                for n, sample in enumerate(batch_data_samples)
+            ]
+        return torch.stack([self.parse_losses(terms)[0] for terms in losses])
 
     def predict(
         self,
@@ -149,7 +177,11 @@ class MultiModalDetector(BaseDetector):
         """
         fused = self.fuse(self.extract_branches(batch_inputs))
         samples = list(batch_data_samples)
-        results = self.bbox_head.predict(fused.features, samples, rescale=rescale)
+        results = self.bbox_head.predict_by_feat(
+            *self.head_outputs(fused),
+            batch_img_metas=[sample.metainfo for sample in samples],
+            rescale=rescale,
+        )
         samples = self.add_pred_to_datasample(samples, results)
         if fused.gate_logits is not None:
             for sample, gate in zip(
@@ -167,7 +199,35 @@ class MultiModalDetector(BaseDetector):
         batch_data_samples: Sequence | None = None,
     ) -> tuple:
         """Raw outputs of the head; tensors in, tensors out."""
-        return self.bbox_head(self.extract_feat(batch_inputs))
+        return self.head_outputs(self.fuse(self.extract_branches(batch_inputs)))
+
+    def _outputs_and_views(
+        self, fused: FusionOutput
+    ) -> tuple[HeadOutputs, list[HeadOutputs]]:
+        """The detector's outputs, and each sensor's own where the neck wants them."""
+        outputs: Any = self.bbox_head(fused.features) if fused.features else None
+        if self.fusion is None or not fused.views:
+            return outputs, []
+        views = run_on_views(self.view_head or self.bbox_head, fused.views)
+        return self.fusion.combine(outputs, views), views
+
+    def _losses(
+        self,
+        outputs: HeadOutputs,
+        views: Sequence[HeadOutputs],
+        samples: Sequence,
+        index: Sequence[int],
+    ) -> dict[str, Tensor]:
+        """Losses of the frames ``index``, and the mean of the views' as ``view_*``."""
+        chosen = [samples[n] for n in index]
+        losses = losses_of_frames(self.bbox_head, outputs, chosen, index)
+        head = self.view_head or self.bbox_head
+        for view in views:
+            for name, term in losses_of_frames(head, view, chosen, index).items():
+                share = cast(FusionNeck, self.fusion).view_loss_weight / len(views)
+                total = term if isinstance(term, Tensor) else sum(term)
+                losses[f"view_{name}"] = losses.get(f"view_{name}", 0.0) + share * total
+        return losses
 
     def _odd_sensors(self, batch_data_samples: Sequence) -> Tensor:
         """(N,) index of the sensor that lies in each frame, S where none does."""
@@ -188,17 +248,3 @@ def _only(data_preprocessor: dict, branches: Mapping[str, dict]) -> dict:
     config = copy.deepcopy(data_preprocessor)
     config["sensors"] = {name: described[name] for name in branches}
     return config
-
-
-@contextmanager
-def _in_training_mode(head: nn.Module) -> Iterator[None]:
-    """Set the head's own ``training`` flag, leaving its layers as they are.
-
-    Heads such as FCOS scale their box predictions by the flag, so that their loss is
-    wrong in eval mode, where attacks need it; batch norm below must stay in eval.
-    """
-    previous, head.training = head.training, True
-    try:
-        yield
-    finally:
-        head.training = previous

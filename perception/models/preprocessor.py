@@ -44,7 +44,7 @@ class MultiModalPreprocessor(BaseDataPreprocessor):
         }
 
     def forward(self, data: dict, training: bool = False) -> dict[str, Any]:
-        """Rasterise, pad and stack one batch.
+        """Rasterise, pad and stack one batch; one already stacked is left as it is.
 
         Args:
             data: ``inputs``: for each sensor a list of N tensors, ``image`` and
@@ -61,6 +61,8 @@ class MultiModalPreprocessor(BaseDataPreprocessor):
             DataError: If a frame lacks a sensor; names the frame.
         """
         data = self.cast_data(data)
+        if all(isinstance(value, Tensor) for value in data["inputs"].values()):
+            return data
         samples: Sequence[DetDataSample] = data["data_samples"]
         shape = self._padded_shape(samples)
         for sample in samples:

@@ -13,11 +13,12 @@ from torch import Tensor
 from perception.models.fusion import (
     ConcatFusion,
     FusionNeck,
+    FusionOutput,
     LatentEnsembleFusion,
     MeanFusion,
     OddOneOutFusion,
 )
-from perception.models.losses import odd_one_out_loss
+from perception.models.losses import gate_hits, odd_one_out_loss
 
 NAMES = ("thermal", "radar", "sonar", "echo")
 NECKS = (ConcatFusion, MeanFusion, LatentEnsembleFusion, OddOneOutFusion)
@@ -227,7 +228,22 @@ def test_odd_one_out_loss_weight():
     expected = 0.5 * odd_one_out_loss(output.gate_logits, odd)
     torch.testing.assert_close(neck.losses(output, odd)["loss_odd_one_out"], expected)
     neck = make(OddOneOutFusion, loss_weight=0)
-    assert neck.losses(neck(features), odd) == {}
+    assert "loss_odd_one_out" not in neck.losses(neck(features), odd)
+
+
+@pytest.mark.parametrize("spatial", [False, True])
+def test_gate_hits_by_hand(spatial):
+    logits = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 3.0], [0.0, 1.0, 0.5]])
+    if spatial:  # one of four locations says otherwise
+        logits = logits[:, :, None, None].repeat(1, 1, 2, 2)
+        logits[0, :, 0, 0] = torch.tensor([0.0, 1.0, 0.0])
+    odd = torch.tensor([0, 2, 2])
+    assert gate_hits(logits, odd).tolist() == [1.0, 1.0, 0.0]
+    neck = make(OddOneOutFusion)
+    terms = neck.losses(FusionOutput((), logits), odd)
+    assert terms["gate_right_thermal"] == 1.0
+    assert terms["gate_right_sonar"] == 0.5
+    assert "gate_right_radar" not in terms and "gate_right_none" not in terms
 
 
 @pytest.mark.parametrize("neck", NECKS)

@@ -82,6 +82,7 @@ def make_detector(
     *,
     fusion: str = "ConcatFusion",
     head: dict = FCOS,
+    view_head: dict | None = None,
     **fusion_arguments: object,
 ):
     """A detector whose preprocessor describes all four sensors."""
@@ -102,6 +103,7 @@ def make_detector(
             **fusion_arguments,
         ),
         bbox_head=head,
+        view_head=view_head,
         train_cfg=RETINA_TRAINING if head is RETINA else None,
         test_cfg=dict(
             nms_pre=50,

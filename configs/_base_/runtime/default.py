@@ -8,6 +8,7 @@ custom_imports = dict(
         "perception.datasets.frame_dataset",
         "perception.datasets.transforms",
         "perception.evaluation.kitti_metric",
+        "perception.training.adversarial",
     ]
 )
 randomness = dict(seed=0)

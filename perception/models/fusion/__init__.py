@@ -4,6 +4,7 @@ from perception.models.fusion.base import FusionNeck, FusionOutput
 from perception.models.fusion.concat import ConcatFusion
 from perception.models.fusion.lel import LatentEnsembleFusion
 from perception.models.fusion.mean import MeanFusion
+from perception.models.fusion.median import MedianFusion
 from perception.models.fusion.odd_one_out import OddOneOutFusion
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "FusionOutput",
     "LatentEnsembleFusion",
     "MeanFusion",
+    "MedianFusion",
     "OddOneOutFusion",
 ]

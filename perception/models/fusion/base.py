@@ -12,6 +12,8 @@ from typing import NamedTuple
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from perception.models.heads import HeadOutputs, Pyramid
+
 
 class FusionOutput(NamedTuple):
     """What a fusion neck returns.
@@ -21,10 +23,13 @@ class FusionOutput(NamedTuple):
         gate_logits: (N, S + 1) or, for a gate per location, (N, S + 1, h, w); class
             i says "sensor i contradicts the others", class S "no sensor does". None
             for necks without a gate.
+        views: One pyramid per sensor, for necks that combine what the head says of
+            each sensor alone, see :meth:`FusionNeck.combine`; empty for all others.
     """
 
-    features: tuple[Tensor, ...]
+    features: Pyramid
     gate_logits: Tensor | None = None
+    views: tuple[Pyramid, ...] = ()
 
 
 class FusionNeck(BaseModule, ABC):
@@ -36,7 +41,12 @@ class FusionNeck(BaseModule, ABC):
         num_levels: Number of pyramid levels.
         out_channels: Channels of the fused pyramid.
         init_cfg: MMEngine initialisation config.
+
+    Attributes:
+        view_loss_weight: Factor of the losses of what the head says of single views.
     """
+
+    view_loss_weight = 0.0
 
     def __init__(
         self,
@@ -57,6 +67,11 @@ class FusionNeck(BaseModule, ABC):
         self.in_channels = in_channels
         self.num_levels = num_levels
         self.out_channels = out_channels
+
+    @property
+    def has_gate(self) -> bool:
+        """Whether it says which sensor contradicts the others."""
+        return False
 
     def forward(self, pyramids: Mapping[str, Sequence[Tensor]]) -> FusionOutput:
         """Fuse one pyramid per sensor.
@@ -85,6 +100,17 @@ class FusionNeck(BaseModule, ABC):
     @abstractmethod
     def fuse(self, levels: Sequence[Sequence[Tensor]]) -> FusionOutput:
         """Fuse ``levels[l][i]``, the (N, C, H_l, W_l) features of sensor i."""
+
+    def combine(
+        self, fused: HeadOutputs | None, views: Sequence[HeadOutputs]
+    ) -> HeadOutputs:
+        """The detector's outputs from those of the fused pyramid and of each view.
+
+        Args:
+            fused: The head's outputs for ``features``; None if there are none.
+            views: Those for each of ``views``.
+        """
+        raise NotImplementedError(f"{type(self).__name__} returns no views")
 
     def losses(self, output: FusionOutput, odd_sensors: Tensor) -> dict[str, Tensor]:
         """Training losses of the neck's own.

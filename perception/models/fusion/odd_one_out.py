@@ -17,7 +17,7 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from perception.models.fusion.base import FusionNeck, FusionOutput
-from perception.models.losses import odd_one_out_loss
+from perception.models.losses import gate_hits, odd_one_out_loss
 
 
 @MODELS.register_module()
@@ -96,6 +96,11 @@ class OddOneOutFusion(FusionNeck):
         )
         self._forced: int | None = None
 
+    @property
+    def has_gate(self) -> bool:
+        """It does."""
+        return True
+
     def fuse(self, levels: Sequence[Sequence[Tensor]]) -> FusionOutput:
         """Fuse ``levels[l][i]`` (N, C, H_l, W_l) into (N, C_out, H_l, W_l)."""
         if self._forced is not None:
@@ -110,11 +115,23 @@ class OddOneOutFusion(FusionNeck):
         )
 
     def losses(self, output: FusionOutput, odd_sensors: Tensor) -> dict[str, Tensor]:
-        """The odd-one-out loss, see :func:`odd_one_out_loss`."""
-        if output.gate_logits is None or self.loss_weight == 0:
+        """The odd-one-out loss and how often the gate is right.
+
+        ``gate_right_*`` is the share of the frames where a sensor lies (or none does)
+        that the gate says so of; it is logged, not minimised.
+        """
+        if output.gate_logits is None:
             return {}
-        loss = odd_one_out_loss(output.gate_logits, odd_sensors)
-        return {"loss_odd_one_out": self.loss_weight * loss}
+        right = gate_hits(output.gate_logits, odd_sensors)
+        terms = {
+            f"gate_right_{name}": right[odd_sensors == i].mean()
+            for i, name in enumerate([*self.sensors, "none"])
+            if (odd_sensors == i).any()
+        }
+        if self.loss_weight > 0:
+            loss = odd_one_out_loss(output.gate_logits, odd_sensors)
+            terms["loss_odd_one_out"] = self.loss_weight * loss
+        return terms
 
     @contextmanager
     def blaming(self, sensor: str | None) -> Iterator[None]:

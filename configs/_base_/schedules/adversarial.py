@@ -1,0 +1,46 @@
+"""Single-source adversarial training from clean weights: five epochs of varied PGD.
+
+Budgets are 16/255 of each channel's range, those of configs/_base_/attacks/standard.py.
+"""
+
+_base_ = "small.py"
+
+max_epochs = 5
+part = 16.0 / 255
+lidar_eps = dict(depth_m=80 * part, height_m=6 * part, reflectance=part)
+training_attacks = dict(
+    camera=dict(type="PGD", threat=dict(type="MapThreat", sensor="camera", eps=16.0)),
+    lidar=dict(
+        type="PGD", threat=dict(type="MapThreat", sensor="lidar", eps=lidar_eps)
+    ),
+    depth=dict(
+        type="PGD", threat=dict(type="MapThreat", sensor="depth", eps=80 * part)
+    ),
+)
+variation = dict(
+    steps=(1, 4),
+    step_fraction=(0.25, 0.75),
+    budget=(0.5, 1.0),
+    goals=("detection", "detection|none*0.3", "detection|none*3"),
+)
+train_cfg = dict(
+    type="AdversarialTrainLoop",
+    max_epochs=max_epochs,
+    val_interval=2,
+    attacks=training_attacks,
+    variation=variation,
+    warmup_iters=150,
+)
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=50),
+    dict(
+        type="CosineAnnealingLR",
+        T_max=max_epochs,
+        eta_min_ratio=0.01,
+        begin=0,
+        end=max_epochs,
+        by_epoch=True,
+        convert_to_iter_based=True,
+    ),
+]

@@ -1,0 +1,174 @@
+"""Fusion by the median of what each sensor alone predicts: it cannot be led astray.
+
+Shape letters: N frames, S sensors, C channels, H_l, W_l size of pyramid level l.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import cast
+
+import torch
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
+from perception.models.fusion.base import FusionNeck, FusionOutput
+from perception.models.heads import HeadOutputs
+
+_BOXES = 1  # which of a dense head's kinds of outputs are boxes
+
+
+@MODELS.register_module()
+class MedianFusion(FusionNeck):
+    """Let each sensor predict alone and keep the predictions near their median.
+
+    Every sensor's features go through a 1x1 convolution and the head by themselves.
+    Sort the S predictions of a number (a class logit, a side of a box) and leave out
+    the smallest and the largest; what remains spans the *trusted range*. With three
+    sensors it is the median (Yin et al., "Byzantine-robust distributed learning:
+    towards optimal statistical rates", ICML 2018, fuse gradients so). Without ``fused``
+    the middle of the trusted range is the prediction. With ``fused``, another fusion
+    neck, its richer prediction is, moved into the trusted range widened by ``margin``.
+
+    **Certificate.** Let one sensor i say anything at all. The trusted range lies within
+    the smallest and the largest of the S - 1 honest predictions: at most one of the S
+    numbers is dishonest, so the second smallest of all is at least the smallest honest
+    one, and the second largest at most the largest honest one. Hence every output lies
+    within [smallest honest - margin, largest honest + margin], whatever sensor i says,
+    and ``perception.evaluation.certificate`` computes from clean frames what no attack
+    on one sensor can take away.
+
+    Args:
+        sensors: Names of S >= 3 sensors; between two there is no majority.
+        in_channels: Channels of each sensor's pyramid.
+        num_levels: Number of pyramid levels.
+        out_channels: Channels of the views and of the fused pyramid.
+        fused: Config of the neck whose prediction is moved into the trusted range.
+        margin: How far beyond the trusted range a prediction of ``fused`` may lie:
+            class logits and other scores by this much.
+        box_margin: The same for the numbers of a box, as a fraction of their size.
+        view_loss_weight: Factor of the loss of each sensor's own detections.
+        init_cfg: MMEngine initialisation config.
+    """
+
+    def __init__(
+        self,
+        *,
+        sensors: Sequence[str],
+        in_channels: int,
+        num_levels: int,
+        out_channels: int,
+        fused: dict | None = None,
+        margin: float = 0.0,
+        box_margin: float = 0.0,
+        view_loss_weight: float = 1.0,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(
+            sensors=sensors,
+            in_channels=in_channels,
+            num_levels=num_levels,
+            out_channels=out_channels,
+            init_cfg=init_cfg,
+        )
+        if len(sensors) < 3:
+            raise ValueError(
+                f"a median needs at least three sensors, got {list(sensors)}"
+            )
+        if min(margin, box_margin) < 0:
+            raise ValueError(
+                f"margins must not be negative, got {margin} and {box_margin}"
+            )
+        self.margin, self.box_margin = margin, box_margin
+        self.view_loss_weight = view_loss_weight
+        self.align = nn.ModuleList(
+            nn.ModuleList(
+                nn.Conv2d(in_channels, out_channels, 1) for _ in range(num_levels)
+            )
+            for _ in sensors
+        )
+        shape = dict(
+            sensors=sensors,
+            in_channels=in_channels,
+            num_levels=num_levels,
+            out_channels=out_channels,
+        )
+        self.fused = None if fused is None else MODELS.build(shape | dict(fused))
+        self._blamed: int | None = None
+
+    @property
+    def has_gate(self) -> bool:
+        """Whether ``fused`` has one."""
+        return self.fused is not None and self.fused.has_gate
+
+    def fuse(self, levels: Sequence[Sequence[Tensor]]) -> FusionOutput:
+        """One view per sensor, and what ``fused`` makes of ``levels[l][i]``."""
+        inner = FusionOutput(()) if self.fused is None else self.fused.fuse(levels)
+        views = tuple(
+            tuple(
+                cast(nn.ModuleList, aligns)[n](level[i])
+                for n, level in enumerate(levels)
+            )
+            for i, aligns in enumerate(self.align)
+        )
+        return FusionOutput(inner.features, inner.gate_logits, views)
+
+    def combine(
+        self, fused: HeadOutputs | None, views: Sequence[HeadOutputs]
+    ) -> HeadOutputs:
+        """Every number of ``fused`` moved near the trusted range of the views'."""
+        honest = [view for i, view in enumerate(views) if i != self._blamed]
+        kinds = []
+        for kind, by_view in enumerate(zip(*honest, strict=True)):
+            share = self.box_margin if kind == _BOXES else None
+            kinds.append(
+                [
+                    self._move(
+                        None if fused is None else fused[kind][n],
+                        torch.stack(level),
+                        share,
+                    )
+                    for n, level in enumerate(zip(*by_view, strict=True))
+                ]
+            )
+        return tuple(kinds)
+
+    def losses(self, output: FusionOutput, odd_sensors: Tensor) -> dict[str, Tensor]:
+        """Those of ``fused``."""
+        return {} if self.fused is None else self.fused.losses(output, odd_sensors)
+
+    @contextmanager
+    def blaming(self, sensor: str | None) -> Iterator[None]:
+        """Within this context ``sensor`` is known to lie, or nobody is.
+
+        The trusted range is then that of the other sensors, all of them honest; the
+        sensor blamed is not read at all if ``fused`` can do without it.
+
+        Raises:
+            ValueError: If there is no such sensor.
+        """
+        if sensor is not None and sensor not in self.sensors:
+            raise ValueError(f"no sensor {sensor!r} to blame, only {self.sensors}")
+        previous = self._blamed
+        self._blamed = None if sensor is None else self.sensors.index(sensor)
+        inner = getattr(self.fused, "blaming", None)
+        try:
+            with nullcontext() if inner is None else inner(sensor):
+                yield
+        finally:
+            self._blamed = previous
+
+    def _move(
+        self, fused: Tensor | None, views: Tensor, box_margin: float | None
+    ) -> Tensor:
+        """One kind and level: views (S, N, K, H_l, W_l), fused and result without S."""
+        # Sensor known to lie: it is not among the views and all others are honest.
+        spare = 1 if self._blamed is None else 0
+        ordered = views.sort(dim=0).values
+        low, high = ordered[spare], ordered[len(views) - 1 - spare]
+        if fused is None:
+            return (low + high) / 2
+        if box_margin is None:
+            return fused.clamp(low - self.margin, high + self.margin)
+        return fused.clamp(low - box_margin * low.abs(), high + box_margin * high.abs())

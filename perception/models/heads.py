@@ -1,0 +1,64 @@
+"""Raw outputs of MMDetection's dense heads, as values that can be cut and compared.
+
+A head's outputs are a tuple of kinds (class logits first, then boxes, then whatever
+else the head predicts), each a list of one (N, K, H_l, W_l) tensor per pyramid level.
+
+Shape letters: N frames, V views, H_l, W_l size of pyramid level l.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmdet.models.utils import unpack_gt_instances
+from torch import Tensor, nn
+
+Pyramid = tuple[Tensor, ...]
+HeadOutputs = tuple[list[Tensor], ...]
+
+
+def run_on_views(head: nn.Module, views: Sequence[Pyramid]) -> list[HeadOutputs]:
+    """The outputs for each of V pyramids, from one pass over all of them."""
+    stacked = tuple(torch.cat(level) for level in zip(*views, strict=True))
+    kinds = [[level.chunk(len(views)) for level in kind] for kind in head(stacked)]
+    return [
+        tuple([level[v] for level in kind] for kind in kinds) for v in range(len(views))
+    ]
+
+
+def losses_of_frames(
+    head: Any, outputs: HeadOutputs, samples: Sequence, frames: Sequence[int]
+) -> dict[str, Tensor]:
+    """The head's losses on some frames, normalised over these alone.
+
+    Args:
+        head: The head whose outputs these are.
+        outputs: For N frames.
+        samples: Those of the chosen frames, with ground truth.
+        frames: Their numbers among the N.
+    """
+    if list(frames) != list(range(len(outputs[0][0]))):
+        outputs = tuple([level[list(frames)] for level in kind] for kind in outputs)
+    boxes, ignored, metas = unpack_gt_instances(list(samples))
+    return head.loss_by_feat(*outputs, boxes, metas, ignored)
+
+
+@contextmanager
+def in_training_mode(*heads: nn.Module | None) -> Iterator[None]:
+    """Set the heads' own ``training`` flags, leaving their layers as they are.
+
+    Heads such as FCOS scale their box predictions by the flag, so that their loss is
+    wrong in eval mode, where attacks need it; batch norm below must stay in eval.
+    """
+    present = [head for head in heads if head is not None]
+    previous = [head.training for head in present]
+    for head in present:
+        head.training = True
+    try:
+        yield
+    finally:
+        for head, training in zip(present, previous, strict=True):
+            head.training = training

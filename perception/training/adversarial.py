@@ -1,0 +1,129 @@
+"""Single-source adversarial training (Yang et al., CVPR 2021, algorithm 1).
+
+Every step attacks one sensor of the batch, end to end through the whole present
+detector, and learns from the clean and from the attacked frames: detection loss on
+both, and for a gate the cross-entropy towards the sensor that was attacked, or towards
+"none". Ours draws the attack from a mix, see :mod:`perception.training.attack_mix`;
+the features of the sensors left alone are computed once, for the attack's steps and for
+the training step.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.model import is_model_wrapper
+from mmengine.registry import LOOPS
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from perception.attacks.batch import AttackBatch, prepare_batch
+from perception.training.attack_mix import AttackMix, Variation
+
+
+@LOOPS.register_module()
+class AdversarialTrainLoop(EpochBasedTrainLoop):
+    """MMEngine's loop by epochs, with one sensor of every batch attacked.
+
+    The same for every fusion neck: what differs between a defended detector and its
+    baselines is the neck alone. Random draws depend on the seed, the iteration and the
+    frame, so that a resumed run goes on as if it had not stopped, and frames fare the
+    same on one process and on several.
+
+    Args:
+        runner: MMEngine's runner.
+        dataloader: The training frames.
+        max_epochs: Number of epochs.
+        attacks: The mix: for each name an attack as in ``configs/_base_/attacks`` and
+            optionally its ``weight``.
+        variation: Fields of :class:`~perception.training.attack_mix.Variation`.
+        warmup_iters: The budget grows linearly to its full size over so many
+            iterations.
+        val_begin: First epoch after which to validate.
+        val_interval: Epochs between validations.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict,
+        max_epochs: int,
+        *,
+        attacks: Mapping[str, Mapping[str, Any]],
+        variation: Mapping[str, Any] | None = None,
+        warmup_iters: int = 0,
+        val_begin: int = 1,
+        val_interval: int = 1,
+    ) -> None:
+        super().__init__(runner, dataloader, max_epochs, val_begin, val_interval)
+        fields = {name: tuple(value) for name, value in dict(variation or {}).items()}
+        detector = self.detector
+        self.mix = AttackMix(
+            attacks,
+            variation=Variation(**fields),
+            gate=detector.fusion is not None and detector.fusion.has_gate,
+        )
+        for attack in self.mix.attacks:
+            attack.threat.check(detector.sensors)
+        self.warmup_iters = warmup_iters
+
+    @property
+    def detector(self) -> Any:
+        """The detector itself, without a wrapper for several processes."""
+        model = self.runner.model
+        return model.module if is_model_wrapper(model) else model
+
+    def run_iter(self, idx: int, data_batch: Sequence[dict]) -> None:
+        """Attack one batch, then train on it twice as large."""
+        begin = time.perf_counter()
+        attacked = self.attacked(data_batch)
+        seconds = time.perf_counter() - begin
+        self.runner.message_hub.update_scalar("train/attack_s", seconds)
+        super().run_iter(idx, attacked)
+
+    def attacked(self, data_batch: Any) -> dict[str, Any]:
+        """The clean frames and the attacked ones, as one batch for ``train_step``."""
+        random = np.random.default_rng((self.runner.seed, self.iter))
+        warm = min((self.iter + 1) / max(self.warmup_iters, 1), 1.0)
+        attack = self.mix.draw(random, strength=warm)
+        batch = prepare_batch(self.detector, data_batch)
+        ids = [_number(self.runner.seed, self.iter, s) for s in batch.samples]
+        batch = AttackBatch(batch.inputs, batch.raw, batch.samples, batch.sensors, ids)
+        changed = attack.craft(self.detector, batch)
+        return join(batch, changed, attack.threat.sensor)
+
+
+def join(
+    batch: AttackBatch, changed: Mapping[str, Tensor], odd_sensor: str
+) -> dict[str, Any]:
+    """Clean frames followed by the same frames with one sensor changed.
+
+    Args:
+        batch: N clean frames.
+        changed: {sensor: (N, C, H, W)} attacked inputs.
+        odd_sensor: The sensor that now lies, told to the odd-one-out loss.
+
+    Returns:
+        ``inputs``: 2 N frames of the changed sensors and N of all others, which
+        ``MultiModalDetector.loss`` takes for both halves; 2 N ``data_samples``.
+    """
+    inputs = {
+        name: torch.cat([clean, changed[name]]) if name in changed else clean
+        for name, clean in batch.inputs.items()
+    }
+    twins = [sample.new() for sample in batch.samples]
+    for twin in twins:
+        twin.set_metainfo({"odd_sensor": odd_sensor})
+    return {"inputs": inputs, "data_samples": [*batch.samples, *twins]}
+
+
+def _number(seed: int, iteration: int, sample: DetDataSample) -> int:
+    """What seeds the draws of one frame in one iteration."""
+    return zlib.crc32(f"{seed} {iteration} {sample.frame_id}".encode())

@@ -1,0 +1,145 @@
+"""Fusion by the median of predictions: by hand, its certificate, and in a detector."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_detectors import NAMES, make_batch, make_detector, make_sample
+
+from perception.models.fusion import MedianFusion
+
+SENSORS = NAMES[:3]
+
+
+def neck(sensors=SENSORS, **changes) -> MedianFusion:
+    torch.manual_seed(0)
+    arguments = dict(sensors=sensors, in_channels=2, num_levels=1, out_channels=2)
+    return MedianFusion(**arguments | changes)
+
+
+def outputs(logit: float, box: float):
+    """One location of one level: a class logit and a side of a box."""
+    return ([torch.full((1, 1, 1, 1), logit)], [torch.full((1, 1, 1, 1), box)])
+
+
+def values(combined) -> tuple[float, float]:
+    return combined[0][0].item(), combined[1][0].item()
+
+
+def test_median_by_hand():
+    views = [outputs(-3.0, 8.0), outputs(1.0, 2.0), outputs(0.5, 4.0)]
+    assert values(neck().combine(None, views)) == (0.5, 4.0)
+
+
+def test_four_sensors_keep_the_middle_two():
+    views = [outputs(x, 10 * x) for x in (4.0, 1.0, 100.0, 2.0)]
+    four = neck(sensors=NAMES)
+    assert values(four.combine(None, views)) == (3.0, 30.0)
+    wide = neck(sensors=NAMES, fused=dict(type="MeanFusion"))
+    assert values(wide.combine(outputs(3.5, 50.0), views)) == (3.5, 40.0)
+
+
+@pytest.mark.parametrize(
+    "said, kept",
+    [((2.0, 4.25), (2.0, 4.25)), ((9.0, 9.0), (2.5, 5.0)), ((-9.0, 0.0), (-1.5, 3.0))],
+    ids=["within", "above", "below"],
+)
+def test_a_richer_prediction_stays_near_the_median(said, kept):
+    median = neck(fused=dict(type="MeanFusion"), margin=2.0, box_margin=0.25)
+    views = [outputs(-3.0, 8.0), outputs(1.0, 2.0), outputs(0.5, 4.0)]
+    assert values(median.combine(outputs(*said), views)) == kept
+
+
+def test_a_sensor_known_to_lie_is_left_out():
+    median = neck()
+    views = [outputs(-3.0, 8.0), outputs(1.0, 2.0), outputs(0.5, 4.0)]
+    with median.blaming(SENSORS[1]):
+        assert values(median.combine(None, views)) == (-1.25, 6.0)
+    with median.blaming(None):
+        assert values(median.combine(None, views)) == (0.5, 4.0)
+    with pytest.raises(ValueError, match="no sensor 'nose'"), median.blaming("nose"):
+        pass
+
+
+@given(
+    count=st.integers(3, 6),
+    liar=st.integers(0, 5),
+    lie=st.floats(-1e6, 1e6),
+    margin=st.floats(0, 5),
+    seed=st.integers(0, 1000),
+)
+def test_certificate_whatever_one_sensor_says(count, liar, lie, margin, seed):
+    generator = torch.Generator().manual_seed(seed)
+    said = torch.randn(count + 1, generator=generator).tolist()
+    liar %= count
+    sensors = [f"sensor_{i}" for i in range(count)]
+    median = neck(
+        sensors=sensors, fused=dict(type="MeanFusion"), margin=margin, box_margin=0.1
+    )
+    honest = [x for i, x in enumerate(said[:count]) if i != liar]
+    views = [outputs(x, x) for x in said[:count]]
+    views[liar] = outputs(lie, -lie)
+    logit, box = values(median.combine(outputs(lie, lie), views))
+    low, high = min(honest), max(honest)
+    assert low - margin - 1e-5 <= logit <= high + margin + 1e-5
+    assert low - 0.1 * abs(low) - 1e-5 <= box <= high + 0.1 * abs(high) + 1e-5
+
+
+@pytest.mark.parametrize("fused", [None, dict(type="OddOneOutFusion")])
+def test_detector_trains_and_no_sensor_moves_an_output_beyond_the_others(fused):
+    detector = make_detector(
+        SENSORS,
+        fusion="MedianFusion",
+        fused=fused,
+        **({"margin": 1.0} if fused else {}),
+    )
+    batch = make_batch([make_sample(), make_sample(odd_sensor="radar")])
+    packed = detector.data_preprocessor(batch)
+    losses = detector(**packed, mode="loss")
+    assert {"view_loss_cls", "attacked_view_loss_cls"} <= set(losses)
+    assert ("loss_odd_one_out" in losses) == (fused is not None)
+    detector.parse_losses(losses)[0].backward()
+    for name, parameter in detector.branches.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+
+    detector.eval()
+    inputs = packed["inputs"]
+    with torch.no_grad():
+        fused_output = detector.fuse(detector.extract_branches(inputs))
+        honest = detector._outputs_and_views(fused_output)[1][1:]
+        lied = inputs | {SENSORS[0]: 1e4 * torch.randn_like(inputs[SENSORS[0]])}
+        changed = detector(lied, mode="tensor")
+    margin = 1.0 if fused else 0.0
+    for a, b, said in zip(honest[0][0], honest[1][0], changed[0], strict=True):
+        assert (said >= torch.minimum(a, b) - margin - 1e-4).all()
+        assert (said <= torch.maximum(a, b) + margin + 1e-4).all()
+
+
+def test_gate_of_the_inner_neck_is_the_detectors():
+    detector = make_detector(
+        SENSORS,
+        fusion="MedianFusion",
+        fused=dict(type="OddOneOutFusion", gate="spatial"),
+    ).eval()
+    assert detector.fusion.has_gate
+    (sample,) = detector.test_step(make_batch())
+    assert sample.gate.shape == (4,)
+    assert not neck().has_gate
+
+
+def test_view_head_detects_with_one_sensor_alone():
+    from tiny_detectors import FCOS
+
+    config = dict(FCOS, stacked_convs=0)
+    detector = make_detector(SENSORS, fusion="MedianFusion", view_head=config)
+    packed = detector.data_preprocessor(make_batch())
+    detector.parse_losses(detector(**packed, mode="loss"))[0].backward()
+    assert detector.view_head.conv_cls.weight.grad.abs().sum() > 0
+    assert detector.bbox_head.conv_cls.weight.grad is None
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="at least three sensors"):
+        neck(sensors=SENSORS[:2])
+    with pytest.raises(ValueError, match="margins must not be negative"):
+        neck(margin=-1.0)

@@ -13,9 +13,11 @@ from mmengine.registry import FUNCTIONS
 from torch.utils.data import Dataset
 
 from perception.datasets.kitti_frames import KittiFrames
+from perception.datasets.nuscenes import NuScenesFrames
 from perception.structures import Frame
 
 DATASETS.register_module(module=KittiFrames)
+DATASETS.register_module(module=NuScenesFrames)
 
 
 @DATASETS.register_module()

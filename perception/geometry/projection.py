@@ -126,6 +126,32 @@ def box_corners(
     return corners + location_m[:, None, :]
 
 
+def edges_ahead(
+    corners_cam: np.ndarray, *, near_m: float = 0.1
+) -> tuple[np.ndarray, np.ndarray]:
+    """What of the edges of 3D boxes lies in front of the camera.
+
+    Args:
+        corners_cam: (N, 8, 3) as from ``box_corners``.
+        near_m: Depth of the plane at which edges are cut.
+
+    Returns:
+        (N, 24, 3) both ends of the twelve edges, an end behind the plane replaced by
+        its edge's cut, and (N, 24) whether an end is in front: where it is not, the
+        whole edge is behind.
+    """
+    starts = corners_cam[:, [0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3]]
+    ends = corners_cam[:, [1, 2, 3, 0, 5, 6, 7, 4, 4, 5, 6, 7]]
+    rise = ends[..., 2] - starts[..., 2]
+    share = (near_m - starts[..., 2]) / np.where(rise == 0, 1, rise)
+    cuts = starts + np.clip(share, 0, 1)[..., None] * (ends - starts)
+    # Every end that lies behind the plane is replaced by its edge's cut.
+    ahead = [np.where(p[..., 2:] >= near_m, p, cuts) for p in (starts, ends)]
+    points = np.concatenate(ahead, axis=1)
+    seen = points[..., 2] >= near_m * (1 - 1e-9)
+    return points, seen
+
+
 def project_boxes(
     image_P_cam: np.ndarray,
     corners_cam: np.ndarray,
@@ -148,15 +174,7 @@ def project_boxes(
         (N, 4) x1, y1, x2, y2 in pixels; NaN for boxes wholly behind the plane.
         Clipping shrinks a box that is out of view to zero area.
     """
-    starts = corners_cam[:, [0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3]]
-    ends = corners_cam[:, [1, 2, 3, 0, 5, 6, 7, 4, 4, 5, 6, 7]]
-    rise = ends[..., 2] - starts[..., 2]
-    share = (near_m - starts[..., 2]) / np.where(rise == 0, 1, rise)
-    cuts = starts + np.clip(share, 0, 1)[..., None] * (ends - starts)
-    # Every end that lies behind the plane is replaced by its edge's cut.
-    ahead = [np.where(p[..., 2:] >= near_m, p, cuts) for p in (starts, ends)]
-    points = np.concatenate(ahead, axis=1)
-    seen = points[..., 2] >= near_m * (1 - 1e-9)
+    points, seen = edges_ahead(corners_cam, near_m=near_m)
     pixels, _ = project_to_image(image_P_cam, points)
     low = np.where(seen[..., None], pixels, np.inf).min(axis=1)
     high = np.where(seen[..., None], pixels, -np.inf).max(axis=1)

@@ -10,8 +10,8 @@ from pathlib import Path
 from perception.structures import DataError
 
 DESCRIPTION = """\
-Make or prepare data sets in the layout of the KITTI object benchmark. Each
-sub-command explains itself: create_data.py synthetic --help
+Make or prepare data sets: random street scenes, KITTI, nuScenes. Each sub-command
+explains itself: create_data.py synthetic --help
 """
 
 SYNTHETIC = """\
@@ -19,6 +19,12 @@ Random street scenes, ray-cast for a stereo camera and a 64-beam LiDAR, with dep
 a real stereo matcher and labels from what is really visible. The folder has KITTI's
 layout, so that the same reader reads it. Interrupted runs continue where they
 stopped; the same seed gives the same files whatever the number of jobs.
+
+With --layout nuscenes: short drives through such streets as a nuScenes v1.0 data set
+which the official development kit loads: all tables, six cameras, a 32-beam LiDAR and
+five radars with sweeps, ego poses, annotations with visibility and velocity. Scenes
+bear the names of nuScenes' own splits. --scenes, --val-scenes and --samples say how
+much; --frames, --val-frames and --full-lidar are KITTI's alone.
 """
 
 SYNTHETIC_EXAMPLES = """\
@@ -26,6 +32,8 @@ examples:
   python tools/create_data.py synthetic --out data/synthetic --frames 1200 \\
       --val-frames 200 --seed 0 --size 640x192 --jobs 2
   python tools/create_data.py synthetic --out /tmp/few --frames 4 --size 1242x375
+  python tools/create_data.py synthetic --layout nuscenes --scenes 30 \\
+      --val-scenes 10 --samples 10 --out data/nuscenes_synthetic --jobs 2
 """
 
 
@@ -50,6 +58,24 @@ examples:
   python tools/create_data.py kitti --root /mnt/kitti --depth --depth-out data/depth
 """
 
+NUSCENES_DESCRIPTION = """\
+Look through a nuScenes folder (data/README.md shows its layout): are the tables whole,
+which files are missing? Writes an index, with which the reader starts fast and without
+the devkit, and knows which frames it must leave out. An interrupted run goes on where
+it stopped. Part of nuScenes is enough: what is missing is listed.
+"""
+
+NUSCENES_EXAMPLES = """\
+examples:
+  python tools/create_data.py nuscenes --root data/nuscenes --version v1.0-mini
+  python tools/create_data.py nuscenes --root data/nuscenes --version v1.0-trainval \\
+      --jobs 16 --check
+
+  nuScenes on a read-only disk (give the reader the same folder as `index`):
+  python tools/create_data.py nuscenes --root /mnt/nuscenes --version v1.0-trainval \\
+      --out data/nuscenes-index
+"""
+
 
 def _add_synthetic(commands: argparse._SubParsersAction) -> None:
     """The ``synthetic`` sub-command's arguments."""
@@ -62,6 +88,12 @@ def _add_synthetic(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to fill")
     parser.add_argument(
+        "--layout",
+        choices=("kitti", "nuscenes"),
+        default="kitti",
+        help="whose files to write (default: %(default)s)",
+    )
+    parser.add_argument(
         "--frames", type=int, default=1200, help="training frames (default: 1200)"
     )
     parser.add_argument(
@@ -73,9 +105,8 @@ def _add_synthetic(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed (default: 0)")
     parser.add_argument(
         "--size",
-        default="640x192",
         metavar="WxH",
-        help="image width and height in pixels (default: 640x192)",
+        help="image width and height in pixels (default: 640x192, nuscenes: 480x270)",
     )
     parser.add_argument(
         "--jobs", type=int, default=1, help="worker processes (default: 1)"
@@ -85,10 +116,38 @@ def _add_synthetic(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help="keep the LiDAR's 360 degrees (default: what the left image shows)",
     )
+    _add_synthetic_nuscenes(parser.add_argument_group("--layout nuscenes"))
     parser.set_defaults(run=_run_synthetic)
 
 
+def _add_synthetic_nuscenes(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--scenes", type=int, default=8, help="training scenes (default: %(default)s)")
+    add(
+        "--val-scenes",
+        type=int,
+        default=2,
+        help="validation scenes (default: %(default)s)",
+    )
+    add(
+        "--samples",
+        type=int,
+        default=10,
+        help="key frames per scene, two per second (default: %(default)s)",
+    )
+    add(
+        "--version",
+        choices=("v1.0-mini", "v1.0-trainval"),
+        default="v1.0-trainval",
+        help="of the data set; it decides about the scenes' names (default: "
+        "%(default)s)",
+    )
+
+
 def _run_synthetic(args: argparse.Namespace) -> None:
+    if args.layout == "nuscenes":
+        _run_synthetic_nuscenes(args)
+        return
     from perception.datasets.synthetic.generate import generate
 
     root = generate(
@@ -96,11 +155,27 @@ def _run_synthetic(args: argparse.Namespace) -> None:
         frames=args.frames,
         val_frames=args.val_frames,
         seed=args.seed,
-        size=args.size,
+        size=args.size or "640x192",
         jobs=args.jobs,
         full_lidar=args.full_lidar,
     )
     print(f"{args.frames} training and {args.val_frames} validation frames in {root}")
+
+
+def _run_synthetic_nuscenes(args: argparse.Namespace) -> None:
+    from perception.datasets.synthetic.nuscenes_writer import generate_nuscenes
+
+    root = generate_nuscenes(
+        args.out,
+        scenes=args.scenes,
+        val_scenes=args.val_scenes,
+        samples=args.samples,
+        seed=args.seed,
+        size=args.size or "480x270",
+        jobs=args.jobs,
+        version=args.version,
+    )
+    print(f"{args.scenes} training and {args.val_scenes} validation scenes in {root}")
 
 
 def _add_kitti(commands: argparse._SubParsersAction) -> None:
@@ -185,6 +260,49 @@ def _run_kitti(args: argparse.Namespace) -> None:
         print(f"{args.root}: no problem found")
 
 
+def _add_nuscenes(commands: argparse._SubParsersAction) -> None:
+    """The ``nuscenes`` sub-command's arguments."""
+    parser = commands.add_parser(
+        "nuscenes",
+        help="prepare nuScenes: check tables and files, write an index",
+        description=NUSCENES_DESCRIPTION,
+        epilog=NUSCENES_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--root", type=Path, required=True, help="folder with samples, sweeps, …")
+    add("--version", default="v1.0-mini", help="tables in it (default: %(default)s)")
+    add(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder of the index (default: ROOT/index-VERSION)",
+    )
+    add("--check", action="store_true", help="also read every file of every sample")
+    add(
+        "--jobs",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="J",
+        help="threads (default: one per core, here %(default)s)",
+    )
+    parser.set_defaults(run=_run_nuscenes)
+
+
+def _run_nuscenes(args: argparse.Namespace) -> None:
+    """Write the index, say what is missing, read all files if asked."""
+    from perception.datasets import nuscenes_prepare
+
+    index = nuscenes_prepare.write_index(
+        args.root, args.version, args.out, jobs=args.jobs
+    )
+    print("\n".join(nuscenes_prepare.describe_index(index)))
+    if args.check:
+        problems = nuscenes_prepare.check_files(index, args.root, args.jobs)
+        _fail_on(problems, args.root)
+        print(f"{args.root}: every file can be read")
+
+
 def _fail_on(problems: list[str], where: Path) -> None:
     if problems:
         print("\n".join(problems))
@@ -206,6 +324,7 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_synthetic(commands)
     _add_kitti(commands)
+    _add_nuscenes(commands)
     args = parser.parse_args(argv)
     try:
         args.run(args)

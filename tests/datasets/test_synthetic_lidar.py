@@ -3,7 +3,7 @@ import pytest
 from synthetic_makers import daylight, plain_atlas, scene_of, wall
 
 from perception.datasets.synthetic.lidar import (
-    AZIMUTH_STEP_DEG,
+    HDL64,
     beam_directions,
     beam_elevations_deg,
     scan,
@@ -39,7 +39,7 @@ def test_beams_are_an_hdl64s():
 
 def test_a_revolution_has_64_beams_at_every_azimuth_step():
     rays = beam_directions()
-    assert len(rays) == 64 * round(360 / AZIMUTH_STEP_DEG)
+    assert len(rays) == 64 * round(360 / HDL64.azimuth_step_deg)
     np.testing.assert_allclose(np.linalg.norm(rays, axis=1), 1, atol=1e-6)
     beam = rays.reshape(64, -1, 3)[10]
     azimuth = np.unwrap(np.arctan2(beam[:, 1], beam[:, 0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -95,6 +96,31 @@ def check_files(index: SceneIndex, root: str | os.PathLike, jobs: int) -> list[s
 
     found = _in_threads(check, list(index), jobs, "reading")
     return [problem for problems in found for problem in problems]
+
+
+def describe_index(index: SceneIndex) -> list[str]:
+    """Lines that tell how much there is, and what is missing."""
+    samples = sum(index.samples.values())
+    lines = [f"{index.where}: {len(index)} scenes, {samples} samples"]
+    splits = [f"{name} ({len(scenes)})" for name, scenes in index.splits.items()]
+    lines.append(f"splits (scenes): {', '.join(splits)}")
+    counts = Counter(
+        channel for missing in index.missing.values() for _, channel, _ in missing
+    )
+    for channel, count in sorted(counts.items()):
+        name, (number, _, why) = next(
+            (name, entry)
+            for name, missing in index.missing.items()
+            for entry in missing
+            if entry[1] == channel
+        )
+        lines.append(
+            f"{channel}: incomplete in {count} of {samples} samples, first in sample "
+            f"{number} of {name}: {why}"
+        )
+    if not counts:
+        lines.append("all files are there")
+    return lines
 
 
 def _in_threads(

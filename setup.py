@@ -52,6 +52,7 @@ EXTRAS = {
         "ruff==0.17.6",  # pinned so that formatting never depends on the day
         "mypy==2.4.1",  # the same for type checks
         "adversarial-robustness-toolbox==1.20.1",  # attacks are compared with its own
+        "playwright==1.65.2",  # opens the report page in the system's Chromium
     ],
     "viewer": [
         "rerun-sdk==0.23.1",  # the last that lives with numpy < 2
@@ -86,6 +87,7 @@ def main() -> None:
         license="Apache-2.0",
         license_files=["LICENSE"],
         packages=find_packages(include=["perception", "perception.*"]),
+        package_data={"perception.visualization": ["templates/*"]},
         python_requires=">=3.10,<3.13",
         install_requires=RUNTIME,
         extras_require=EXTRAS,

@@ -99,7 +99,7 @@ def _belief_block(
     column = []
     for title, view, verdict in views:
         panel = detections_panel(scene, view, verdict, width=left, text_px=text_px)
-        note = _counts(verdict)
+        note = found_text(verdict)
         column.append(titled(panel, title, text_px=text_px, note=note))
     statuses = BOX_STATUSES if scene.truth is not None else ("detected",)
     column.append(box_legend(statuses, left, text_px=text_px))
@@ -114,7 +114,8 @@ def _belief_block(
     return row([body, stack([above, *below], gap=gap)], gap=gap)
 
 
-def _counts(verdict: Verdict) -> str:
+def found_text(verdict: Verdict) -> str:
+    """``3 of 4 found, 1 false``, or the number of detections without labels."""
     if verdict.truth is None:
         return f"{len(verdict.detections)} detected"
     found, false = verdict.count("found"), verdict.count("false")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Facts = tuple[tuple[str, str], ...]
 
 _TOLD_ELSEWHERE = {
-    *("name", "sensor", "goal", "steps", "restarts", "seed"),
+    *("type", "name", "sensor", "goal", "steps", "restarts", "seed"),
     *("norm", "eps", "disparity", "parts"),
 }
 
@@ -39,27 +39,42 @@ def attack_facts(attack: Attack, sensors: Mapping[str, SensorSpec]) -> Facts:
 
 def budget_text(threat: ThreatModel, sensors: Mapping[str, SensorSpec]) -> str:
     """The budget with its unit, e.g. ``linf ε = 16 grey levels``."""
-    parts = getattr(threat, "parts", ())
-    if parts:
-        return "; ".join(f"{p.sensor}: {budget_text(p, sensors)}" for p in parts)
-    eps = getattr(threat, "eps", None)
-    told = [] if eps is None else [_eps_text(threat, eps, sensors.get(threat.sensor))]
-    for field in fields(threat):
-        value = getattr(threat, field.name)
-        if field.name in _TOLD_ELSEWHERE or not isinstance(value, int | float | str):
+    return budget_of(_described(threat), sensors)
+
+
+def _described(threat: ThreatModel) -> dict[str, Any]:
+    """A threat model's fields, as results in JSON have them."""
+    values = {field.name: getattr(threat, field.name) for field in fields(threat)}
+    parts = [_described(part) for part in values.get("parts", ())]
+    return {
+        "type": type(threat).__name__,
+        **values,
+        **({"parts": parts} if parts else {}),
+    }
+
+
+def budget_of(threat: Mapping[str, Any], sensors: Mapping[str, SensorSpec]) -> str:
+    """The same of a threat model as results in JSON describe it."""
+    if parts := threat.get("parts"):
+        return "; ".join(f"{p['sensor']}: {budget_of(p, sensors)}" for p in parts)
+    eps = threat.get("eps")
+    spec = sensors.get(threat.get("sensor", ""))
+    told = [] if eps is None else [_eps_text(threat, eps, spec)]
+    for field, value in threat.items():
+        if field in _TOLD_ELSEWHERE or not isinstance(value, int | float | str):
             continue
-        name, unit = _name_and_unit(field.name)
+        name, unit = _name_and_unit(field)
         if value is True:
             told.append(name)
         elif value is not False:
             told.append(f"{name} {_number(value)}{unit}")
-    return ", ".join(told) or type(threat).__name__
+    return ", ".join(told) or str(threat.get("type", ""))
 
 
-def _eps_text(threat: Any, eps: Any, spec: SensorSpec | None) -> str:
+def _eps_text(threat: Mapping[str, Any], eps: Any, spec: SensorSpec | None) -> str:
     channels = () if spec is None else spec.channels
-    norm = getattr(threat, "norm", "")
-    if getattr(threat, "disparity", False):
+    norm = threat.get("norm", "")
+    if threat.get("disparity"):
         amount = f"{_number(eps)} px of disparity"
     elif isinstance(eps, Mapping):
         units = {channel.name: channel.unit for channel in channels}

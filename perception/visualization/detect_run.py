@@ -30,6 +30,8 @@ from perception.visualization.compare import draw_comparison
 from perception.visualization.detections import Judge
 from perception.visualization.frame import MIN_WIDTH
 from perception.visualization.observe import Observation, Observer
+from perception.visualization.pairs import FOLDER as PAIRS_FOLDER
+from perception.visualization.pairs import write_pair
 from perception.visualization.rerun_log import load_rerun, write_recording
 from perception.visualization.scene import Scene
 from perception.visualization.video import LazyPictures, write_video
@@ -216,6 +218,8 @@ def _write_sheet(run: DetectRun, scenes: Sequence[Scene], judge: Judge) -> Path:
         sheet = draw_comparison(scenes, judge, width=run.width, note=note)
     path = _path(run, first, ".png")
     write_image(path, sheet)
+    if first.attacked is not None:
+        write_pair(path.parent / PAIRS_FOLDER, path.stem, scenes, judge)
     return path
 
 

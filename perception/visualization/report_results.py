@@ -1,0 +1,282 @@
+"""Reads what a report page shows: results of tools/attack.py and tools/robustness.py.
+
+Both formats become the same values, checked while they are read: nothing that comes
+later meets a missing entry or a text where a number should be.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from perception.structures import Channel, DataError, SensorSpec
+
+ATTACKS, ROBUSTNESS = "perception attack results", "perception robustness results"
+MAKERS = {ATTACKS: "tools/attack.py", ROBUSTNESS: "tools/robustness.py"}
+VERSION = 1
+
+Number = float | None
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Mean AP and what it is made of, in percent; None where nothing was to find.
+
+    Attributes:
+        mean: Mean AP at this task's overlaps.
+        kitti: Mean AP at KITTI's own overlaps.
+        classes: AP of each class at the headline difficulty.
+    """
+
+    mean: Number
+    kitti: Number
+    classes: Mapping[str, Number]
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """One threat model against one detector.
+
+    Attributes:
+        name: The threat model's name.
+        touched: Sensors that it may change.
+        described: Search and threat model in full, as plain values.
+        clean: Figures without it.
+        attacked: Figures under it.
+        success: ``rate``, ``found_clean``, ``lost``, ``false_new``; may be empty.
+        gate: Whom the gate blames how often, ``{"clean" | "attacked": {name: count}}``;
+            empty for a detector without a gate.
+        seconds: Time per frame.
+    """
+
+    name: str
+    touched: tuple[str, ...]
+    described: Mapping[str, Any]
+    clean: Figures
+    attacked: Figures
+    success: Mapping[str, Number] = field(default_factory=dict)
+    gate: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    seconds: Number = None
+
+    @property
+    def threat(self) -> Mapping[str, Any]:
+        """The threat model, as plain values."""
+        return self.described.get("threat", {})
+
+    @property
+    def failure(self) -> bool:
+        """Whether a sensor fails without anybody searching for the worst."""
+        return "severity" in self.threat
+
+    @property
+    def drop(self) -> Number:
+        """Points of mean AP that were lost."""
+        return difference(self.clean.mean, self.attacked.mean)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One detector with everything that was measured on it.
+
+    Attributes:
+        name: Unique on the page.
+        made_with: ``config``, ``checkpoint`` and their SHA-256.
+        run: ``command``, ``data``, ``split``, ``seeds`` … for people who repeat it.
+        frame_ids: The frames.
+        sensors: The detector's sensors, in the order of its gate.
+        clean: Figures without any attack.
+        attacks: By name, failures included.
+        extra: Entries that only ``tools/robustness.py`` writes.
+        baseline: Name of the detector that differences are taken to.
+        groups: Same configs with several seeds, as ``tools/robustness.py`` writes.
+    """
+
+    name: str
+    made_with: Mapping[str, str]
+    run: Mapping[str, str]
+    frame_ids: tuple[str, ...]
+    sensors: Mapping[str, SensorSpec]
+    clean: Figures
+    attacks: Mapping[str, Attacked]
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    baseline: str = ""
+    groups: tuple[Mapping[str, Any], ...] = ()
+
+
+def difference(before: Number, after: Number) -> Number:
+    """``before - after``, None where either is."""
+    return None if before is None or after is None else before - after
+
+
+def read_results(paths: Sequence[str | os.PathLike]) -> list[Measured]:
+    """All detectors of all files; runs of one detector on the same frames are joined.
+
+    Raises:
+        DataError: If a file is no such results, of another version, incomplete, or
+            about no frame.
+    """
+    joined: dict[tuple, Measured] = {}
+    for path in paths:
+        for one in _read_file(Path(path)):
+            key = (*sorted(one.made_with.items()), one.frame_ids)
+            known = joined.get(key)
+            if known is None:
+                joined[key] = one
+                continue
+            run = {**known.run, "command": _lines(known, one)}
+            attacks = {**known.attacks, **one.attacks}
+            extra = known.extra or one.extra
+            joined[key] = replace(known, attacks=attacks, run=run, extra=extra)
+    return _with_unique_names(joined.values())
+
+
+def _lines(*measured: Measured) -> str:
+    return "\n".join(dict.fromkeys(one.run["command"] for one in measured))
+
+
+def _read_file(path: Path) -> list[Measured]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or f"no JSON ({error})"
+        raise DataError(f"{path}: cannot read results: {reason}") from error
+    kind = content.get("format") if isinstance(content, dict) else None
+    if not isinstance(kind, str) or kind not in MAKERS:
+        told = " or ".join(MAKERS.values())
+        raise DataError(f"{path}: expected results of {told}, got format {kind!r}")
+    if content.get("version") != VERSION:
+        raise DataError(
+            f"{path}: expected version {VERSION} of {kind!r}, got "
+            f"{content.get('version')!r}; make it again with {MAKERS[kind]}"
+        )
+    try:
+        found = [_detector(content, one) for one in content.get("detectors", [content])]
+    except KeyError as error:
+        raise DataError(f"{path}: incomplete results: no {error} entry") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{path}: damaged results: {error}") from error
+    if not found:
+        raise DataError(f"{path}: holds no detector")
+    if not all(one.frame_ids for one in found):
+        raise DataError(f"{path}: holds no frame, so nothing was measured")
+    return found
+
+
+def _detector(file: Mapping[str, Any], one: Mapping[str, Any]) -> Measured:
+    """One detector of a file; the results of tools/attack.py are their own detector."""
+    level = file["scoring"]["headline"]
+    sensors = {name: _sensor(spec) for name, spec in file["sensors"].items()}
+    kept = {name: sensors[name] for name in one["sensors"]}
+    clean = one["clean"] if "clean" in one else one["clean_ap"]
+    made = {
+        key: str(one[key])
+        for key in ("config", "config_sha256", "checkpoint", "checkpoint_sha256")
+    }
+    run = {
+        "command": str(file["command"]),
+        "attacks file": str(file.get("attacks_file", "")),
+        "data": str(file.get("data_root", "")),
+        "split": str(file.get("split", "")),
+        "seeds": ", ".join(map(str, file.get("seeds", []))),
+        "finished": str(file.get("environment", {}).get("finished", "")),
+    }
+    versions = file.get("environment", {}).get("versions", {})
+    run |= {str(name): str(version) for name, version in versions.items()}
+    return Measured(
+        name=str(one.get("name") or _name_from(made["config"])),
+        made_with=made,
+        run=run,
+        frame_ids=tuple(map(str, file["frame_ids"])),
+        sensors=kept,
+        clean=_figures(clean, level),
+        attacks={
+            str(name): _attacked(name, entry, level)
+            for name, entry in one["attacks"].items()
+        },
+        extra=one if "detectors" in file else {},
+        baseline=str(file.get("baseline", "")),
+        groups=tuple(file.get("groups", ())),
+    )
+
+
+def _sensor(spec: Mapping[str, Any]) -> SensorSpec:
+    channels = tuple(
+        Channel(one["name"], one["unit"], one["low"], one["high"])
+        for one in spec["channels"]
+    )
+    columns = tuple(spec.get("columns", ()))
+    return SensorSpec(spec["name"], spec["kind"], channels, columns)
+
+
+def _attacked(name: str, entry: Mapping[str, Any], level: str) -> Attacked:
+    gate = entry.get("gate") or {}
+    counts = {
+        when: {str(k): int(v) for k, v in gate[when]["blamed"].items()}
+        for when in ("clean", "attacked")
+        if when in gate
+    }
+    timing = entry.get("timing") or {}
+    return Attacked(
+        name=str(name),
+        touched=tuple(map(str, entry["touched"])),
+        described=dict(entry["attack"]),
+        clean=_figures(entry["ap"]["clean"], level),
+        attacked=_figures(entry["ap"]["attacked"], level),
+        success={k: number(v) for k, v in (entry.get("success") or {}).items()},
+        gate=counts,
+        seconds=number(timing.get("attack_s_per_frame")),
+    )
+
+
+def _figures(ap: Mapping[str, Any], level: str) -> Figures:
+    headline = ap["headline"]
+    return Figures(
+        number(headline["mAP"]),
+        number(ap["kitti"]["mAP"]),
+        {
+            str(name): number(levels[level]["R40"])
+            for name, levels in headline["classes"].items()
+        },
+    )
+
+
+def number(value: Any) -> Number:
+    """A finite number as float; None for nothing and for NaN.
+
+    Raises:
+        TypeError: If it is something else.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"expected a number, got {value!r}")
+    return float(value) if math.isfinite(value) else None
+
+
+def _name_from(config: str) -> str:
+    """``configs/synthetic/concat.py`` is ``synthetic_concat``."""
+    parts = Path(config).with_suffix("").parts[-2:]
+    return "_".join(part for part in parts if part.strip("/")) or "detector"
+
+
+def _with_unique_names(measured: Iterable[Measured]) -> list[Measured]:
+    """Told apart by checkpoint, then by frames, then by number."""
+    named: dict[str, Measured] = {}
+    for one in measured:
+        sha = one.made_with["checkpoint_sha256"][:8]
+        frames = f"{len(one.frame_ids)} frames"
+        names = [one.name, f"{one.name} · {sha}", f"{one.name} · {frames}"]
+        names += [f"{one.name} · {n}" for n in range(2, len(named) + 3)]
+        same_weights = any(
+            sha in n.made_with["checkpoint_sha256"] for n in named.values()
+        )
+        if same_weights:
+            names.pop(1)
+        name = next(name for name in names if name not in named)
+        named[name] = replace(one, name=name)
+    return list(named.values())

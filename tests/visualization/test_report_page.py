@@ -1,0 +1,176 @@
+"""The report page as text, and its pictures."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from markupsafe import escape
+from report_makers import (
+    attack,
+    attack_results,
+    figures,
+    make_pairs,
+    named,
+    robust_results,
+    write_results,
+)
+from scene_makers import make_scene
+
+from perception.structures import DataError
+from perception.visualization.detections import Judge
+from perception.visualization.pairs import draw_pair, write_pair
+from perception.visualization.report_gallery import read_gallery
+from perception.visualization.report_page import render, write_report
+from perception.visualization.report_results import read_results
+
+EVIL = "<script>alert('x')</script>\"'&"
+
+
+@pytest.fixture
+def page(tmp_path):
+    """The page of a content."""
+
+    def page_of(content, **more):
+        path = write_results(tmp_path / "results.json", content)
+        write_report([path], tmp_path / "report.html", **more)
+        return (tmp_path / "report.html").read_text(encoding="utf-8")
+
+    return page_of
+
+
+def test_everything_is_there(page, tmp_path):
+    text = page(robust_results(), gallery=[make_pairs(tmp_path / "seen", 2)])
+    sections = ("worst", "attacks", "curves", "gate", "failures", "pictures", "threats")
+    for anchor in (*sections, "repeat"):
+        assert f'id="{anchor}"' in text
+    assert "cd" * 32 in text and "python tools/attack.py" in text
+    assert "16 grey levels" in text and text.count("<figure class=") == 2
+
+
+def test_attacks_alone_need_no_other_section(page):
+    text = page(attack_results(named(attack("camera_pgd", "camera", 40.0))))
+    assert 'id="attacks"' in text
+    for absent in ("curves", "gate", "failures", "pictures"):
+        assert f'id="{absent}"' not in text and f'href="#{absent}"' not in text
+
+
+def test_text_from_files_is_escaped(page, tmp_path):
+    classes = (EVIL, "Car")
+    evil = attack(EVIL, "camera", 10.0, classes=classes)
+    content = attack_results(
+        {EVIL: evil},
+        config=f"configs/{EVIL}/a.py",
+        data_root=EVIL,
+        split=EVIL,
+        clean_ap=figures(80.0, classes),
+        checkpoint=EVIL,
+        frame_ids=[EVIL],
+        attacks_file=EVIL,
+    )
+    seen = make_pairs(tmp_path / "seen", 1)
+    (file,) = (seen / "pairs").glob("*.json")
+    described = json.loads(file.read_text())
+    described |= {"frame_id": EVIL, "attack": EVIL, "detectors": [EVIL]}
+    write_results(file, described)
+    text = page(content, gallery=[seen], title=EVIL)
+    assert text.count("<script>") == 1  # the page's own
+    assert "alert('x')" not in text
+    assert str(escape(EVIL)) in text
+
+
+def test_no_request_leaves_the_page(page, tmp_path):
+    text = page(robust_results(), gallery=[make_pairs(tmp_path / "seen", 1)])
+    assert "default-src 'none'" in text
+    addresses = re.findall(r'(?:src|href)="([^"]{0,20})', text)
+    assert addresses and all(one.startswith(("#", "data:")) for one in addresses)
+    assert "://" not in text and "@import" not in text and "url(" not in text
+
+
+def test_nothing_detected_is_a_page(page):
+    nothing = named(attack("camera_pgd", "camera", None, clean=None))
+    text = page(attack_results(nothing, clean_ap=figures(None)))
+    assert "–" in text and "None" not in text
+
+
+def test_no_attacks_is_a_page(page):
+    text = page(attack_results({}))
+    assert "0 attacks" in text and "not attacked" in text
+
+
+def test_damaged_summary_is_an_error(tmp_path):
+    content = robust_results()
+    content["detectors"][0]["curves"] = {"camera_pgd": [{"mAP": 1.0}]}
+    path = write_results(tmp_path / "robustness.json", content)
+    with pytest.raises(DataError, match="eps_scale"):
+        render(read_results([path]))
+
+
+def test_same_results_same_page(page):
+    assert page(robust_results()) == page(robust_results())
+
+
+# --- pictures -------------------------------------------------------------------------
+
+
+def test_pictures_are_spread_evenly_over_many_frames(tmp_path):
+    gallery = read_gallery([make_pairs(tmp_path, 30)], most=3)
+    assert [pair.frame_id for pair in gallery.pairs] == ["000000", "000010", "000020"]
+    assert gallery.available == 30
+
+
+def test_pictures_shrink_until_they_fit(tmp_path):
+    folder = make_pairs(tmp_path, 3, size=(640, 200), noisy=True)
+    gallery = read_gallery([folder], budget_bytes=60_000)
+    used = sum(len(p.clean.uri) + len(p.attacked.uri) for p in gallery.pairs) * 3 / 4
+    assert used < 60_000 and gallery.pairs[0].clean.width < 640
+    assert len(gallery.pairs) == 3
+
+
+def test_folder_without_pairs(tmp_path):
+    with pytest.raises(DataError, match="detect CONFIG CHECKPOINT"):
+        read_gallery([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "000000_camera_pgd_clean.webp",
+            None,
+            "000000_camera_pgd_clean.webp: .*No such",
+        ),
+        ("000000_camera_pgd_attacked.webp", "text", "attacked.webp: .* no picture"),
+        ("000000_camera_pgd.json", "{", "cannot read"),
+        ("000000_camera_pgd.json", "{}", "expected a 'perception picture pair'"),
+        (
+            "000000_camera_pgd.json",
+            '{"format": "perception picture pair", "version": 9}',
+            "expected version 1, got 9",
+        ),
+        (
+            "000000_camera_pgd.json",
+            '{"format": "perception picture pair", "version": 1}',
+            "damaged description",
+        ),
+    ],
+)
+def test_missing_and_damaged_pictures(tmp_path, name, content, message):
+    make_pairs(tmp_path, 1)
+    file = tmp_path / "pairs" / name
+    file.unlink() if content is None else file.write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_gallery([tmp_path])
+
+
+def test_pair_of_a_scene(tmp_path):
+    scene = make_scene(attacked="lidar")
+    judge = Judge.at_half_overlap(("Car", "Pedestrian"))
+    before = scene.clean.inputs["lidar"].copy()
+    clean, attacked = draw_pair([scene], judge, width=320)
+    assert clean.shape == attacked.shape and clean.shape[1] == 320
+    assert not np.array_equal(clean, attacked)
+    assert np.array_equal(scene.clean.inputs["lidar"], before)
+    write_pair(tmp_path / "pairs", "a", [scene, scene], judge)
+    (pair,) = read_gallery([tmp_path]).pairs
+    assert pair.frame_id == scene.frame_id and len(pair.clean.found) == 2

@@ -1,0 +1,155 @@
+"""Results of both tools as a report page reads them, and what it says at a glance."""
+
+import copy
+
+import pytest
+from report_makers import (
+    attack,
+    attack_results,
+    figures,
+    named,
+    robust_results,
+    write_results,
+)
+
+from perception.structures import DataError
+from perception.visualization.report_results import read_results
+from perception.visualization.report_summary import (
+    confusion,
+    curve_charts,
+    failures,
+    headlines,
+    worst_on,
+)
+from perception.visualization.report_svg import draw_chart
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Detectors of contents, each written to a file of its own."""
+
+    def read_contents(*contents):
+        return read_results(
+            [
+                write_results(tmp_path / f"{n}.json", content)
+                for n, content in enumerate(contents)
+            ]
+        )
+
+    return read_contents
+
+
+def test_results_of_attacks(read):
+    (one,) = read(attack_results())
+    assert one.name == "toy_concat"
+    assert list(one.sensors) == ["camera", "lidar"]
+    assert one.clean.mean == 80.0 and one.clean.kitti == 40.0
+    assert one.attacks["camera_pgd"].drop == 40.0
+    assert one.attacks["all_pgd"].touched == ("camera", "lidar")
+
+
+def test_worst_case_counts_attacks_on_that_sensor_alone(read):
+    (one,) = read(attack_results())
+    assert worst_on(one, "camera").attack == "camera_apgd"
+    assert worst_on(one, "lidar").mean == 5.0  # all_pgd left 0.0, with both
+    (row,) = headlines([one])
+    assert row.lowest == "lidar" and row.clean_drop is None
+
+
+def test_robustness_results(read):
+    detectors = read(robust_results())
+    first, second = headlines(detectors)
+    assert first.is_baseline and first.clean_drop is None
+    assert second.clean_drop == 1.5
+    grid = failures(detectors[0])
+    assert grid.severities == (1, 2, 3, 4, 5)
+    assert grid.rows["camera", "fog"][5] == 20.0
+    assert worst_on(detectors[0], "camera").attack == "camera_apgd"  # no failure
+
+
+def test_gate_confusion_counts_frames(read):
+    plain, gated = read(robust_results())
+    assert confusion(plain) is None
+    table = confusion(gated)
+    assert list(table.rows) == ["none (clean)", "camera", "lidar"]
+    assert table.share("camera", "camera") == 0.8
+    assert table.share("lidar", "lidar") == 0.5
+    assert table.right("none (clean)", "none") and table.right("lidar", "lidar")
+    assert not table.right("lidar", "none")
+
+
+def test_curves_from_both_kinds_of_results(read):
+    charts = {chart.attack: chart for chart in curve_charts(read(robust_results()))}
+    assert charts["camera_pgd"].curves[0].points == ((0, 80.0), (0.5, 60.0), (1, 40.0))
+    levels = dict(charts["camera_pgd"].levels)
+    assert levels["noise of the same budget (toy_concat)"] == 78.0
+    assert dict(charts["lidar_pgd"].levels)["oracle (toy_robust)"] == 66.0
+    assert levels["random guess"] == 0.0
+    drawing = draw_chart(charts["lidar_pgd"], ["toy_concat", "toy_robust"])
+    assert [text for _, text in drawing.x_ticks] == ["clean", "0.25×", "1×"]
+    assert drawing.lines[0].dash != drawing.lines[1].dash
+
+
+def test_same_detector_and_frames_are_joined(read):
+    (one,) = read(
+        attack_results(named(attack("camera_pgd", "camera", 40.0))),
+        attack_results(named(attack("lidar_pgd", "lidar", 5.0)), command="second"),
+    )
+    assert set(one.attacks) == {"camera_pgd", "lidar_pgd"}
+    assert one.run["command"].splitlines()[1] == "second"
+
+
+def test_others_are_told_apart_by_name(read):
+    other = attack_results(checkpoint_sha256="ef" * 32)
+    fewer = attack_results(frame_ids=["000001"])
+    names = [one.name for one in read(attack_results(), other, fewer)]
+    assert names == ["toy_concat", "toy_concat · efefefef", "toy_concat · 1 frames"]
+
+
+def test_nothing_to_find_is_no_number(read):
+    empty = named(attack("camera_pgd", "camera", None, clean=None))
+    (one,) = read(attack_results(empty, clean_ap=figures(None)))
+    assert worst_on(one, "camera").mean is None
+    assert headlines([one])[0].lowest == ""
+
+
+def damaged(path, value):
+    """Results with one entry replaced, or removed if the value is None."""
+    content = copy.deepcopy(attack_results())
+    *parents, last = path
+    place = content
+    for key in parents:
+        place = place[key]
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    return content
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([], "expected results of tools/attack.py or tools/robustness.py"),
+        (damaged(["format"], "other"), "got format 'other'"),
+        (damaged(["version"], 2), "expected version 1 .* got 2; make it again"),
+        (damaged(["attacks"], None), "no 'attacks' entry"),
+        (damaged(["clean_ap", "headline", "mAP"], "many"), "expected a number"),
+        (damaged(["attacks", "camera_pgd"], 7), "damaged"),
+        (damaged(["frame_ids"], []), "no frame"),
+        (damaged(["sensors", "camera", "kind"], "smell"), "kind must be"),
+        ({**robust_results(), "detectors": []}, "no detector"),
+    ],
+)
+def test_wrong_files_are_one_clear_error(read, content, message):
+    with pytest.raises(DataError, match=message) as caught:
+        read(content)
+    assert "0.json" in str(caught.value)
+
+
+def test_unreadable_files(tmp_path):
+    with pytest.raises(DataError, match="No such file"):
+        read_results([tmp_path / "missing.json"])
+    (tmp_path / "x.json").write_text("{")
+    with pytest.raises(DataError, match="no JSON"):
+        read_results([tmp_path / "x.json"])

@@ -1,0 +1,136 @@
+"""Detectors × threat models: what ``tools/robustness.py`` calls.
+
+Everything is in ``DIR/<detector>/<attack>/frames.jsonl``, frame by frame, as soon as a
+batch is done; figures are computed from there, so a run can stop and go on at any
+point. ``robustness.json`` and ``robustness.md`` say what came of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from perception.evaluation.attacked_report import DEFINITIONS, plain
+from perception.evaluation.attacked_results import versions
+from perception.evaluation.attacked_setup import AttackFile
+from perception.evaluation.robustness_detector import describe_detector
+from perception.evaluation.robustness_figures import DEFINITIONS as COMPARISONS
+from perception.evaluation.robustness_figures import (
+    difference,
+    groups,
+    mean_corruption_error,
+)
+from perception.evaluation.robustness_jobs import Outcome, Ranks, execute, progress_of
+from perception.evaluation.robustness_plan import jobs_of, subjects_of
+from perception.evaluation.robustness_setup import Job, RobustnessRun, Subject
+from perception.evaluation.robustness_table import markdown
+from perception.files import replacing, write_json
+from perception.structures import DataError
+
+FORMAT = "perception robustness results"
+FORMAT_VERSION = 1
+
+
+def run_robustness(run: RobustnessRun) -> dict[str, Any] | None:
+    """Attack, compare, and write ``robustness.json`` and ``robustness.md``.
+
+    Returns:
+        The content of ``robustness.json``; None on all ranks but torchrun's first.
+
+    Raises:
+        DataError: If anything asked for is impossible, before the first attack where
+            that can be known; what fails later is in the results, as ``failed``.
+    """
+    begin = time.perf_counter()
+    with Ranks() as ranks:
+        subjects = subjects_of(run)
+        jobs = [job for subject in subjects for job in jobs_of(run, subject)]
+        if not any(job.kind == "attack" for job in jobs):
+            raise DataError(f"no attack of {', '.join(run.threats)} fits any detector")
+        if ranks.rank == 0:
+            for job in jobs:
+                if job.kind == "attack":  # refuses records of other settings
+                    job.store(resume=run.common.resume)
+        ranks.wait()
+        pending = [number for number in ranks.share(jobs) if not jobs[number].done()]
+        with progress_of(jobs if ranks.rank == 0 else []):
+            chosen = [jobs[number] for number in pending]
+            ended = execute(chosen, run.processes, _tell)
+        outcomes = ranks.gather(dict(zip(pending, ended, strict=True)))
+    if ranks.rank > 0:
+        return None
+    failed = {
+        (jobs[number].subject, jobs[number].title): outcome.reason
+        for number, outcome in sorted(outcomes.items())
+        if outcome.reason is not None
+    }
+    results = collect(run, subjects, jobs, failed)
+    results["environment"] |= {
+        "device": run.common.device,
+        "processes": run.processes * ranks.count,
+        "wall_s": round(time.perf_counter() - begin, 2),
+    }
+    out = Path(run.common.out)
+    write_json(out / "robustness.json", results)
+    with replacing(out / "robustness.md") as temporary:
+        temporary.write_text(markdown(results), encoding="utf-8")
+    return results
+
+
+def collect(
+    run: RobustnessRun,
+    subjects: Sequence[Subject],
+    jobs: Sequence[Job],
+    failed: Mapping[tuple[str, str], str],
+) -> dict[str, Any]:
+    """The content of ``robustness.json``, from the records on disk."""
+    detectors = []
+    for subject in subjects:
+        own = [job for job in jobs if job.subject == subject.name]
+        why = {
+            title: why for (name, title), why in failed.items() if name == subject.name
+        }
+        detectors.append(describe_detector(run, subject, own, why))
+    named = {detector["name"]: detector for detector in detectors}
+    baseline = named[run.baseline or subjects[0].name]
+    for detector in detectors:
+        if detector is not baseline:
+            detector["difference"] = difference(detector, baseline)
+        detector["mCE"] = mean_corruption_error(
+            detector["failures"], baseline["failures"]
+        )
+    first = subjects[0]
+    threats = [job.description["threat"] for job in jobs if job.description]
+    sensors: dict[str, Any] = {}
+    for subject in subjects:
+        sensors |= subject.ready.detector.sensors
+    return {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "command": run.common.command,
+        "suite": " ".join(run.threats),
+        "threats": AttackFile(run.common.attacks_file).names(run.threats),
+        "attacks_file": str(run.common.attacks_file),
+        "data_root": first.settings["data_root"],
+        "split": first.settings["split"],
+        "frame_ids": first.frame_ids,
+        "seeds": sorted({threat.get("seed", 0) for threat in threats}),
+        "classes": list(first.ready.detector.dataset_meta["classes"]),
+        "sensors": plain(sensors),
+        "scoring": plain(first.ready.scoring),
+        "definitions": DEFINITIONS | COMPARISONS,
+        "baseline": baseline["name"],
+        "detectors": detectors,
+        "groups": groups(detectors, {s.name: s.group for s in subjects}),
+        "environment": {"versions": versions(), "threads": 1},
+    }
+
+
+def _tell(job: Job, outcome: Outcome) -> None:
+    """A line about a job that ended."""
+    how = "done" if outcome.reason is None else f"FAILED: {outcome.reason}"
+    tqdm.write(f"{job.subject}  {job.title}: {how} ({outcome.wall_s:.0f} s)")

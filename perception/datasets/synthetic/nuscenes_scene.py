@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
 import zlib
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +40,11 @@ from perception.datasets.synthetic.nuscenes_tables import (
     attribute_of,
     calibrated_sensor,
     category_of,
+    grouped,
+    instance,
     link,
+    sample_data,
+    scene_records,
     token,
     visibility_token,
 )
@@ -117,23 +119,20 @@ class SceneWriter:
             for sensor in SENSORS
         ]
         for index in range(recipe.samples):
-            self._write_sample(index)
+            self._write_sweeps(index)
+            self._write_key_frame(index)
         link(self.tables["sample"])
-        channels = defaultdict(list)
-        for record in self.tables["sample_data"]:
-            channels[record["calibrated_sensor_token"]].append(record)
-        for records in channels.values():
+        for records in grouped(self.tables["sample_data"], "calibrated_sensor_token"):
             link(sorted(records, key=lambda record: record["timestamp"]))
-        self._finish_instances()
+        self._add_instances()
         self._add_scene()
         return self.tables
 
-    def _write_sample(self, index: int) -> None:
-        """A key frame, and the sweeps before it."""
-        recipe, key_us = self._recipe, index * SAMPLE_PERIOD_US
-        sample = token(self._key, "sample", index)
+    def _write_sweeps(self, index: int) -> None:
+        """The sweeps before a key frame, which belong to it."""
+        recipe, sample = self._recipe, self._sample_token(index)
         for step in range(max(recipe.lidar_sweeps, recipe.radar_sweeps), 0, -1):
-            sweep_us = key_us - step * SWEEP_PERIOD_US
+            sweep_us = index * SAMPLE_PERIOD_US - step * SWEEP_PERIOD_US
             station = Station(self._sequence, sweep_us * 1e-6)
             rng = np.random.default_rng((*self._seed, index, step))
             if step <= recipe.lidar_sweeps:
@@ -143,6 +142,10 @@ class SceneWriter:
                 for radar in RADARS:
                     data = station.radar(rng, radar)
                     self._save(sample, sweep_us, radar, data, key=False)
+
+    def _write_key_frame(self, index: int) -> None:
+        """A key frame of all sensors, and its annotations."""
+        key_us, sample = index * SAMPLE_PERIOD_US, self._sample_token(index)
         rng = np.random.default_rng((*self._seed, index, 0))
         station = Station(self._sequence, key_us * 1e-6)
         photos = [self._take_photo(rng, station, sample, key_us, c) for c in CAMERAS]
@@ -165,6 +168,9 @@ class SceneWriter:
         for made in station.annotate(photos, points, np.concatenate(returns)):
             self._add_annotation(sample, made)
 
+    def _sample_token(self, index: int) -> str:
+        return token(self._key, "sample", index)
+
     def _take_photo(
         self, rng, station: Station, sample: str, key_us: int, camera: Sensor
     ) -> Photo:
@@ -181,28 +187,14 @@ class SceneWriter:
         folder, suffix = "samples" if key else "sweeps", SUFFIXES[sensor.modality]
         name = f"{folder}/{channel}/{self._log}__{channel}__{stamp}.{suffix}"
         write_sample_file(self._root / name, sensor.modality, data)
-        pose = token(self._key, "ego_pose", channel, time_us)
-        height, width = data.shape[:2] if sensor.modality == "camera" else (0, 0)
-        self.tables["sample_data"].append(
-            {
-                "token": token(self._key, "sample_data", channel, time_us),
-                "sample_token": sample,
-                "ego_pose_token": pose,
-                "calibrated_sensor_token": token(
-                    self._key, "calibrated_sensor", channel
-                ),
-                "timestamp": stamp,
-                "fileformat": suffix.split(".")[0],
-                "is_key_frame": key,
-                "height": height,
-                "width": width,
-                "filename": name,
-            }
-        )
+        record = sample_data(self._key, sample, channel, stamp, name, key)
+        if sensor.modality == "camera":
+            record["height"], record["width"] = data.shape[:2]
+        self.tables["sample_data"].append(record)
         x, y, yaw = self._sequence.ego.place(time_us * 1e-6)
         self.tables["ego_pose"].append(
             {
-                "token": pose,
+                "token": record["ego_pose_token"],
                 "timestamp": stamp,
                 "rotation": list(yaw_quaternion(yaw + self._heading)),
                 "translation": self._to_global(np.array([x, y, 0.0])),
@@ -232,65 +224,27 @@ class SceneWriter:
             }
         )
 
-    def _finish_instances(self) -> None:
+    def _add_instances(self) -> None:
         """Chain each road user's annotations."""
-        chains = defaultdict(list)
-        for record in self.tables["sample_annotation"]:
-            chains[record["instance_token"]].append(record)
-        for index, mover in enumerate(self._sequence.movers):
-            instance = token(self._key, "instance", index)
-            if not (chain := chains[instance]):
-                continue
+        category = {
+            token(self._key, "instance", index): category_of(mover)
+            for index, mover in enumerate(self._sequence.movers)
+        }
+        chains = grouped(self.tables["sample_annotation"], "instance_token")
+        for chain in chains:
             link(chain)
-            self.tables["instance"].append(
-                {
-                    "token": instance,
-                    "category_token": token("category", category_of(mover)),
-                    "nbr_annotations": len(chain),
-                    "first_annotation_token": chain[0]["token"],
-                    "last_annotation_token": chain[-1]["token"],
-                }
-            )
+        self.tables["instance"] = [
+            instance(chain, category[chain[0]["instance_token"]]) for chain in chains
+        ]
 
     def _add_scene(self) -> None:
         """The scene, its log and its map."""
-        log, samples = token(self._key, "log"), self.tables["sample"]
-        map_token = token(self._key, "map")
-        day = datetime.datetime.fromtimestamp(
-            self._start_us * 1e-6, datetime.timezone.utc
-        )
-        self.tables["scene"].append(
-            {
-                "token": token(self._key, "scene"),
-                "log_token": log,
-                "nbr_samples": len(samples),
-                "first_sample_token": samples[0]["token"],
-                "last_sample_token": samples[-1]["token"],
-                "name": self._name,
-                "description": f"Synthetic street, {self._sequence.lighting.kind}",
-            }
-        )
-        self.tables["log"].append(
-            {
-                "token": log,
-                "logfile": self._log,
-                "vehicle": "synthetic",
-                "date_captured": day.strftime("%Y-%m-%d"),
-                "location": "synthetic-street",
-            }
-        )
-        filename = f"maps/{map_token}.png"
-        write_map_mask(
-            self._root / filename, self._sequence.layout, self._global_T_world
-        )
-        self.tables["map"].append(
-            {
-                "token": map_token,
-                "category": "semantic_prior",
-                "filename": filename,
-                "log_tokens": [log],
-            }
-        )
+        kind, samples = self._sequence.lighting.kind, self.tables["sample"]
+        drive = scene_records(self._key, self._name, self._log, kind, samples)
+        for table, record in drive.items():
+            self.tables[table].append(record)
+        path = self._root / drive["map"]["filename"]
+        write_map_mask(path, self._sequence.layout, self._global_T_world)
 
 
 _LIDAR = next(sensor for sensor in SENSORS if sensor.channel == LIDAR)

@@ -5,8 +5,9 @@ Tokens are hashes of names, so that they do not depend on the order of the work.
 
 from __future__ import annotations
 
+import datetime
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -146,4 +147,91 @@ def calibrated_sensor(scene: str, sensor: Sensor, width: int, height: int) -> Re
         "translation": list(sensor.translation_m),
         "rotation": list(sensor.rotation),
         "camera_intrinsic": sensor.intrinsic(width, height).tolist() if camera else [],
+    }
+
+
+def grouped(records: Iterable[Record], field: str) -> list[list[Record]]:
+    """Records with the same ``field`` together, all in order of appearance."""
+    groups: dict[Any, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record[field], []).append(record)
+    return list(groups.values())
+
+
+def sample_data(
+    key: str, sample: str, channel: str, stamp_us: int, filename: str, is_key: bool
+) -> Record:
+    """A sensor's reading; height and width are a picture's alone.
+
+    Args:
+        key: What the scene's tokens are made of.
+        sample: Token of the sample that it belongs to.
+        channel: The sensor's.
+        stamp_us: When it was taken.
+        filename: Below the data set's folder.
+        is_key: Whether it is the sample's own, not a sweep before it.
+    """
+    return {
+        "token": token(key, "sample_data", channel, stamp_us),
+        "sample_token": sample,
+        "ego_pose_token": token(key, "ego_pose", channel, stamp_us),
+        "calibrated_sensor_token": token(key, "calibrated_sensor", channel),
+        "timestamp": stamp_us,
+        "fileformat": "jpg" if filename.endswith(".jpg") else "pcd",
+        "is_key_frame": is_key,
+        "height": 0,
+        "width": 0,
+        "filename": filename,
+    }
+
+
+def instance(chain: Sequence[Record], category: str) -> Record:
+    """The road user that a chain of annotations is of."""
+    return {
+        "token": chain[0]["instance_token"],
+        "category_token": token("category", category),
+        "nbr_annotations": len(chain),
+        "first_annotation_token": chain[0]["token"],
+        "last_annotation_token": chain[-1]["token"],
+    }
+
+
+def scene_records(
+    key: str, name: str, logfile: str, description: str, samples: Sequence[Record]
+) -> dict[str, Record]:
+    """A scene with a log and a map of its own.
+
+    Args:
+        key: What the scene's tokens are made of.
+        name: Of the scene.
+        logfile: Name of the log.
+        description: Of the scene.
+        samples: Its samples, in order.
+    """
+    log, mask = token(key, "log"), token(key, "map")
+    start_s = samples[0]["timestamp"] * 1e-6
+    day = datetime.datetime.fromtimestamp(start_s, datetime.timezone.utc)
+    return {
+        "scene": {
+            "token": token(key, "scene"),
+            "log_token": log,
+            "nbr_samples": len(samples),
+            "first_sample_token": samples[0]["token"],
+            "last_sample_token": samples[-1]["token"],
+            "name": name,
+            "description": f"Synthetic street, {description}",
+        },
+        "log": {
+            "token": log,
+            "logfile": logfile,
+            "vehicle": "synthetic",
+            "date_captured": day.strftime("%Y-%m-%d"),
+            "location": "synthetic-street",
+        },
+        "map": {
+            "token": mask,
+            "category": "semantic_prior",
+            "filename": f"maps/{mask}.png",
+            "log_tokens": [log],
+        },
     }

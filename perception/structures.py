@@ -61,12 +61,16 @@ class SensorSpec:
             three are ``x``, ``y``, ``z`` in metres in the sensor's own frame. The
             raster's channels are ``depth_m`` (z in the cam frame), ``height_m``
             (z in the sensor's frame) or the name of a column.
+        pillar_m: For ``points`` of a sensor that measures no height, such as a radar:
+            each point is drawn as an upright line between these heights in the
+            sensor's frame, whatever its z.
     """
 
     name: str
     kind: SensorKind
     channels: tuple[Channel, ...]
     columns: tuple[str, ...] = ()
+    pillar_m: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in ("image", "depth", "points"):
@@ -76,6 +80,13 @@ class SensorSpec:
             )
         if not self.channels:
             raise ValueError(f"sensor {self.name!r} needs at least one channel")
+        if self.pillar_m is not None and (
+            self.kind != "points" or not self.pillar_m[0] < self.pillar_m[1]
+        ):
+            raise ValueError(
+                f"sensor {self.name!r}: pillar_m is (low, high) of a points sensor, "
+                f"got {self.pillar_m} of kind {self.kind!r}"
+            )
         if self.kind == "points":
             if self.columns[:3] != ("x", "y", "z"):
                 raise ValueError(
@@ -93,11 +104,13 @@ class SensorSpec:
     @classmethod
     def from_config(cls, name: str, config: Mapping) -> SensorSpec:
         """Build from the plain dict a config holds (channels as 4-tuples)."""
+        pillar_m = config.get("pillar_m")
         return cls(
             name=name,
             kind=config["kind"],
             channels=tuple(Channel(*channel) for channel in config["channels"]),
             columns=tuple(config.get("columns", ())),
+            pillar_m=None if pillar_m is None else (pillar_m[0], pillar_m[1]),
         )
 
 

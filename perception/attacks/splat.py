@@ -15,20 +15,28 @@ these the gradient is approximated, straight through the unchanged image:
   of the same differences, summed with the same weights. An absent point also gets the
   gradient of its values that it would have if it alone were there.
 
+A point without a height is drawn as a pillar of stand-ins (``rasterize.pillars``); each
+of them is treated as above, and their gradients add up to the point's.
+
 Shape letters: P points, F feature columns, C channels, H, W image size in pixels, V
 points in view.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from perception.attacks.batch import AttackBatch
-from perception.models.rasterize import NEAR_PLANE_M, rasterize_points, visible_points
+from perception.models.rasterize import (
+    NEAR_PLANE_M,
+    pillars,
+    rasterize_points,
+    visible_points,
+)
 from perception.structures import SensorSpec
 
 
@@ -72,6 +80,7 @@ class View:
             columns=self.spec.columns,
             channels=[channel.name for channel in self.spec.channels],
             max_depth_m=self.max_depth_m,
+            pillar_m=self.spec.pillar_m,
         )
 
     def pad(self, image: Tensor) -> Tensor:
@@ -113,6 +122,13 @@ def splat(points: Tensor, view: View, score: Tensor | None = None) -> Tensor:
         (C, H', W') padded image, bit-identical to the preprocessor's of the present
         points.
     """
+    if view.spec.pillar_m is not None:
+        # From here on the stand-ins are ordinary points; a score is that of them all.
+        points, index = pillars(
+            points, view.image_P_sensor, view.size, view.spec.pillar_m
+        )
+        score = None if score is None else score[index]
+        view = replace(view, spec=replace(view.spec, pillar_m=None))
     present = None if score is None else score > 0
     image = view.draw(points if present is None else points[present])
     if not torch.is_grad_enabled() or not len(points):

@@ -114,6 +114,7 @@ class MultiModalPreprocessor(BaseDataPreprocessor):
             columns=spec.columns,
             channels=[channel.name for channel in spec.channels],
             max_depth_m=depth[0] if depth else float("inf"),
+            pillar_m=spec.pillar_m,
         )
 
     @staticmethod

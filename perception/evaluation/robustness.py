@@ -24,8 +24,9 @@ from perception.evaluation.robustness_figures import (
     groups,
     mean_corruption_error,
 )
-from perception.evaluation.robustness_jobs import Outcome, Ranks, execute, progress_of
+from perception.evaluation.robustness_jobs import Outcome, Ranks, execute
 from perception.evaluation.robustness_plan import jobs_of, subjects_of
+from perception.evaluation.robustness_progress import progress_of
 from perception.evaluation.robustness_setup import Job, RobustnessRun, Subject
 from perception.evaluation.robustness_table import markdown
 from perception.files import replacing, write_json
@@ -51,16 +52,7 @@ def run_robustness(run: RobustnessRun) -> dict[str, Any] | None:
         jobs = [job for subject in subjects for job in jobs_of(run, subject)]
         if not any(job.kind == "attack" for job in jobs):
             raise DataError(f"no attack of {', '.join(run.threats)} fits any detector")
-        if ranks.rank == 0:
-            for job in jobs:
-                if job.kind == "attack":  # refuses records of other settings
-                    job.store(resume=run.common.resume)
-        ranks.wait()
-        pending = [number for number in ranks.share(jobs) if not jobs[number].done()]
-        with progress_of(jobs if ranks.rank == 0 else []):
-            chosen = [jobs[number] for number in pending]
-            ended = execute(chosen, run.processes, _tell)
-        outcomes = ranks.gather(dict(zip(pending, ended, strict=True)))
+        outcomes = _do(run, jobs, ranks)
     if ranks.rank > 0:
         return None
     failed = {
@@ -79,6 +71,20 @@ def run_robustness(run: RobustnessRun) -> dict[str, Any] | None:
     with replacing(out / "robustness.md") as temporary:
         temporary.write_text(markdown(results), encoding="utf-8")
     return results
+
+
+def _do(run: RobustnessRun, jobs: Sequence[Job], ranks: Ranks) -> dict[int, Outcome]:
+    """Do what is not done yet; the outcomes of all ranks by the jobs' numbers."""
+    if ranks.rank == 0:
+        for job in jobs:
+            if job.kind == "attack":  # refuses records of other settings
+                job.store(resume=run.common.resume)
+    ranks.wait()
+    pending = [number for number in ranks.share(jobs) if not jobs[number].done()]
+    with progress_of(jobs if ranks.rank == 0 else []):
+        chosen = [jobs[number] for number in pending]
+        ended = execute(chosen, run.processes, _tell)
+    return ranks.gather(dict(zip(pending, ended, strict=True)))
 
 
 def collect(

@@ -9,18 +9,19 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import (
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    as_completed,
+)
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from perception.cli import one_line
 from perception.evaluation.attacked import evaluate_attack
@@ -28,9 +29,6 @@ from perception.evaluation.attacked_prepare import prepare
 from perception.evaluation.attacked_run import audit_attacks
 from perception.evaluation.robustness_setup import Job
 from perception.structures import DataError
-
-_TRIES = 2
-_LOOK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -98,39 +96,52 @@ def execute(jobs: Sequence[Job], processes: int, notify: Notify) -> list[Outcome
                 notify(job, outcomes[-1])
         return outcomes
     done: dict[int, Outcome] = {}
-    for _ in range(_TRIES):
-        pending = [number for number in range(len(jobs)) if number not in done]
-        if pending:
-            _run_pool(jobs, pending, processes, done, notify)
-    lost = Outcome("its process died, perhaps for lack of memory: try fewer --jobs")
-    return [done.get(number, lost) for number in range(len(jobs))]
-
-
-def _run_pool(
-    jobs: Sequence[Job],
-    pending: Sequence[int],
-    processes: int,
-    done: dict[int, Outcome],
-    notify: Notify,
-) -> None:
-    """Do jobs in processes of their own until all are done or a process dies."""
-    context = multiprocessing.get_context("spawn")
-    before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(min(processes, len(pending)), context, _begin_process)
+    others = set(multiprocessing.active_children())
     try:
-        futures = {pool.submit(run_job, jobs[number]): number for number in pending}
+        _run_together(jobs, processes, done, notify)
+        # A process died and took the others along: each of the rest by itself.
+        rest = [number for number in range(len(jobs)) if number not in done]
+        with ThreadPoolExecutor(processes) as threads:
+            alone = threads.map(_run_alone, [jobs[number] for number in rest])
+            for number, outcome in zip(rest, alone, strict=True):
+                done[number] = outcome
+                notify(jobs[number], outcome)
+    except BaseException:  # an interrupt; finished batches are on disk
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        raise
+    return [done[number] for number in range(len(jobs))]
+
+
+def _run_together(
+    jobs: Sequence[Job], processes: int, done: dict[int, Outcome], notify: Notify
+) -> None:
+    """Do jobs in processes that take one after another, until one of them dies."""
+    pool = _pool(min(processes, len(jobs)))
+    futures = {pool.submit(run_job, job): number for number, job in enumerate(jobs)}
+    try:
         for future in as_completed(futures):
             number = futures[future]
             done[number] = future.result()
             notify(jobs[number], done[number])
     except BrokenProcessPool:
         pass
-    except BaseException:  # an interrupt: finished batches are on disk
-        for process in set(multiprocessing.active_children()) - before:
-            process.terminate()
-        raise
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _run_alone(job: Job) -> Outcome:
+    """Do a job in a process of its own."""
+    try:
+        with _pool(1) as pool:
+            return pool.submit(run_job, job).result()
+    except BrokenProcessPool:
+        return Outcome("its process died, perhaps for lack of memory: try fewer --jobs")
+
+
+def _pool(processes: int) -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(processes, context, _begin_process)
 
 
 def _begin_process() -> None:
@@ -180,64 +191,3 @@ class Ranks:
         """Until all ranks are here."""
         if self.count > 1:
             torch.distributed.barrier()
-
-
-@contextmanager
-def progress_of(jobs: Sequence[Job]) -> Iterator[None]:
-    """A bar over all frames of all jobs with the time left, from what is on disk.
-
-    A frame counts as many steps as its attack takes. Whoever attacks, in whatever
-    process, appends its records to files; the bar looks at their lengths.
-    """
-    attacks = [job for job in jobs if job.kind == "attack"]
-    totals = [job.cost * len(job.settings["frame_ids"]) for job in attacks]
-    counts = _LineCounts([job.folder / "frames.jsonl" for job in attacks])
-
-    def steps() -> int:
-        found = zip(attacks, counts(), totals, strict=True)
-        return sum(min(job.cost * lines, total) for job, lines, total in found)
-
-    bar = tqdm(
-        total=sum(totals),
-        initial=steps(),
-        desc="robustness",
-        unit="step",
-        unit_scale=True,
-        smoothing=0,
-        disable=None,
-    )
-    ended = threading.Event()
-
-    def look() -> None:
-        while not ended.wait(_LOOK_EVERY_S):
-            bar.update(steps() - bar.n)
-
-    thread = threading.Thread(target=look, daemon=True)
-    if not bar.disable:
-        thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        if thread.is_alive():
-            thread.join()
-            bar.update(steps() - bar.n)
-        bar.close()
-
-
-class _LineCounts:
-    """Numbers of lines of growing files; only new bytes are read."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths = paths
-        self._known = [(0, 0)] * len(paths)
-
-    def __call__(self) -> list[int]:
-        for number, path in enumerate(self._paths):
-            read, lines = self._known[number]
-            if path.is_file() and path.stat().st_size > read:
-                with path.open("rb") as file:
-                    file.seek(read)
-                    new = file.read()
-                self._known[number] = (read + len(new), lines + new.count(b"\n"))
-        return [lines for _, lines in self._known]

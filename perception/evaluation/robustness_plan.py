@@ -50,7 +50,7 @@ def subjects_of(run: RobustnessRun) -> list[Subject]:
         one = replace(run.common, config=config, checkpoint=weights, out=out)
         ready = load_subject(one)
         subjects.append(Subject(name, group, one, ready, _settings(one, ready)))
-        if subjects[-1].frame_ids != subjects[0].frame_ids:
+        if _frames_of(subjects[-1]) != _frames_of(subjects[0]):
             raise DataError(f"{names[0]} and {name} would be tested on other frames")
     return subjects
 
@@ -73,6 +73,10 @@ def jobs_of(run: RobustnessRun, subject: Subject) -> list[Job]:
                 jobs.setdefault(job.title, replace(job, asked=False))
     found = list(jobs.values())
     return found + ([_audit_job(run, subject)] if run.audit else [])
+
+
+def _frames_of(subject: Subject) -> tuple[Path, list[str]]:
+    return Path(subject.settings["data_root"]).resolve(), subject.frame_ids
 
 
 def _job(

@@ -1,4 +1,4 @@
-"""The whole main job on synthetic data: make it, train, evaluate, attack, draw."""
+"""The whole main job on synthetic data: make it, train, evaluate, attack, report."""
 
 import argparse
 import os
@@ -90,9 +90,16 @@ def steps(args: argparse.Namespace) -> list[Step]:
         Step(
             "draw what the attack did",
             ["tools/visualize.py", "detect", args.config, "{best}", "--num", "4"]
-            + ["--threat", "camera_pgd", "--score", "0.2"]
+            + ["--threat", "camera_pgd", "lidar_pgd", "--score", "0.2"]
             + ["--out", str(out / "attacked"), *options],
             out / "attacked",
+        ),
+        Step(
+            "make a report of it",
+            ["tools/report.py", str(out / "attack" / "results.json")]
+            + ["--gallery", str(out / "attacked"), "--out", str(out / "report.html")]
+            + ["--title", f"{Path(args.config).stem} under attack"],
+            out / "report.html",
         ),
     ]
 

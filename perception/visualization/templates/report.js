@@ -73,7 +73,8 @@ if (filter) {
       figure.hidden = filter.value !== "" && figure.dataset.attack !== filter.value;
       count += !figure.hidden;
     }
-    document.getElementById("shown").textContent = `${count} frames`;
+    const noun = count === 1 ? "frame" : "frames";
+    document.getElementById("shown").textContent = `${count} ${noun}`;
   });
 }
 

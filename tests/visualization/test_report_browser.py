@@ -1,0 +1,154 @@
+"""The report page in the system's Chromium, without a display.
+
+Skipped where there is no Chromium (Debian: ``apt-get install chromium``).
+"""
+
+import shutil
+
+import pytest
+from report_makers import attack, make_pairs, named, robust_results, write_results
+
+from perception.visualization.report_page import write_report
+
+sync_api = pytest.importorskip(
+    "playwright.sync_api",
+    reason="playwright is not installed (pip install .[dev]): page not opened",
+)
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+PROGRAM = next(filter(None, map(shutil.which, NAMES)), None)
+pytestmark = pytest.mark.skipif(
+    PROGRAM is None,
+    reason="no Chromium (apt-get install chromium): the report page is not opened",
+)
+EVIL = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=PROGRAM, args=["--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """The report of two detectors, with two attacks' pictures and an evil name."""
+    folder = tmp_path_factory.mktemp("report")
+    content = robust_results()
+    evil = named(attack(EVIL, "camera", 50.0))
+    content["detectors"][0]["attacks"] |= evil
+    write_results(folder / "robustness.json", content)
+    make_pairs(folder / "a", 2)
+    make_pairs(folder / "b", 1, attack="lidar_pgd")
+    out = folder / "report.html"
+    galleries = [folder / "a", folder / "b"]
+    write_report([folder / "robustness.json"], out, gallery=galleries)
+    return out
+
+
+@pytest.fixture
+def open_page(browser, file):
+    """Opens the page; complaints and requests are collected, and must stay empty."""
+    complaints, requests, contexts = [], [], []
+
+    def open_it(**options):
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: complaints.append(dialog.message))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(file.as_uri())
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+    assert complaints == []
+    assert {url for url in requests if not url.startswith("data:")} == {file.as_uri()}
+
+
+def test_table_sorts_by_click_and_by_keyboard(open_page):
+    page = open_page()
+    table = page.locator("#attacks table")
+    column = table.locator("thead th").nth(2)
+    cells = table.locator("tbody td:nth-child(3) .value")
+    column.get_by_role("button").click()
+    assert column.get_attribute("aria-sort") == "descending"
+    figures = [float(text) for text in cells.all_inner_texts()]
+    assert len(figures) > 3 and figures == sorted(figures, reverse=True)
+    page.keyboard.press("Enter")  # the button has the focus
+    assert column.get_attribute("aria-sort") == "ascending"
+    assert [float(text) for text in cells.all_inner_texts()] == sorted(figures)
+    # Sorting by another column, which some detectors have no figure for.
+    other = table.locator("thead th").nth(3)
+    other.get_by_role("button").click()
+    assert column.get_attribute("aria-sort") is None
+    assert table.locator("tbody tr").last.locator("td").last.inner_text() == "–"
+
+
+def test_slider_moves_by_keyboard_and_by_pointer(open_page):
+    page = open_page()
+    figure = page.locator("figure.pair").first
+    slider, stage = figure.get_by_role("slider"), figure.locator(".stage")
+    split = "element => element.style.getPropertyValue('--split')"
+    assert stage.evaluate(split) == "50%"
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    assert stage.evaluate(split) == "51%"
+    page.keyboard.press("Home")
+    assert stage.evaluate(split) == "0%"
+    stage.scroll_into_view_if_needed()
+    box = stage.bounding_box()
+    page.mouse.move(box["x"] + 1, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 2)
+    page.mouse.up()
+    assert stage.evaluate(split) == "75%" and slider.input_value() == "75"
+    clip = "element => getComputedStyle(element).clipPath"
+    assert "25%" in stage.locator("img.clean").evaluate(clip)
+
+
+def test_pictures_of_one_attack(open_page):
+    page = open_page()
+    page.locator("#filter").select_option("lidar_pgd")
+    assert page.locator("figure.pair:visible").count() == 1
+    assert page.locator("#shown").inner_text() == "1 frame"
+    loaded = "image => image.decode().then(() => image.naturalWidth)"
+    assert page.locator("figure.pair:visible img.clean").evaluate(loaded) == 64
+    assert all(
+        image.get_attribute("alt").startswith("Frame ")
+        for image in page.locator("figure.pair img").all()
+    )
+
+
+def test_link_opens_the_threat_model(open_page):
+    page = open_page()
+    page.locator("#attacks tbody a").first.click()
+    page.locator("#threat-1 dl").wait_for(state="visible")
+
+
+@pytest.mark.parametrize("width", [320, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_phone_scrolls_in_tables_only(open_page, width, scheme):
+    options = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
+    page = open_page(**options)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
+
+
+def test_paper_shows_both_pictures_and_every_threat_model(open_page):
+    page = open_page()
+    page.emulate_media(media="print")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("details:not([open])").count() == 0
+    first = page.locator("figure.pair").first
+    clean, attacked = (first.locator(f"img.{side}") for side in ("clean", "attacked"))
+    assert clean.bounding_box()["y"] != attacked.bounding_box()["y"]
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert page.locator("details[open]").count() == 0

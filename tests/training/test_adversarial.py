@@ -1,0 +1,140 @@
+"""The adversarial training loop: what it feeds the detector, and how runs repeat."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from tiny_kitti import write_config, write_kitti
+
+from perception.attacks.batch import AttackBatch
+from perception.checkpoints import load_checkpoint
+from perception.runner import build_runner, load_config, train
+from perception.training.adversarial import join
+
+OPTIONS = {
+    "train_dataloader.num_workers": 0,
+    "train_dataloader.persistent_workers": False,
+    "default_hooks.checkpoint.max_keep_ckpts": -1,
+    "load_from": None,
+}
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory, repo_root):
+    folder = tmp_path_factory.mktemp("adversarial")
+    base = repo_root / "configs" / "synthetic" / "median_robust.py"
+    return write_config(folder / "robust.py", write_kitti(folder / "kitti"), base)
+
+
+@pytest.fixture(scope="module")
+def loop(config, tmp_path_factory):
+    settings = load_config(config, OPTIONS)
+    settings.work_dir = str(tmp_path_factory.mktemp("loop"))
+    runner = build_runner(settings)
+    return runner.build_train_loop(settings.train_cfg)
+
+
+def test_a_batch_twice_as_large_of_which_half_is_attacked(loop):
+    loop.runner._train_loop = loop
+    data = next(iter(loop.dataloader))
+    frames = len(data["data_samples"])
+    doubled = loop.attacked(data)
+    odd = [sample.get("odd_sensor") for sample in doubled["data_samples"]]
+    (sensor,) = set(odd[frames:])
+    assert odd[:frames] == [None] * frames and sensor in loop.detector.sensors
+    for name, value in doubled["inputs"].items():
+        assert len(value) == (2 * frames if name == sensor else frames)
+    clean, attacked = doubled["inputs"][sensor].chunk(2)
+    assert not torch.equal(clean, attacked)
+    again = loop.attacked(data)["inputs"][sensor]
+    assert torch.equal(again, doubled["inputs"][sensor])
+
+
+def test_features_of_the_sensors_left_alone_are_shared_and_losses_the_same(loop):
+    """One camera input for both halves counts as the same input given twice."""
+    data = next(iter(loop.dataloader))
+    doubled = loop.attacked(data)
+    frames, samples = len(data["data_samples"]), doubled["data_samples"]
+    explicit = {
+        name: value if len(value) == 2 * frames else value.repeat(2, 1, 1, 1)
+        for name, value in doubled["inputs"].items()
+    }
+    detector = loop.detector.train()
+    shared = detector(doubled["inputs"], samples, mode="loss")
+    expected = detector(explicit, samples, mode="loss")
+    assert shared.keys() == expected.keys()
+    assert {"attacked_loss_cls", "attacked_view_loss_cls"} <= set(shared)
+    for name, value in shared.items():
+        torch.testing.assert_close(value, expected[name], msg=name)
+
+
+def test_join_by_hand(loop):
+    data = next(iter(loop.dataloader))["data_samples"][:1]
+    inputs = {"eye": torch.zeros(1, 1, 2, 2), "ear": torch.ones(1, 1, 2, 2)}
+    batch = AttackBatch(inputs, {}, data, {}, [0])
+    joined = join(batch, {"ear": torch.full((1, 1, 2, 2), 5.0)}, "ear")
+    assert joined["inputs"]["eye"] is inputs["eye"]
+    assert joined["inputs"]["ear"][:, 0, 0, 0].tolist() == [1.0, 5.0]
+    first, second = joined["data_samples"]
+    assert "odd_sensor" not in first and second.odd_sensor == "ear"
+    assert second.frame_id == first.frame_id
+    assert len(second.gt_instances) == len(first.gt_instances)
+
+
+@pytest.mark.slow
+def test_a_run_that_stopped_goes_on_to_the_same_bits(config, tmp_path):
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    options = OPTIONS | {"train_cfg.max_epochs": 2}
+    train(load_config(config, options), work_dir=whole)
+    resumed.mkdir()
+    shutil.copy(whole / "epoch_1.pth", resumed / "epoch_1.pth")
+    (resumed / "last_checkpoint").write_text(str(resumed / "epoch_1.pth"))
+    train(load_config(config, options), work_dir=resumed, resume=True)
+    first = load_checkpoint(whole / "epoch_2.pth")["state_dict"]
+    second = load_checkpoint(resumed / "epoch_2.pth")["state_dict"]
+    for name, value in first.items():
+        assert torch.equal(second[name], value), name
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(config, tmp_path, repo_root):
+    """The same frames, attacked in the same way, and the mean of two gradients."""
+    same = [
+        "model.branches.camera.backbone.norm_eval=True",
+        "model.branches.lidar.backbone.norm_eval=True",
+        "model.branches.depth.backbone.norm_eval=True",
+        "optim_wrapper.optimizer.type=SGD",
+        "optim_wrapper.optimizer.lr=0.05",
+        "load_from=None",
+        "train_cfg.max_epochs=1",
+        "train_dataloader.num_workers=0",
+        "train_dataloader.persistent_workers=False",
+        "val_cfg=None",
+        "val_dataloader=None",
+        "val_evaluator=None",
+        "default_hooks.checkpoint.save_best=None",
+    ]
+    weights = []
+    for processes in (1, 2):
+        work_dir = tmp_path / str(processes)
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command += ["--nproc-per-node", str(processes), repo_root / "tools/train.py"]
+        command += [config, "--launcher", "pytorch", "--work-dir", work_dir]
+        command += ["--cfg-options", *same]
+        command += [f"train_dataloader.batch_size={2 // processes}"]
+        done = subprocess.run(
+            list(map(str, command)),
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"PYTHONPATH": str(repo_root), "OMP_NUM_THREADS": "1"},
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        weights.append(load_checkpoint(work_dir / "epoch_1.pth")["state_dict"])
+    one, two = weights
+    for name, value in one.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(two[name], value, atol=2e-4, rtol=1e-3, msg=name)

@@ -1,0 +1,104 @@
+"""Which attack a training step meets."""
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from perception.attacks import PGD, Failure, build_threat
+from perception.attacks.budgets import scaled
+from perception.training.attack_mix import AttackMix, Variation
+
+CAMERA = dict(type="PGD", threat=dict(type="MapThreat", sensor="camera", eps=16.0))
+LIDAR = dict(
+    type="PGD", threat=dict(type="MapThreat", sensor="lidar", eps=dict(depth_m=5.0))
+)
+DARK = dict(type="Failure", threat=dict(type="FailureThreat", sensor="camera"))
+GOALS = ("detection", "detection|none*1", "detection|expert:none")
+
+
+def draws(mix: AttackMix, count: int = 200, strength: float = 1.0) -> list:
+    random = np.random.default_rng(0)
+    return [mix.draw(random, strength) for _ in range(count)]
+
+
+def test_draws_stay_within_their_ranges_and_are_repeatable():
+    vary = Variation(steps=(1, 3), step_fraction=(0.2, 0.4), budget=(0.5, 0.75))
+    mix = AttackMix({"camera": CAMERA}, variation=vary, gate=False)
+    attacks = draws(mix)
+    assert {attack.threat.steps for attack in attacks} == {1, 2, 3}
+    assert all(0.2 <= attack.step_fraction <= 0.4 for attack in attacks)
+    eps = [attack.threat.eps for attack in attacks]
+    assert 8 <= min(eps) < 8.2 and 11.8 < max(eps) <= 12
+    again = draws(mix)
+    assert [asdict(a.threat) for a in attacks] == [asdict(a.threat) for a in again]
+
+
+def test_weights_are_shares_and_other_attacks_stay_as_they_are():
+    attacks = {"camera": CAMERA, "dark": dict(DARK, weight=3.0)}
+    mix = AttackMix(attacks, variation=Variation(), gate=False)
+    drawn = draws(mix, 400)
+    dark = [attack for attack in drawn if isinstance(attack, Failure)]
+    assert 270 < len(dark) < 330
+    assert all(attack is dark[0] for attack in dark)
+    assert all(isinstance(a, PGD) for a in drawn if a not in dark)
+
+
+def test_warm_up_shrinks_the_budget_of_every_channel():
+    vary = Variation(budget=(1.0, 1.0))
+    mix = AttackMix({"lidar": LIDAR}, variation=vary, gate=False)
+    (attack,) = draws(mix, 1, strength=0.1)
+    assert attack.threat.eps == {"depth_m": pytest.approx(0.5)}
+
+
+@pytest.mark.parametrize("gate, wanted", [(True, set(GOALS)), (False, {"detection"})])
+def test_goals_that_need_a_gate_are_for_gates(gate, wanted):
+    mix = AttackMix({"c": CAMERA}, variation=Variation(goals=GOALS), gate=gate)
+    assert {attack.threat.goal for attack in draws(mix)} == wanted
+
+
+@pytest.mark.parametrize(
+    "attacks, message",
+    [
+        ({"dark": dict(DARK, weight=0.0)}, "positive weight"),
+        ({}, "positive weight"),
+        (
+            {
+                "all": dict(
+                    type="PGD",
+                    threat=dict(
+                        type="JointThreat",
+                        sensor="camera",
+                        parts=[CAMERA["threat"], LIDAR["threat"]],
+                    ),
+                )
+            },
+            "one sensor at a time",
+        ),
+    ],
+    ids=["weight", "none", "two sensors"],
+)
+def test_impossible_mixes(attacks, message):
+    with pytest.raises(ValueError, match=message):
+        AttackMix(attacks, variation=Variation(), gate=False)
+
+
+def test_impossible_ranges():
+    with pytest.raises(ValueError, match="steps must be 0 < low <= high"):
+        Variation(steps=(3, 2))
+    with pytest.raises(ValueError, match="unknown goal"):
+        Variation(goals=("harm",))
+
+
+@pytest.mark.parametrize(
+    "fields, expected",
+    [
+        (dict(type="PointShift", radius_m=0.5), ("radius_m", 0.25)),
+        (dict(type="PointAdd", count=201), ("count", 100)),
+        (dict(type="MapThreat", eps=4.0), ("eps", 2.0)),
+    ],
+    ids=lambda value: str(value[0]) if isinstance(value, tuple) else value["type"],
+)
+def test_half_a_budget(fields, expected):
+    threat = scaled(build_threat("x", fields | {"sensor": "lidar"}), 0.5)
+    assert getattr(threat, expected[0]) == expected[1]

@@ -45,6 +45,12 @@ def load_config(
     return config
 
 
+def first_evaluator(config: Config) -> dict[str, Any]:
+    """The config's test evaluator; of several the first, whose figures lead."""
+    evaluator = config.get("test_evaluator", {})
+    return evaluator[0] if isinstance(evaluator, list | tuple) else evaluator
+
+
 def train(
     config: Config,
     *,
@@ -117,7 +123,7 @@ def test(
     config.load_from = None
     config.resume = False
     if dump_kitti is not None:
-        config.test_evaluator.dump_dir = str(dump_kitti)
+        first_evaluator(config)["dump_dir"] = str(dump_kitti)
     runner = build_runner(config, launcher)
     try:  # MMEngine would only warn, and score weights that are half random
         runner.load_checkpoint(str(weights), strict=True)

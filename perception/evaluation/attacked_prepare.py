@@ -18,7 +18,7 @@ from perception.evaluation.attacked_report import Scoring
 from perception.evaluation.attacked_setup import AttackFile
 from perception.evaluation.kitti_rules import KITTI_DIFFICULTIES, Difficulty
 from perception.models import MultiModalDetector
-from perception.runner import load_config
+from perception.runner import first_evaluator, load_config
 from perception.structures import DataError
 
 
@@ -205,7 +205,7 @@ def choose_frames(
 
 def scoring_of(config: Config, score_threshold: float) -> Scoring:
     """The test evaluator's overlaps and difficulties; 0.5 where it has none."""
-    evaluator = config.get("test_evaluator", {})
+    evaluator = first_evaluator(config)
     classes = config.test_dataloader.dataset.classes
     overlaps = evaluator.get("overlaps", "kitti")
     if isinstance(overlaps, str):

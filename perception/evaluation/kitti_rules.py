@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 METRICS = ("2d", "aos", "bev", "3d")
 """Image boxes; their orientation; ground-plane rectangles; boxes in space."""
 
@@ -26,12 +28,28 @@ class Difficulty:
         min_height_px: Smallest height of an image box, also of a detection's.
         max_occlusion: Largest occlusion level (see ``Objects.occlusion``).
         max_truncation: Largest truncation, 0 … 1.
+        depth_m: Smallest and largest distance along the optical axis, which must be
+            labelled; None: any. Detections have none, so that a false one counts in
+            every band of distances.
     """
 
     name: str
     min_height_px: float
     max_occlusion: int
     max_truncation: float
+    depth_m: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.depth_m is not None and not self.depth_m[0] < self.depth_m[1]:
+            raise ValueError(
+                f"difficulty {self.name!r}: depth_m must be (low, high), got "
+                f"{self.depth_m}"
+            )
+
+    def in_band(self, depth_m: np.ndarray) -> np.ndarray:
+        """Which distances (N,) in metres belong to it: from low to just below high."""
+        low, high = self.depth_m or (-np.inf, np.inf)
+        return (depth_m >= low) & (depth_m < high)
 
 
 @dataclass(frozen=True)

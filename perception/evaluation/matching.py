@@ -82,6 +82,7 @@ def roles(
         (height_px < difficulty.min_height_px)
         | (objects.occlusion > difficulty.max_occlusion)
         | (objects.truncation > difficulty.max_truncation)
+        | ~difficulty.in_band(objects.location_m[:, 2])
     )
     same = truth.is_any(rule.name)
     boxes = detections.objects.boxes_px

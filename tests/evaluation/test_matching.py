@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from evaluation_makers import CAR, EASY, objects_of, random_frame, slow_frame
 
+from perception.evaluation.kitti_rules import Difficulty
 from perception.evaluation.matching import match_frame
 
 BOX = [0, 0, 60, 60]
@@ -112,3 +113,12 @@ def test_agrees_with_a_walk_through_the_frame(seed, metric):
     right = np.flatnonzero(match.truth == "found")
     assert list(zip(right, match.taken_by[right], strict=True)) == hits
     assert np.flatnonzero(match.detections == "wrong").tolist() == wrong
+
+
+def test_bands_of_distance():
+    near, far = Difficulty("near", 0, 3, 1, (0, 20)), Difficulty("all", 0, 3, 1)
+    depth_m = np.array([-1000.0, 0.0, 19.9, 20.0, 75.0])
+    assert near.in_band(depth_m).tolist() == [False, True, True, False, False]
+    assert far.in_band(depth_m).all()
+    with pytest.raises(ValueError, match="depth_m must be"):
+        Difficulty("none", 0, 3, 1, (20, 20))

@@ -1,0 +1,11 @@
+"""nuScenes, small detector: plain fusion of camera, lidar and radar."""
+
+_base_ = [
+    "../_base_/datasets/nuscenes.py",
+    "../_base_/models/nuscenes_small.py",
+    "../_base_/schedules/small.py",
+    "../_base_/runtime/default.py",
+]
+custom_imports = dict(
+    imports=[*_base_.custom_imports.imports, "perception.evaluation.coco_metric"]
+)

@@ -47,6 +47,8 @@ def run_robustness(run: RobustnessRun) -> dict[str, Any] | None:
             that can be known; what fails later is in the results, as ``failed``.
     """
     begin = time.perf_counter()
+    probes = run.probe if run.curve or run.audit else ()
+    AttackFile(run.common.attacks_file).names([*run.threats, *probes])  # all known?
     with Ranks() as ranks:
         subjects = subjects_of(run)
         jobs = [job for subject in subjects for job in jobs_of(run, subject)]

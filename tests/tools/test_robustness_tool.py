@@ -1,0 +1,312 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from attacked_project import EXTRAS, REPOSITORY, make_project
+from tiny_kitti import write_config
+
+sys.path.insert(0, str(REPOSITORY / "tools"))
+
+import robustness as tool
+
+from perception.apis import load_detector
+from perception.checkpoints import save_weights
+from perception.cli import run_tool
+from perception.evaluation import robustness_jobs
+from perception.evaluation.attacked_prepare import AttackRun
+from perception.evaluation.robustness_jobs import Outcome, Ranks, execute
+from perception.evaluation.robustness_setup import Job
+
+ATTACKS = """
+camera = dict(type="MapThreat", sensor="camera", eps=16.0, steps=1)
+lidar = dict(type="MapThreat", sensor="lidar", eps=dict(depth_m=5.0), steps=1)
+shift = dict(type="PointShift", sensor="lidar", radius_m=0.5, steps=1)
+fails = dict(type="FailureThreat", sensor="camera", kind="blackout", steps=1)
+gated = dict(camera, goal="detection|none*1.0")
+attacks = dict(
+    camera_pgd=dict(type="PGD", threat=camera),
+    lidar_pgd=dict(type="PGD", threat=lidar),
+    lidar_shift=dict(type="PGD", threat=shift),
+    camera_gate=dict(type="PGD", threat=gated),
+    camera_blackout_1=dict(type="Failure", threat=dict(fails, severity=1)),
+    camera_blackout_5=dict(type="Failure", threat=dict(fails, severity=5)),
+)
+suites = dict(quick=["camera_pgd", "lidar_pgd"], all=list(attacks))
+"""
+LIDAR_MISSING = (
+    "threat 'lidar_pgd' attacks 'lidar', but the detector has only ['camera']"
+)
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    """Arguments for three detectors: one with a gate, trained twice, and a camera."""
+    folder = tmp_path_factory.mktemp("project")
+    gate = make_project(folder)
+    torch.manual_seed(1)
+    second = folder / "second.safetensors"
+    save_weights(second, load_detector(gate.config).state_dict())
+    camera = folder / "camera.py"
+    write_config(camera, gate.data, REPOSITORY / "configs/synthetic/camera_only.py")
+    camera.write_text(camera.read_text() + EXTRAS)
+    camera_weights = folder / "camera.safetensors"
+    save_weights(camera_weights, load_detector(camera).state_dict())
+    attacks = folder / "attacks.py"
+    attacks.write_text(ATTACKS)
+    detectors = [gate.config, gate.checkpoint, gate.config, second]
+    detectors += [camera, camera_weights]
+    return [*map(str, detectors), "--attacks", str(attacks)]
+
+
+def run(words, *more):
+    """The tool in this process; its exit status."""
+    try:
+        tool.main([*words, *map(str, more)])
+    except SystemExit as ended:
+        return ended.code
+    return 0
+
+
+def read(folder):
+    return json.loads((folder / "robustness.json").read_text())
+
+
+def lasting(value):
+    """All that must be the same at every run."""
+    if isinstance(value, list):
+        return [lasting(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    changing = ("environment", "timing", "wall_s", "command")
+    return {k: lasting(one) for k, one in value.items() if k not in changing}
+
+
+@pytest.fixture(scope="module")
+def done(words, tmp_path_factory):
+    """All attacks of the file on all detectors, with everything else."""
+    out = tmp_path_factory.mktemp("done")
+    more = ("--suite", "all", "--out", out, "--names", "gate", "again", "camera")
+    assert run(words, *more, "--curve", 0.5, 1, 2) == 1  # one attack fails
+    return out
+
+
+def test_end_to_end(done):
+    results = read(done)
+    assert results["format"] == "perception robustness results"
+    assert results["frame_ids"] == ["000001", "000002", "000003", "000004"]
+    assert results["threats"][:2] == ["camera_pgd", "lidar_pgd"]
+    assert (results["baseline"], results["suite"]) == ("gate", "all")
+    assert list(results["sensors"]) == ["camera", "lidar", "depth"]
+    gate, again, _ = results["detectors"]
+    assert list(gate["attacks"]) == results["threats"]
+    assert "frames" not in gate["attacks"]["camera_pgd"]
+    assert gate["clean"] == gate["attacks"]["camera_pgd"]["ap"]["clean"]
+    assert "difference" not in gate
+    lost = again["clean"]["headline"]["mAP"] - gate["clean"]["headline"]["mAP"]
+    assert again["difference"]["clean"] == pytest.approx(lost)
+    assert set(gate["worst"]) == {"camera", "lidar"}
+    assert gate["oracle"]["camera"]["expert"] == "camera"
+    assert list(gate["gate_confusion"]["rows"]) == ["none (clean)", "camera", "lidar"]
+    assert sum(gate["gate_confusion"]["rows"]["camera"].values()) == 2 * 4
+    assert 0 <= gate["attacks"]["camera_pgd"]["gate"]["auroc"] <= 1
+    assert gate["monitor"]["held_out"]["frames"] == 2
+    assert list(gate["failures"]["camera"]["blackout"]) == ["1", "5"]
+    assert gate["mCE"] == {"camera": 100.0, "mean": 100.0}
+    assert list(gate["curves"]) == ["camera_pgd", "lidar_pgd"]
+    assert [p["eps_scale"] for p in gate["curves"]["lidar_pgd"]] == [0.5, 1.0, 2.0]
+    (group,) = results["groups"]
+    assert group["detectors"] == ["gate", "again"]
+    assert set(group["attacks"]) == set(results["threats"])
+
+
+def test_what_does_not_apply_and_what_fails_is_listed(done):
+    camera = read(done)["detectors"][2]
+    assert camera["not_applicable"]["lidar_pgd"] == LIDAR_MISSING
+    assert "lidar_shift" in camera["not_applicable"]
+    (reason,) = camera["failed"].values()
+    assert "the detector has none" in reason
+    assert list(camera["attacks"]) == [
+        *("camera_pgd", "camera_blackout_1", "camera_blackout_5")
+    ]
+    assert (camera["has_gate"], camera["gate_confusion"]) == (False, None)
+    assert (camera["oracle"], camera["monitor"]) == (None, None)
+
+
+def test_the_oracle_does_not_read_the_sensor_it_leaves_out(done):
+    gate = read(done)["detectors"][0]
+    told = {name: one["ap"]["oracle"] for name, one in gate["attacks"].items()}
+    assert len(told) == 6
+    assert told["camera_pgd"] == told["camera_gate"]
+
+
+def test_every_frame_is_kept_as_the_attack_tool_keeps_it(done):
+    results = json.loads((done / "gate" / "results.json").read_text())
+    assert results["format"] == "perception attack results"
+    assert len(results["attacks"]["camera_pgd"]["frames"]) == 4
+    assert "camera_pgd@eps=8" in results["attacks"]
+
+
+def test_tables(done):
+    text = (done / "robustness.md").read_text()
+    lines = text.splitlines()
+    summary = next(line for line in lines if line.startswith("| camera |"))
+    assert summary.count("|") == 15
+    clean = read(done)["detectors"][0]["clean"]["headline"]["mAP"]
+    assert any(line.startswith(f"| gate | {clean:.1f} | – |") for line in lines)
+    for word in (
+        *("## Summary", "## Each attack", "## Classes", "## Whom the gate blames"),
+        *("## Several trainings", "does not apply", "**failed**", "×0.5: "),
+        "| camera | blackout |",
+        "Reproduce: `python tools/robustness.py ",
+    ):
+        assert word in text
+
+
+def test_two_processes_and_a_stop_change_nothing(words, done, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(done, out)
+    for name in ("gate/camera_pgd", "again/lidar_shift"):
+        shutil.rmtree(out / name)
+    lines = out / "gate" / "lidar_pgd" / "frames.jsonl"
+    lines.write_text("")
+    untouched = out / "gate" / "camera_gate" / "frames.jsonl"
+    before = untouched.stat().st_mtime_ns
+    more = ("--suite", "all", "--out", out, "--names", "gate", "again", "camera")
+    assert run(words, *more, "--curve", 0.5, 1, 2, "--jobs", 2) == 1
+    assert lasting(read(out)) == lasting(read(done))
+    assert untouched.stat().st_mtime_ns == before
+    assert read(out)["environment"]["processes"] == 2
+
+
+def test_audit_flags(words, done, tmp_path):
+    detector = read(done)["detectors"][1]
+    checks = [{"name": "camera: gradients", "passed": False}]
+    checks += [{"name": "camera: steps", "passed": True}]
+    report = {"audit": {"passed": False, "checks": checks}}
+    report["checkpoint_sha256"] = detector["checkpoint_sha256"]
+    audits = tmp_path / "audits" / "one"
+    audits.mkdir(parents=True)
+    (audits / "audit.json").write_text(json.dumps(report))
+    more = ("--suite", "all", "--out", done, "--names", "gate", "again", "camera")
+    run(words, *more, "--audit", audits.parent, "--baseline", "again")
+    results = read(done)
+    found = [one["audit"] for one in results["detectors"]]
+    assert found == [None, {"passed": False, "failed": ["camera: gradients"]}, None]
+    assert "**FLAGGED**: camera: gradients" in (done / "robustness.md").read_text()
+    assert results["baseline"] == "again"
+    (audits / "audit.json").write_text("{}")
+    with pytest.raises(SystemExit):
+        run_tool(
+            lambda: tool.main([*words, "--out", str(done), "--audit", str(audits)])
+        )
+
+
+def test_an_audit_of_ones_own(words, tmp_path):
+    more = ("--out", tmp_path, "--audit", "--probe", "camera_pgd", "--audit-num", 1)
+    assert run([*words[4:]], "--threat", "camera_pgd", *more, "--num", 1) == 0
+    (detector,) = read(tmp_path)["detectors"]
+    name = detector["name"]
+    report = json.loads((tmp_path / name / "audit" / "audit.json").read_text())
+    assert detector["audit"]["passed"] == report["audit"]["passed"]
+
+
+ERRORS = {
+    "too few names": (["--names", "a"], "--names must name each of the 3 detectors"),
+    "a name twice": (["--names", "a", "b", "a"], "--names must name each"),
+    "no folder's name": (["--names", "a", "b/c", "d"], "not usable: b/c"),
+    "unknown baseline": (["--baseline", "x"], "--baseline x: detectors are"),
+    "unknown suite": (["--suite", "rain"], "no threat 'rain'"),
+    "no audits": (["--audit", "nowhere"], "--audit nowhere: no such folder"),
+    "no budget": (
+        ["--curve", "2", "--probe", "camera_blackout_1"],
+        "'camera_blackout_1' has no budget to scale",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_errors_are_one_line(words, tmp_path, capsys, case):
+    more, message = ERRORS[case]
+    with pytest.raises(SystemExit) as ended:
+        run_tool(lambda: tool.main([*words, "--out", str(tmp_path / "x"), *more]))
+    assert ended.value.code == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert message in error
+
+
+def test_records_of_other_settings_are_refused(words, done, capsys):
+    more = ["--out", str(done), "--names", "gate", "again", "camera"]
+    for changed, message in (
+        (["--num", "2"], "holds results of other settings"),
+        (["--no-resume"], "holds results of this attack already"),
+    ):
+        with pytest.raises(SystemExit):
+            run_tool(lambda changed=changed: tool.main([*words, *more, *changed]))
+        assert message in capsys.readouterr().err
+
+
+KILLER = (
+    "import multiprocessing, os\nif multiprocessing.parent_process():\n    os._exit(1)"
+)
+
+
+@pytest.mark.slow
+def test_a_dying_process_loses_its_own_job_alone(words, tmp_path):
+    killer = tmp_path / "killer.py"
+    killer.write_text(KILLER)
+    own = AttackRun(
+        config="none.py",
+        checkpoint="none.pth",
+        threats=("camera_pgd",),
+        out=str(tmp_path),
+        attacks_file=words[-1],
+    )
+    jobs = [
+        Job(subject="a", threat="camera_pgd", title="camera_pgd", run=one)
+        for one in (replace(own, attacks_file=str(killer)), own)
+    ]
+    told = []
+    outcomes = execute(jobs, 2, lambda job, outcome: told.append(job))
+    assert "its process died" in outcomes[0].reason
+    assert outcomes[1].reason == "none.py: no such config file"
+    assert len(told) == 2
+
+
+def test_ranks_share_the_jobs(monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert Ranks().share(range(8)) == [1, 4, 7]
+    monkeypatch.delenv("RANK")
+    monkeypatch.delenv("WORLD_SIZE")
+    with Ranks() as alone:
+        assert alone.share(range(3)) == [0, 1, 2]
+        assert alone.gather({0: Outcome()}) == {0: Outcome()}
+
+
+def test_a_defect_is_an_outcome(monkeypatch):
+    def broken(job):
+        raise RuntimeError("out of\nmemory")
+
+    monkeypatch.setattr(robustness_jobs, "_attack", broken)
+    own = AttackRun(config="", checkpoint="", threats=(), out="", attacks_file="")
+    job = Job(subject="a", threat="b", title="b", run=own)
+    assert robustness_jobs.run_job(job).reason == "RuntimeError: out of memory"
+
+
+def test_help_teaches():
+    done = subprocess.run(
+        [sys.executable, str(REPOSITORY / "tools" / "robustness.py"), "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    assert done.returncode == 0, done.stderr
+    for word in ("examples:", "--curve", "robustness.md", "torchrun"):
+        assert word in done.stdout

@@ -110,6 +110,10 @@ class MultiModalDetector(BaseDetector):
         """What is said of each location, before boxes are made of it."""
         return self._outputs_and_views(fused)[0]
 
+    def view_outputs(self, fused: FusionOutput) -> list[HeadOutputs]:
+        """What is said of each location from each single sensor's view."""
+        return run_on_views(self.view_head or self.bbox_head, fused.views)
+
     def loss(
         self, batch_inputs: Mapping[str, Tensor], batch_data_samples: Sequence
     ) -> dict[str, Tensor]:
@@ -208,7 +212,7 @@ class MultiModalDetector(BaseDetector):
         outputs: Any = self.bbox_head(fused.features) if fused.features else None
         if self.fusion is None or not fused.views:
             return outputs, []
-        views = run_on_views(self.view_head or self.bbox_head, fused.views)
+        views = self.view_outputs(fused)
         return self.fusion.combine(outputs, views), views
 
     def _losses(

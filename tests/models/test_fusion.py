@@ -18,6 +18,7 @@ from perception.models.fusion import (
     MeanFusion,
     OddOneOutFusion,
 )
+from perception.models.fusion.odd_one_out import hard_routes
 from perception.models.losses import gate_hits, odd_one_out_loss
 
 NAMES = ("thermal", "radar", "sonar", "echo")
@@ -229,6 +230,24 @@ def test_odd_one_out_loss_weight():
     torch.testing.assert_close(neck.losses(output, odd)["loss_odd_one_out"], expected)
     neck = make(OddOneOutFusion, loss_weight=0)
     assert "loss_odd_one_out" not in neck.losses(neck(features), odd)
+
+
+def test_hard_routes_by_hand():
+    weights = torch.tensor([[0.5, 0.1, 0.4], [0.3, 0.35, 0.35], [0.1, 0.0, 0.9]])
+    expected = [[1.0, 0, 0], [0, 0, 1], [0, 0, 1]]
+    assert hard_routes(weights, 0.4).tolist() == expected
+    by_location = weights.T[None, :, :, None]  # three locations of one frame
+    assert hard_routes(by_location, 0.4)[0, :, :, 0].T.tolist() == expected
+
+
+def test_hard_routing_is_for_test_time_and_leaves_the_blamed_sensor_out():
+    neck = odd_one_out_by_hand([0.0, 2.0, 0.0, 1.0], threshold=0.4)
+    features = scalar_pyramids(1.0, 2.0, 3.0)
+    mixed = neck.train()(features).features[0]
+    with neck.blaming(NAMES[1]):
+        without = neck(features).features[0]
+    routed = neck.eval()(features).features[0]
+    assert torch.equal(routed, without) and not torch.equal(mixed, without)
 
 
 @pytest.mark.parametrize("spatial", [False, True])

@@ -19,6 +19,29 @@ backbone = dict(
 )
 neck = dict(type="FPN", in_channels=[16, 32, 64], out_channels=channels, num_outs=3)
 
+bbox_head = dict(
+    type="FCOSHead",
+    num_classes=num_classes,
+    in_channels=channels,
+    feat_channels=channels,
+    stacked_convs=2,
+    strides=[4, 8, 16],
+    regress_ranges=((-1, 24), (24, 48), (48, 1e8)),
+    center_sampling=True,
+    norm_on_bbox=True,
+    centerness_on_reg=True,
+    conv_bias=True,
+    norm_cfg=dict(type="GN", num_groups=8, requires_grad=True),
+    loss_cls=dict(
+        type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0
+    ),
+    loss_bbox=dict(type="GIoULoss", loss_weight=1.0),
+    loss_centerness=dict(type="CrossEntropyLoss", use_sigmoid=True, loss_weight=1.0),
+)
+# For necks that have each sensor detect by itself: half as wide and half as deep.
+view_head = dict(**bbox_head)
+view_head.update(stacked_convs=1, feat_channels=channels // 2)
+
 model = dict(
     type="MultiModalDetector",
     data_preprocessor=dict(
@@ -52,27 +75,7 @@ model = dict(
     fusion=dict(
         type="ConcatFusion", in_channels=channels, num_levels=3, out_channels=channels
     ),
-    bbox_head=dict(
-        type="FCOSHead",
-        num_classes=num_classes,
-        in_channels=channels,
-        feat_channels=channels,
-        stacked_convs=2,
-        strides=[4, 8, 16],
-        regress_ranges=((-1, 24), (24, 48), (48, 1e8)),
-        center_sampling=True,
-        norm_on_bbox=True,
-        centerness_on_reg=True,
-        conv_bias=True,
-        norm_cfg=dict(type="GN", num_groups=8, requires_grad=True),
-        loss_cls=dict(
-            type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0
-        ),
-        loss_bbox=dict(type="GIoULoss", loss_weight=1.0),
-        loss_centerness=dict(
-            type="CrossEntropyLoss", use_sigmoid=True, loss_weight=1.0
-        ),
-    ),
+    bbox_head=bbox_head,
     test_cfg=dict(
         nms_pre=300,
         score_thr=0.02,

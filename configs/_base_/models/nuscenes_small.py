@@ -32,11 +32,18 @@ model = dict(
     branches=dict(
         _delete_=True,
         camera=_base_.model.branches.camera,
-        lidar=_base_.model.branches.lidar,
+        # A LiDAR of 32 beams leaves most pixels empty.
+        lidar=dict(
+            type="SensorBranch",
+            mean=[0.7, 0.0, 0.0],
+            std=[4.0, 0.5, 0.06],
+            backbone=dict(**_base_.backbone, in_channels=3),
+            neck=_base_.neck,
+        ),
         radar=dict(
             type="SensorBranch",
-            mean=[3.0, 0.0, 1.0],
-            std=[10.0, 2.0, 5.0],
+            mean=[0.6, 0.0, 0.2],
+            std=[3.0, 0.7, 2.2],
             backbone=dict(**_base_.backbone, in_channels=3),
             neck=_base_.neck,
         ),

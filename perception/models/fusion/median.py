@@ -121,18 +121,37 @@ class MedianFusion(FusionNeck):
         honest = [view for i, view in enumerate(views) if i != self._blamed]
         kinds = []
         for kind, by_view in enumerate(zip(*honest, strict=True)):
-            share = self.box_margin if kind == _BOXES else None
-            kinds.append(
-                [
-                    self._move(
-                        None if fused is None else fused[kind][n],
-                        torch.stack(level),
-                        share,
-                    )
-                    for n, level in enumerate(zip(*by_view, strict=True))
-                ]
-            )
+            levels = [torch.stack(level) for level in zip(*by_view, strict=True)]
+            moved = [
+                self._move(kind, None if fused is None else fused[kind][n], level)
+                for n, level in enumerate(levels)
+            ]
+            kinds.append(moved)
         return tuple(kinds)
+
+    def bounds(
+        self, views: Sequence[HeadOutputs], liar: int
+    ) -> tuple[HeadOutputs, HeadOutputs]:
+        """Between what the outputs lie, whatever sensor ``liar`` says: low and high.
+
+        Args:
+            views: The head's outputs for every sensor's view of the clean inputs.
+            liar: Index of the sensor that may say anything at all.
+        """
+        low, high = [], []
+        honest = [view for i, view in enumerate(views) if i != liar]
+        for kind, by_view in enumerate(zip(*honest, strict=True)):
+            said = [torch.stack(level) for level in zip(*by_view, strict=True)]
+            lowest, highest = (
+                [x.amin(dim=0) for x in said],
+                [x.amax(dim=0) for x in said],
+            )
+            if self.fused is not None:
+                lowest = [x - self._slack(kind, x) for x in lowest]
+                highest = [x + self._slack(kind, x) for x in highest]
+            low.append(lowest)
+            high.append(highest)
+        return tuple(low), tuple(high)
 
     def losses(self, output: FusionOutput, odd_sensors: Tensor) -> dict[str, Tensor]:
         """Those of ``fused``."""
@@ -159,9 +178,7 @@ class MedianFusion(FusionNeck):
         finally:
             self._blamed = previous
 
-    def _move(
-        self, fused: Tensor | None, views: Tensor, box_margin: float | None
-    ) -> Tensor:
+    def _move(self, kind: int, fused: Tensor | None, views: Tensor) -> Tensor:
         """One kind and level: views (S, N, K, H_l, W_l), fused and result without S."""
         # Sensor known to lie: it is not among the views and all others are honest.
         spare = 1 if self._blamed is None else 0
@@ -169,6 +186,8 @@ class MedianFusion(FusionNeck):
         low, high = ordered[spare], ordered[len(views) - 1 - spare]
         if fused is None:
             return (low + high) / 2
-        if box_margin is None:
-            return fused.clamp(low - self.margin, high + self.margin)
-        return fused.clamp(low - box_margin * low.abs(), high + box_margin * high.abs())
+        return fused.clamp(low - self._slack(kind, low), high + self._slack(kind, high))
+
+    def _slack(self, kind: int, limit: Tensor) -> Tensor | float:
+        """How far beyond a limit of the trusted range a prediction may lie."""
+        return self.box_margin * limit.abs() if kind == _BOXES else self.margin

@@ -40,6 +40,9 @@ class OddOneOutFusion(FusionNeck):
         gate_level: Pyramid level on whose grid the gate compares the sensors.
         align_channels: A, channels of each sensor's aligned features.
         loss_weight: Factor of the odd-one-out loss; 0 leaves the gate untaught.
+        threshold: At test time a sensor blamed with more than this probability is left
+            out altogether, and nobody is otherwise (hard routing). None mixes the
+            experts by the gate's probabilities, as in training.
         init_cfg: MMEngine initialisation config.
     """
 
@@ -54,6 +57,7 @@ class OddOneOutFusion(FusionNeck):
         gate_level: int = 1,
         align_channels: int = 16,
         loss_weight: float = 1.0,
+        threshold: float | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(
@@ -77,6 +81,7 @@ class OddOneOutFusion(FusionNeck):
                 stacklevel=2,
             )
         self.gate, self.gate_level, self.loss_weight = gate, gate_level, loss_weight
+        self.threshold = threshold
         self.align = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(in_channels * num_levels, align_channels, 3, padding=1),
@@ -109,6 +114,8 @@ class OddOneOutFusion(FusionNeck):
             return FusionOutput(tuple(fused))
         logits = self._gate_logits(levels)
         weights = logits.softmax(dim=1)
+        if self.threshold is not None and not self.training:
+            weights = hard_routes(weights, self.threshold)
         return FusionOutput(
             tuple(self._mix(n, level, weights) for n, level in enumerate(levels)),
             logits,
@@ -183,6 +190,18 @@ class OddOneOutFusion(FusionNeck):
         return torch.stack(
             [weights[:, i : i + 1] * expert for i, expert in enumerate(experts)]
         ).sum(dim=0)
+
+
+def hard_routes(weights: Tensor, threshold: float) -> Tensor:
+    """One expert for all: (N, S + 1, …) probabilities to ones and zeros.
+
+    The likeliest sensor is left out if its probability exceeds ``threshold``.
+    """
+    count = weights.shape[1] - 1
+    blamed, sensor = weights[:, :count].max(dim=1)
+    chosen = torch.where(blamed > threshold, sensor, count)
+    routes = F.one_hot(chosen, count + 1).movedim(-1, 1)
+    return routes.to(weights)
 
 
 def _resize(feature: Tensor, size: tuple[int, ...]) -> Tensor:

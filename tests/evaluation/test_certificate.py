@@ -1,0 +1,163 @@
+"""Certified recall: overlaps by hand, and no lie ever takes away what is certified."""
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures.bbox import bbox_overlaps
+from mmengine.config import ConfigDict
+
+import perception.models  # noqa: F401
+from perception.evaluation.certificate import (
+    Bounds,
+    _vouched,
+    certified_objects,
+    frame_bounds,
+    highest_overlap,
+    lowest_overlap,
+)
+from perception.models.fusion import ConcatFusion, MedianFusion
+
+SIZE = (32, 64)
+TEST = ConfigDict(
+    nms_pre=200,
+    score_thr=0.02,
+    nms=dict(type="nms", iou_threshold=0.5),
+    max_per_img=50,
+)
+
+
+def boxes(*rows) -> torch.Tensor:
+    return torch.tensor(rows, dtype=torch.float32).reshape(-1, 4)
+
+
+def test_lowest_overlap_by_hand():
+    fixed = boxes((0, 0, 10, 10))
+    # At worst 6 x 10 are shared and the box is 12 x 10 large: 60 / (120 + 100 - 60).
+    overlap = lowest_overlap(boxes((0, 0, 6, 10)), boxes((0, 0, 12, 10)), fixed)
+    assert overlap.item() == pytest.approx(60 / 160)
+    exact = lowest_overlap(boxes((0, 0, 5, 10)), boxes((0, 0, 5, 10)), fixed)
+    assert exact.item() == pytest.approx(0.5)
+
+
+def test_highest_overlap_by_hand():
+    none = torch.zeros(2, 1)
+    bounds = Bounds(
+        none,
+        none,
+        none,
+        none,
+        inner=boxes((0, 0, 4, 10), (6, 0, 10, 10)),
+        outer=boxes((0, 0, 5, 10), (3, 0, 10, 10)),
+        level=torch.zeros(2),
+    )
+    first, second = torch.tensor([0]), torch.tensor([1])
+    # At most 2 x 10 are shared, and neither box is smaller than 4 x 10.
+    assert highest_overlap(bounds, first, second).item() == pytest.approx(0.5)
+
+
+def head() -> torch.nn.Module:
+    return MODELS.build(
+        ConfigDict(
+            type="FCOSHead",
+            num_classes=2,
+            in_channels=8,
+            feat_channels=8,
+            strides=[4, 8],
+            regress_ranges=((-1, 16), (16, 1e8)),
+            norm_on_bbox=True,
+            norm_cfg=dict(type="GN", num_groups=2),
+            test_cfg=TEST,
+        )
+    ).eval()
+
+
+def street(seed: int):
+    """Two objects and what three sensors say of every location, two of them alike."""
+    random = torch.Generator().manual_seed(seed)
+    truth = boxes((6, 6, 22, 26), (38, 4, 58, 28))
+    labels = torch.tensor([0, 1])
+    sizes = [(8, 16), (4, 8)]
+    points = head().prior_generator.grid_priors(sizes, torch.float32, "cpu")
+
+    def say(lying: bool):
+        kinds = ([], [], [])
+        for (h, w), at in zip(sizes, points, strict=True):
+            inside = (at[:, None] > truth[:, :2]) & (at[:, None] < truth[:, 2:])
+            inside = inside.all(dim=2)
+            logits = torch.full((h * w, 2), -5.0)
+            for g, k in enumerate(labels.tolist()):
+                near = (at - truth[g].view(2, 2).mean(dim=0)).norm(dim=1) < 7
+                logits[inside[:, g] & near, k] = 3.0
+            own = inside.float().argmax(dim=1)
+            sides = torch.cat([at - truth[own, :2], truth[own, 2:] - at], dim=1)
+            centre = torch.full((h * w, 1), 2.0)
+            noise = 0.3 * torch.randn(h * w, 7, generator=random)
+            if lying:
+                noise *= 60
+            said = (logits, sides, centre)
+            for kind, value, change in zip(
+                kinds, said, noise.split([2, 4, 1], dim=1), strict=True
+            ):
+                value = value + change
+                kind.append(value.T.reshape(1, -1, h, w))
+        kinds[1][:] = [level.clamp(min=0) for level in kinds[1]]
+        return kinds
+
+    return truth, labels, [say(lying=False), say(lying=False)], lambda: say(lying=True)
+
+
+@pytest.mark.parametrize("margin", [None, 0.5])
+def test_what_is_certified_survives_every_lie(margin):
+    detector_head, certified = head(), 0
+    fused = None if margin is None else dict(type="MeanFusion")
+    neck = MedianFusion(
+        sensors=["a", "b", "liar"],
+        in_channels=2,
+        num_levels=2,
+        out_channels=2,
+        fused=fused,
+        margin=margin or 0.0,
+        box_margin=0.05 if margin else 0.0,
+    )
+    for seed in range(12):
+        truth, labels, honest, lie = street(seed)
+        low, high = neck.bounds([*honest, honest[0]], liar=2)
+        bounds = frame_bounds(detector_head, low, high, 0, SIZE)
+        sure = _vouched(bounds, truth, labels, torch.full((2,), 0.5), TEST, 0.3)
+        certified += int(sure.sum())
+        for _ in range(8):
+            said = neck.combine(lie() if margin else None, [*honest, lie()])
+            (found,) = detector_head.predict_by_feat(
+                *said, batch_img_metas=[dict(img_shape=SIZE)], rescale=False
+            )
+            kept = found[found.scores > 0.3]
+            overlap = bbox_overlaps(truth, kept.bboxes)
+            same = labels[:, None] == kept.labels[None]
+            detected = ((overlap > 0.5) & same).any(dim=1)
+            assert (detected | ~sure).all(), seed
+    assert certified > 6  # of 24: the certificate says something
+
+
+def test_nothing_is_certified_where_the_honest_sensors_disagree():
+    truth, labels, honest, _ = street(0)
+    blind = tuple([level.clone() for level in kind] for kind in honest[1])
+    for level in blind[0]:
+        level.fill_(-5.0)
+    neck = MedianFusion(
+        sensors=["a", "b", "liar"], in_channels=2, num_levels=2, out_channels=2
+    )
+    low, high = neck.bounds([honest[0], blind, blind], liar=2)
+    bounds = frame_bounds(head(), low, high, 0, SIZE)
+    sure = _vouched(bounds, truth, labels, torch.full((2,), 0.5), TEST, 0.3)
+    assert not sure.any()
+
+
+def test_other_fusions_are_refused():
+    class Detector:
+        fusion = ConcatFusion(
+            sensors=["a", "b"], in_channels=2, num_levels=1, out_channels=2
+        )
+        bbox_head = head()
+
+    with pytest.raises(ValueError, match="MedianFusion with a head of distances"):
+        certified_objects(Detector(), None, overlaps={})

@@ -39,7 +39,7 @@ def mover(x, y, velocity=(0.0, 0.0), name="Car", size=(4.0, 1.8, 1.5), yaw=0.0):
     return Mover(place(name, block, x, y, 0.0, yaw), velocity)
 
 
-def station(*movers, background=(), ego=STANDING, time_s=0.0, monkeypatch=None):
+def station(*movers, background=(), ego=STANDING, time_s=0.0):
     still = merge([road(), *background])
     lamps = np.zeros((0, 3), np.float32)
     sequence = Sequence(LAYOUT, still, movers, daylight(), lamps, ego)

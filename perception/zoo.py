@@ -1,0 +1,112 @@
+"""Small files of trained weights, each with a card that says where they come from."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from perception.apis import load_detector
+from perception.checkpoints import save_weights, sha256
+from perception.files import replacing
+from perception.structures import DataError
+
+
+def publish(
+    config_file: str | os.PathLike,
+    checkpoint: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    command: str,
+    results: str | os.PathLike | None = None,
+) -> str:
+    """Write weights as half-precision ``.safetensors`` and a card beside them.
+
+    The same checkpoint always gives the same bytes, so figures measured with the file
+    stay true when its card is written anew.
+
+    Args:
+        config_file: The detector's config.
+        checkpoint: Its checkpoint, ``.pth`` or ``.safetensors``.
+        out: The ``.safetensors`` file; the card takes its name with ``.md``.
+        command: How the checkpoint was made, for the card.
+        results: A ``robustness.json`` measured with ``out``, for the card.
+
+    Returns:
+        The SHA-256 of the file.
+
+    Raises:
+        DataError: If the checkpoint is not the config's detector, or ``results`` do not
+            speak of ``out``.
+    """
+    out = Path(out)
+    if out.suffix != ".safetensors":
+        raise DataError(f"{out}: weights are published as .safetensors")
+    detector = load_detector(config_file, checkpoint)
+    weights = {
+        name: value.half() if value.is_floating_point() else value
+        for name, value in detector.state_dict().items()
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_weights(out, weights)
+    digest = sha256(out)
+    figures = None if results is None else _figures(Path(results), digest)
+    count = sum(parameter.numel() for parameter in detector.parameters())
+    lines = _card(out.stem, config_file, command, digest, count, figures)
+    with replacing(out.with_suffix(".md")) as temporary:
+        Path(temporary).write_text("\n".join(lines) + "\n")
+    return digest
+
+
+def _figures(results: Path, digest: str) -> Mapping[str, Any]:
+    """The entry of the file with this SHA-256 in a ``robustness.json``."""
+    try:
+        content = json.loads(results.read_text())
+        for entry in content["detectors"]:
+            if entry["checkpoint_sha256"] == digest:
+                frames = len(content["frame_ids"])
+                return dict(entry) | {"run": content["command"], "frames": frames}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{results}: not results of tools/robustness.py ({type(error).__name__})"
+        ) from error
+    raise DataError(f"{results}: no figures of the weights {digest[:12]}")
+
+
+def _card(
+    name: str,
+    config_file: str | os.PathLike,
+    command: str,
+    digest: str,
+    parameters: int,
+    figures: Mapping[str, Any] | None,
+) -> list[str]:
+    """Lines of a Markdown card."""
+    lines = [
+        f"# {name}",
+        "",
+        f"* Config: `{config_file}`, {parameters / 1e6:.2f} M weights, half precision",
+        f"* SHA-256: `{digest}`",
+        f"* Made by: `{command}`",
+        f"* PyTorch {torch.__version__.split('+')[0]}",
+    ]
+    if figures is None:
+        return lines
+    lines += [
+        f"* Measured by: `{figures['run']}`",
+        "",
+        f"Mean AP (percent, moderate, R40) on {figures['frames']} unseen frames:",
+        "",
+        "| inputs | mean AP |",
+        "|---|---|",
+        f"| clean | {figures['clean']['headline']['mAP']:.1f} |",
+    ]
+    for attack, entry in figures["attacks"].items():
+        if "ap" in entry:
+            value = entry["ap"]["attacked"]["headline"]["mAP"]
+            lines.append(f"| {attack} | {value:.1f} |")
+    return lines

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ def run_robustness(run: RobustnessRun) -> dict[str, Any] | None:
     }
     results = collect(run, subjects, jobs, failed)
     results["environment"] |= {
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "device": run.common.device,
         "processes": run.processes * ranks.count,
         "wall_s": round(time.perf_counter() - begin, 2),

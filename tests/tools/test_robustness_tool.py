@@ -167,6 +167,7 @@ def test_tables(done):
         assert word in text
 
 
+@pytest.mark.slow
 def test_two_processes_and_a_stop_change_nothing(words, done, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(done, out)

@@ -4,7 +4,7 @@ _base_ = "concat_at.py"
 model = dict(
     fusion=dict(
         type="MedianFusion",
-        margin=2.0,
+        margin=1.0,
         box_margin=0.25,
         fused=dict(type="OddOneOutFusion", gate="spatial"),
     ),

@@ -1,0 +1,67 @@
+"""Certified recall over frames: counts, and the tool."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_kitti import write_config, write_kitti
+
+from perception.apis import build_dataset, load_detector
+from perception.evaluation.certified_run import certify
+
+REPOSITORY = Path(__file__).parents[2]
+OVERLAPS = dict(Car=0.5, Pedestrian=0.5, Cyclist=0.5)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> tuple[Path, Path]:
+    """A config with its frames, and a checkpoint that detects at every location."""
+    folder = tmp_path_factory.mktemp("certified")
+    base = REPOSITORY / "configs" / "synthetic" / "median.py"
+    config = write_config(folder / "median.py", write_kitti(folder / "kitti"), base)
+    detector = load_detector(config)
+    torch.save(detector.state_dict(), folder / "weights.pth")
+    return config, folder / "weights.pth"
+
+
+def test_counts_add_up_and_no_certified_object_is_hidden(made):
+    config, checkpoint = made
+    detector, frames = load_detector(config, checkpoint), build_dataset(config, "test")
+    figures = certify(
+        detector, frames, [0, 1], overlaps=OVERLAPS, threshold=0.001, check_steps=2
+    )
+    assert figures["objects"] == 4
+    for count in figures["sensors"].values():
+        assert count["violations"] == 0
+        assert 0 <= count["certified"] <= count["found_attacked"] <= 4
+    plain = certify(detector, frames, [0], overlaps=OVERLAPS)
+    assert plain["sensors"]["camera"]["violations"] is None
+
+
+def test_tool(made, tmp_path, monkeypatch, capsys):
+    tool, file = REPOSITORY / "tools" / "certify.py", tmp_path / "c.json"
+    arguments = [*made, "--num", 1, "--check", 1, "--json", file]
+    monkeypatch.setattr(sys, "argv", [str(tool), *map(str, arguments)])
+    runpy.run_path(str(tool), run_name="__main__")
+    out = capsys.readouterr().out
+    assert "1 frames, 2 objects" in out and "any change of depth" in out
+    figures = json.loads(file.read_text())
+    assert figures["frames"] == 1 and len(figures["checkpoint_sha256"]) == 64
+
+
+def test_tool_refuses_other_fusions(made, tmp_path, monkeypatch, capsys):
+    config = write_config(
+        tmp_path / "concat.py",
+        made[0].parent / "kitti",
+        REPOSITORY / "configs" / "synthetic" / "concat.py",
+    )
+    torch.save(load_detector(config).state_dict(), tmp_path / "w.pth")
+    tool = REPOSITORY / "tools" / "certify.py"
+    monkeypatch.setattr(sys, "argv", [str(tool), str(config), str(tmp_path / "w.pth")])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(tool), run_name="__main__")
+    assert end.value.code == 2
+    assert "certificates are for MedianFusion" in capsys.readouterr().err

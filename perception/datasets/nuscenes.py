@@ -101,12 +101,12 @@ class NuScenesFrames(Sequence[Frame]):
         index: str | os.PathLike | None = None,
     ) -> None:
         self.root, self.cameras = Path(root), tuple(cameras)
-        self.sources = pick_sources(sources, sensors, optional_sensors)
+        self.made_of = pick_sources(sources, sensors, optional_sensors)
         self.optional_sensors = frozenset(optional_sensors)
         self.min_points = min_points
         self.scenes = open_index(root, version, index)
         self.names = self.scenes.names if names is None else dict(names)
-        for name, source in self.sources.items():
+        for name, source in self.made_of.items():
             if source.sweeps > self.scenes.sweeps:
                 raise DataError(
                     f"{self.scenes.where}: {self.scenes.sweeps} sweeps per sample, but "
@@ -172,7 +172,7 @@ class NuScenesFrames(Sequence[Frame]):
         sample = scene["samples"][place.number]
         if place.camera not in sample["data"]:
             return place.camera
-        for name, source in self.sources.items():
+        for name, source in self.made_of.items():
             if source.modality == "camera" or name in self.optional_sensors:
                 continue
             for channel in channels_in_view(scene, sample, place.camera, source):
@@ -191,7 +191,7 @@ class NuScenesFrames(Sequence[Frame]):
         size = (int(reading["size"][0]), int(reading["size"][1]))
         arrays, cam_T_sensor = {}, {}
         used = {"objects": self.scenes.where, "calib": self.scenes.where}
-        for name, source in self.sources.items():
+        for name, source in self.made_of.items():
             if source.modality == "camera":
                 used[name] = str(self.root / reading["file"])
                 arrays[name] = _read_picture(used[name], size)

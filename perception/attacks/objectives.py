@@ -34,6 +34,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from perception.attacks.batch import AttackBatch
+from perception.models.heads import shared_targets
 
 _BASES = ("detection", "hide", "create", "rank", "class")
 _FACTOR = r"\d+(?:\.\d*)?(?:[eE][+-]?\d+)?"
@@ -246,7 +247,8 @@ def frozen(detector: Any) -> Iterator[None]:
     detector.eval()
     detector.requires_grad_(False)
     try:
-        yield
+        with shared_targets(detector.bbox_head):
+            yield
     finally:
         for module, training in was_training.items():
             module.training = training

@@ -24,6 +24,7 @@ from perception.models.heads import (
     in_training_mode,
     losses_of_frames,
     run_on_views,
+    shared_targets,
 )
 from perception.structures import SensorSpec
 
@@ -145,7 +146,8 @@ class MultiModalDetector(BaseDetector):
         samples = list(batch_data_samples)
         losses: dict[str, Tensor] = {}
         lies = [sample.get("odd_sensor") is not None for sample in samples]
-        with in_training_mode(self.bbox_head, self.view_head):
+        heads = self.bbox_head, self.view_head
+        with in_training_mode(*heads), shared_targets(*heads):
             outputs, views = self._outputs_and_views(fused)
             for prefix, wanted in (("", False), ("attacked_", True)):
                 index = [n for n, lie in enumerate(lies) if lie == wanted]

@@ -8,11 +8,12 @@ Shape letters: N frames, V views, H_l, W_l size of pyramid level l.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from mmdet.models.dense_heads import FCOSHead
 from mmdet.models.utils import unpack_gt_instances
 from torch import Tensor, nn
 
@@ -62,3 +63,34 @@ def in_training_mode(*heads: nn.Module | None) -> Iterator[None]:
     finally:
         for head, training in zip(present, previous, strict=True):
             head.training = training
+
+
+@contextmanager
+def shared_targets(*heads: nn.Module | None) -> Iterator[None]:
+    """Within this context FCOS heads assign a frame's ground truth only once.
+
+    The assignment depends on the ground truth and the grid alone; MMDetection repeats
+    it at every loss, a fifth of the time of an attack's step. The ground truth must
+    not be changed in place meanwhile.
+    """
+    present = [head for head in heads if isinstance(head, FCOSHead)]
+    for head in present:
+        head.get_targets = _remembering(head.get_targets)
+    try:
+        yield
+    finally:
+        for head in present:
+            del head.get_targets  # the class's own shows again
+
+
+def _remembering(get_targets: Callable) -> Callable:
+    known: dict[Any, tuple] = {}
+
+    def remembered(points: list[Tensor], truth: list) -> Any:
+        grid = tuple(len(level) for level in points)
+        key = (grid, *(id(frame) for frame in truth))
+        if key not in known:  # the truth is kept, so that nothing else gets its id
+            known[key] = (truth, get_targets(points, truth))
+        return known[key][1]
+
+    return remembered

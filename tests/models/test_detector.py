@@ -17,6 +17,7 @@ from tiny_detectors import (
 from torch import nn
 
 from perception.models import MultiModalDetector, SensorBranch
+from perception.models.heads import shared_targets
 from perception.structures import DataError
 
 HEADS = pytest.mark.parametrize("head", [FCOS, RETINA], ids=["fcos", "retina"])
@@ -249,3 +250,26 @@ def test_errors_of_the_config():
         MultiModalDetector(branches={name: branch(1) for name in names}, **arguments)
     with pytest.raises(ValueError, match=r"\['echo'\] have no entry.*'thermal'"):
         MultiModalDetector(branches={"echo": branch(1)}, **arguments)
+
+
+def test_ground_truth_is_assigned_once_within_a_context():
+    detector = make_detector().eval()
+    packed = detector.data_preprocessor(make_batch())
+    fused = detector.fuse(detector.extract_branches(packed["inputs"]))
+    samples, head = packed["data_samples"], detector.bbox_head
+    expected = detector.frame_losses(fused, samples)
+    calls = []
+    original = type(head)._get_targets_single
+
+    def counted(*arguments, **named):
+        calls.append(1)
+        return original(head, *arguments, **named)
+
+    head._get_targets_single = counted
+    with shared_targets(head, None):
+        for _ in range(3):
+            assert torch.equal(detector.frame_losses(fused, samples), expected)
+        other = make_sample(boxes=[(10, 2, 40, 30)])
+        assert not torch.equal(detector.frame_losses(fused, [other]), expected)
+    assert len(calls) == 2
+    assert "get_targets" not in vars(head)

@@ -3,8 +3,7 @@
     folder/index.json          format, version, tables, channels; missing files by scene
     folder/scenes/<name>.json  one record per scene, see ``nuscenes_tables``
 
-Loading the devkit's tables of the full data set takes a minute and many gigabytes in
-every process; a reader of the index loads only the scenes that it needs.
+The devkit loads all tables of a data set into every process; a reader of the index loads only the scenes that it needs.
 ``nuscenes_prepare`` writes it.
 """
 

@@ -1,8 +1,8 @@
 """Reading nuScenes' point files: LiDAR ``.pcd.bin`` and radar ``.pcd``.
 
 The values are those of the devkit's ``LidarPointCloud`` and ``RadarPointCloud`` with
-its default filters. The devkit unpacks radar files number by number in Python; here
-NumPy does, a hundred times faster, and a damaged file raises ``DataError``.
+its default filters. Read here, a damaged file raises ``DataError``, and processes that
+load data need not import the devkit, which takes seconds.
 
 Format: Caesar et al., "nuScenes: a multimodal dataset for autonomous driving" (CVPR
 2020), and the devkit's ``data_classes.py``.

@@ -165,12 +165,14 @@ def _groups(detectors: Sequence[Measured]) -> list[Mapping[str, Any]]:
 def _notes(detector: Measured) -> list[tuple[str, str]]:
     """What tools/robustness.py says about a detector as a whole."""
     notes = []
-    for key, told in (("mCE", "mean corruption error"), ("mRR", "retained share")):
+    for key, told in (("mCE", "mean corruption error"), ("mRR", "mean resilience")):
         if cells := detector.extra.get(key):
             texts = [
-                f"{name} {_fixed(number(v), places=2)}" for name, v in cells.items()
+                f"{name} {_fixed(number(v), places=1)} %" for name, v in cells.items()
             ]
             notes.append((f"{key}, {told}", ", ".join(texts)))
+    for name, reason in (detector.extra.get("failed") or {}).items():
+        notes.append((f"{name} was not measured", str(reason)))
     if audit := detector.extra.get("audit"):
         failed = ", ".join(map(str, audit.get("failed", []))) or "yes"
         notes.append(("audit", "passed" if audit["passed"] else f"failed: {failed}"))

@@ -233,7 +233,9 @@ def _attacked(name: str, entry: Mapping[str, Any], level: str) -> Attacked:
     )
 
 
-def _figures(ap: Mapping[str, Any], level: str) -> Figures:
+def _figures(ap: Mapping[str, Any] | None, level: str) -> Figures:
+    if ap is None:  # every attack on the detector failed
+        return Figures(None, None, {})
     headline = ap["headline"]
     return Figures(
         number(headline["mAP"]),

@@ -19,13 +19,7 @@ from perception.structures import DataError, SensorSpec
 from perception.visualization.captions import budget_of
 from perception.visualization.palette import BOX_STYLES, sensor_colour
 from perception.visualization.report_gallery import Gallery, read_gallery
-from perception.visualization.report_results import (
-    Attacked,
-    Measured,
-    Number,
-    number,
-    read_results,
-)
+from perception.visualization.report_results import read_results
 from perception.visualization.report_summary import (
     confusion,
     curve_charts,
@@ -33,6 +27,7 @@ from perception.visualization.report_summary import (
     headlines,
 )
 from perception.visualization.report_svg import draw_chart, rgb
+from perception.visualization.report_values import Attacked, Measured, Number, number
 
 _LEGEND = ("ground_truth", "correct", "false", "missed")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perception.visualization.palette import NOBODY
-from perception.visualization.report_results import (
+from perception.visualization.report_values import (
     Attacked,
     Measured,
     Number,

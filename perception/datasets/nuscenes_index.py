@@ -3,8 +3,8 @@
     folder/index.json          format, version, tables, channels; missing files by scene
     folder/scenes/<name>.json  one record per scene, see ``nuscenes_tables``
 
-The devkit loads all tables of a data set into every process; a reader of the index loads only the scenes that it needs.
-``nuscenes_prepare`` writes it.
+The devkit loads all tables of a data set into every process; a reader of the index
+loads only the scenes that it needs. ``nuscenes_prepare`` writes it.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from perception.attacks.base import Attack
-from perception.attacks.objectives import Goal, Victim
+from perception.attacks.goals import Goal
+from perception.attacks.objectives import Victim
 from perception.attacks.registry import ATTACKS
 from perception.attacks.threat_model import ThreatModel
 
@@ -23,7 +24,8 @@ class Adaptive(Attack):
     """Runs a search for each gate-aware goal and keeps, per frame, the most damage.
 
     The goals are the threat model's own; with the gate told that nobody lies and, for
-    each clean sensor, that it does, both at every weight; and through each expert.
+    each clean sensor, that it does, both at every weight; through each expert; and, for
+    necks that combine predictions, through each of them.
     Goals that the detector cannot be attacked by (no gate, no experts) are left out, so
     that for plain fusion this is the search alone. The detection loss of the whole
     detector is the judge.
@@ -66,6 +68,7 @@ class Adaptive(Attack):
         gates = ["none", *(f"blame:{name}" for name in honest)]
         ways = [f"{gate}*{weight:g}" for gate in gates for weight in self.weights]
         ways += [f"expert:{name}" for name in ["none", *honest]]
+        ways += ["view", "fused"]
         tried = [f"{base}|{way}" for way in ways]
         return [base] + [goal for goal in tried if self._applies(victim, goal)]
 

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from perception.attacks.batch import AttackBatch
-from perception.attacks.objectives import Goal, Victim, frozen
+from perception.attacks.goals import Goal
+from perception.attacks.objectives import Victim, frozen
 from perception.attacks.threat_model import ThreatModel
 
 

@@ -4,29 +4,15 @@ Attacks know a detector through :class:`Victim` alone: it evaluates objectives p
 frame from the attacked sensors' inputs, with the features of all other sensors
 computed once.
 
-A goal is named by a string:
-
-* ``detection``: the head's whole training loss on the ground truth;
-* ``hide``: lower the class scores inside the ground-truth boxes;
-* ``create``: raise the highest class scores outside of them;
-* ``rank``: raise the highest scores outside above the highest score inside each box, on
-  every pyramid level. What average precision measures is this order;
-* ``class:NAME``: have the objects taken for ``NAME``, and for nothing else;
-* any of them followed by ``|none*L``, ``|blame:SENSOR*L`` or ``|expert:SENSOR``:
-  gate-aware. L is a factor. ``none`` subtracts L times the cross-entropy of the gate to
-  "no sensor lies", ``blame`` to "SENSOR lies" (a clean one), ``expert`` computes the
-  objective through the expert that leaves SENSOR out (``expert:none`` through the one
-  that sees all), whatever the gate says. Example: ``detection|none*1.0``.
+Goals are those of :mod:`perception.attacks.goals`.
 
 Shape letters: N frames, S sensors, K classes, L locations of all pyramid levels.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -34,57 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from perception.attacks.batch import AttackBatch
+from perception.attacks.goals import Goal
 from perception.models.heads import shared_targets
 
-_BASES = ("detection", "hide", "create", "rank", "class")
-_FACTOR = r"\d+(?:\.\d*)?(?:[eE][+-]?\d+)?"
 _CREATED = 50  # how many of a frame's scores ``create`` raises
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A parsed goal.
-
-    Attributes:
-        base: ``detection``, ``hide``, ``create`` or ``class``.
-        target: Name of the class for ``class``.
-        gate: Name of the sensor to be blamed, ``"none"`` for nobody, None if the gate
-            is left alone.
-        weight: Factor of the gate's cross-entropy.
-        expert: Name of the sensor left out by the expert attacked, ``"none"`` for the
-            expert that sees all, None for the whole mixture.
-    """
-
-    base: str
-    target: str | None = None
-    gate: str | None = None
-    weight: float = 0.0
-    expert: str | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Goal:
-        """Read a goal's name; raises ValueError if it is not one."""
-        base, *parts = text.split("|")
-        name, _, target = base.partition(":")
-        values: dict[str, Any] = {"base": name, "target": target or None}
-        if name not in _BASES or (name == "class") != bool(target):
-            raise ValueError(
-                f"unknown goal {text!r}; expected detection, hide, create or class:NAME"
-            )
-        for part in parts:
-            if match := re.fullmatch(r"expert:(.+)", part):
-                new = {"expert": match[1]}
-            elif match := re.fullmatch(rf"(?:blame:(.+)|none)\*({_FACTOR})", part):
-                new = {"gate": match[1] or "none", "weight": float(match[2])}
-            else:
-                raise ValueError(
-                    f"goal {text!r}: {part!r} is not none*L, blame:SENSOR*L or "
-                    "expert:SENSOR"
-                )
-            if not values.keys().isdisjoint(new):
-                raise ValueError(f"goal {text!r}: {part!r} contradicts what precedes")
-            values |= new
-        return cls(**values)
 
 
 class Victim:
@@ -165,9 +104,10 @@ class Victim:
                 yield
 
     def _base(self, fused: Any, samples: list, goal: Goal) -> Tensor:
+        part = self.touched[0] if goal.through == "view" else goal.through
         if goal.base == "detection":
-            return self.detector.frame_losses(fused, samples)
-        scores, centers = self._class_logits(fused)
+            return self.detector.frame_losses(fused, samples, part)
+        scores, centers = self._class_logits(fused, part)
         inside = torch.stack([_inside(centers, s.gt_instances.bboxes) for s in samples])
         if goal.base == "create":
             best = scores.amax(dim=2).masked_fill(inside, -torch.inf)
@@ -192,9 +132,9 @@ class Victim:
         taken = -F.softplus(-scores[..., target]) - wrong
         return (taken * weight).sum(dim=1)
 
-    def _class_logits(self, fused: Any) -> tuple[Tensor, Tensor]:
+    def _class_logits(self, fused: Any, part: str | None) -> tuple[Tensor, Tensor]:
         """Class logits (N, L, K), best anchor per location, and its pixel (L, 2)."""
-        logits = self.detector.head_outputs(fused)[0]
+        logits = self.detector.head_outputs(fused, part)[0]
         classes = self.detector.bbox_head.cls_out_channels
         flat, centers = [], []
         height, width = next(iter(self.batch.inputs.values())).shape[-2:]

@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from perception.attacks.base import Attack
 from perception.attacks.batch import AttackBatch, prepare_batch
-from perception.attacks.objectives import Goal, Victim, frozen
+from perception.attacks.goals import Goal
+from perception.attacks.objectives import Victim, frozen
 from perception.attacks.patch import PatchThreat
 from perception.attacks.patch_io import load_patch
 from perception.attacks.registry import ATTACKS

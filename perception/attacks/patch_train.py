@@ -18,7 +18,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from perception.attacks.batch import AttackBatch
-from perception.attacks.objectives import Goal, Victim, frozen
+from perception.attacks.goals import Goal
+from perception.attacks.objectives import Victim, frozen
 from perception.attacks.patch import PatchThreat
 from perception.attacks.patch_fixed import Loader, numbered_batch
 from perception.checkpoints import load_checkpoint

@@ -18,7 +18,8 @@ from tqdm import tqdm
 from perception.apis import build_loader
 from perception.attacks.base import Attack, AttackResult
 from perception.attacks.batch import AttackBatch, prepare_batch
-from perception.attacks.objectives import Goal, Victim, frozen
+from perception.attacks.goals import Goal
+from perception.attacks.objectives import Victim, frozen
 from perception.datasets.frame_dataset import FrameDataset
 from perception.evaluation.attacked_frames import (
     FrameRecord,

@@ -6,7 +6,6 @@ pyramid level l.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -23,9 +22,11 @@ from perception.models.heads import (
     Pyramid,
     in_training_mode,
     losses_of_frames,
+    mean_losses,
     run_on_views,
     shared_targets,
 )
+from perception.models.preprocessor import restricted_to
 from perception.structures import SensorSpec
 
 
@@ -60,7 +61,9 @@ class MultiModalDetector(BaseDetector):
         test_cfg: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(MODELS.build(_only(data_preprocessor, branches)), init_cfg)
+        super().__init__(
+            MODELS.build(restricted_to(data_preprocessor, branches)), init_cfg
+        )
         if (fusion is None) != (len(branches) == 1):
             raise ValueError(
                 "one branch takes no fusion and several branches need one, got "
@@ -107,9 +110,25 @@ class MultiModalDetector(BaseDetector):
         """{sensor: (N, C, H, W)} to the fused pyramid."""
         return self.fuse(self.extract_branches(batch_inputs)).features
 
-    def head_outputs(self, fused: FusionOutput) -> HeadOutputs:
-        """What is said of each location, before boxes are made of it."""
-        return self._outputs_and_views(fused)[0]
+    def head_outputs(self, fused: FusionOutput, part: str | None = None) -> HeadOutputs:
+        """What is said of each location, before boxes are made of it.
+
+        Args:
+            fused: What :meth:`fuse` returned.
+            part: None for what the detector says; for a neck with views ``"fused"``
+                for what the fused pyramid says and a sensor's name for what its view
+                says, before the neck combines them.
+
+        Raises:
+            ValueError: If there is no such part.
+        """
+        if part is None:
+            return self._outputs_and_views(fused)[0]
+        if fused.views and part in self.branches:
+            return self.view_outputs(fused)[list(self.branches).index(part)]
+        if fused.views and fused.features and part == "fused":
+            return self.bbox_head(fused.features)
+        raise ValueError(f"the detector has no part {part!r} that its neck combines")
 
     def view_outputs(self, fused: FusionOutput) -> list[HeadOutputs]:
         """What is said of each location from each single sensor's view."""
@@ -156,15 +175,23 @@ class MultiModalDetector(BaseDetector):
                     losses |= {prefix + name: term for name, term in terms.items()}
         return losses
 
-    def frame_losses(self, fused: FusionOutput, batch_data_samples: Sequence) -> Tensor:
+    def frame_losses(
+        self,
+        fused: FusionOutput,
+        batch_data_samples: Sequence,
+        part: str | None = None,
+    ) -> Tensor:
         """(N,) detection loss of each frame by itself, as attacks need it.
 
         The batch's loss is normalised over all its frames; these are not mixed.
+        ``part`` is that of :meth:`head_outputs`.
         """
+        single = self.bbox_head if self.view_head is None else self.view_head
+        head = self.bbox_head if part in (None, "fused") else single
         with in_training_mode(self.bbox_head, self.view_head):
-            outputs = self.head_outputs(fused)
+            outputs = self.head_outputs(fused, part)
             losses = [
-                losses_of_frames(self.bbox_head, outputs, [sample], [n])
+                losses_of_frames(head, outputs, [sample], [n])
                 for n, sample in enumerate(batch_data_samples)
             ]
         return torch.stack([self.parse_losses(terms)[0] for terms in losses])
@@ -227,12 +254,11 @@ class MultiModalDetector(BaseDetector):
         """Losses of the frames ``index``, and the mean of the views' as ``view_*``."""
         chosen = [samples[n] for n in index]
         losses = losses_of_frames(self.bbox_head, outputs, chosen, index)
-        head = self.view_head or self.bbox_head
-        for view in views:
-            for name, term in losses_of_frames(head, view, chosen, index).items():
-                share = cast(FusionNeck, self.fusion).view_loss_weight / len(views)
-                total = term if isinstance(term, Tensor) else sum(term)
-                losses[f"view_{name}"] = losses.get(f"view_{name}", 0.0) + share * total
+        if views:
+            head = self.view_head or self.bbox_head
+            weight = cast(FusionNeck, self.fusion).view_loss_weight
+            for name, term in mean_losses(head, views, chosen, index).items():
+                losses[f"view_{name}"] = weight * term
         return losses
 
     def _odd_sensors(self, batch_data_samples: Sequence) -> Tensor:
@@ -240,17 +266,3 @@ class MultiModalDetector(BaseDetector):
         names = [*self.branches, None]
         odd = [sample.get("odd_sensor") for sample in batch_data_samples]
         return torch.tensor([names.index(name) for name in odd])
-
-
-def _only(data_preprocessor: dict, branches: Mapping[str, dict]) -> dict:
-    """The preprocessor's config with the sensors of the branches, in their order."""
-    described = data_preprocessor["sensors"]
-    unknown = [name for name in branches if name not in described]
-    if unknown:
-        raise ValueError(
-            f"branches {unknown} have no entry in data_preprocessor.sensors, which "
-            f"describes {list(described)}"
-        )
-    config = copy.deepcopy(data_preprocessor)
-    config["sensors"] = {name: described[name] for name in branches}
-    return config

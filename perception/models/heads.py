@@ -47,6 +47,25 @@ def losses_of_frames(
     return head.loss_by_feat(*outputs, boxes, metas, ignored)
 
 
+def mean_losses(
+    head: Any,
+    views: Sequence[HeadOutputs],
+    samples: Sequence,
+    frames: Sequence[int],
+) -> dict[str, Tensor]:
+    """The head's losses on some frames, the mean over views of them."""
+    of_views = [losses_of_frames(head, view, samples, frames) for view in views]
+    return {
+        name: torch.stack([_total(losses[name]) for losses in of_views]).mean()
+        for name in of_views[0]
+    }
+
+
+def _total(term: Tensor | list[Tensor]) -> Tensor:
+    """Anchor-based heads give a term per level."""
+    return term if isinstance(term, Tensor) else torch.stack(term).sum()
+
+
 @contextmanager
 def in_training_mode(*heads: nn.Module | None) -> Iterator[None]:
     """Set the heads' own ``training`` flags, leaving their layers as they are.

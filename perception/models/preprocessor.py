@@ -8,6 +8,7 @@ Shape letters: N frames, C channels, H, W padded image size in pixels.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -121,3 +122,17 @@ class MultiModalPreprocessor(BaseDataPreprocessor):
     def _pad(image: Tensor, shape: tuple[int, int]) -> Tensor:
         height, width = image.shape[-2:]
         return F.pad(image, (0, shape[1] - width, 0, shape[0] - height))
+
+
+def restricted_to(data_preprocessor: dict, branches: Mapping[str, dict]) -> dict:
+    """The preprocessor's config with the sensors of the branches, in their order."""
+    described = data_preprocessor["sensors"]
+    unknown = [name for name in branches if name not in described]
+    if unknown:
+        raise ValueError(
+            f"branches {unknown} have no entry in data_preprocessor.sensors, which "
+            f"describes {list(described)}"
+        )
+    config = copy.deepcopy(data_preprocessor)
+    config["sensors"] = {name: described[name] for name in branches}
+    return config

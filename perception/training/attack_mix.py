@@ -15,7 +15,7 @@ import numpy as np
 
 from perception.attacks import PGD, Attack, build_attack
 from perception.attacks.budgets import scaled
-from perception.attacks.objectives import Goal
+from perception.attacks.goals import Goal
 
 
 @dataclass(frozen=True)

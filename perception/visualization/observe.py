@@ -17,7 +17,8 @@ from torch import Tensor
 
 from perception.attacks.base import Attack, AttackResult
 from perception.attacks.batch import AttackBatch, prepare_batch
-from perception.attacks.objectives import Goal, Victim, frozen
+from perception.attacks.goals import Goal
+from perception.attacks.objectives import Victim, frozen
 from perception.datasets.frame_dataset import FrameDataset, collate_frames
 from perception.structures import DataError
 from perception.visualization.captions import attack_facts

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from perception.attacks import PGD, MapThreat
-from perception.attacks.objectives import Goal, Victim, frozen
+from perception.attacks.goals import Goal
+from perception.attacks.objectives import Victim, frozen
 from perception.evaluation.attack_speed import step_candidates, whole_candidates
 
 CAMERA = MapThreat(name="t", sensor="camera", eps=16.0, steps=4)

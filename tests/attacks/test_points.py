@@ -7,7 +7,8 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
 from perception.attacks import PGD, AttackBatch, JointThreat, MapThreat, build_threat
-from perception.attacks.objectives import Goal, Victim, frozen
+from perception.attacks.goals import Goal
+from perception.attacks.objectives import Victim, frozen
 from perception.attacks.point_add import PointAdd
 from perception.attacks.point_sets import PointDrop, limit_chosen
 from perception.attacks.points import PointFeatures, PointShift

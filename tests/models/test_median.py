@@ -6,6 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_detectors import NAMES, make_batch, make_detector, make_sample
 
+from perception.attacks import build_attack, prepare_batch
+from perception.attacks.goals import Goal
+from perception.attacks.objectives import Victim, frozen
 from perception.models.fusion import MedianFusion
 
 SENSORS = NAMES[:3]
@@ -143,3 +146,43 @@ def test_errors():
         neck(sensors=SENSORS[:2])
     with pytest.raises(ValueError, match="margins must not be negative"):
         neck(margin=-1.0)
+
+
+def test_attacks_reach_each_view_and_the_fused_prediction():
+    detector = make_detector(
+        SENSORS, fusion="MedianFusion", fused=dict(type="OddOneOutFusion")
+    )
+    batch = prepare_batch(detector, make_batch())
+    threat = dict(type="MapThreat", sensor="thermal", eps=50.0, steps=2)
+    adaptive = build_attack(
+        "a", dict(type="Adaptive", search=dict(type="PGD"), threat=threat, weights=(1,))
+    )
+    with frozen(detector):
+        victim = Victim(detector, batch, ("thermal",))
+        goals = adaptive.goals(victim)
+        assert {"detection|view", "detection|fused"} <= set(goals)
+        pyramids = detector.extract_branches(batch.inputs)
+        fused = detector.fuse(pyramids)
+        for part in (None, "thermal", "fused"):
+            outputs = detector.head_outputs(fused, part)
+            assert outputs[0][0].shape == (1, 2, 8, 16)
+        view = detector.head_outputs(fused, "thermal")
+        assert torch.equal(view[0][0], detector.view_outputs(fused)[0][0][0])
+        losses = detector.frame_losses(fused, batch.samples, "thermal")
+        assert not torch.equal(losses, detector.frame_losses(fused, batch.samples))
+        with pytest.raises(ValueError, match="no part 'nose'"):
+            detector.head_outputs(fused, "nose")
+    plain = make_detector(SENSORS)
+    with frozen(plain), pytest.raises(ValueError, match="no part 'thermal'"):
+        victim = Victim(plain, prepare_batch(plain, make_batch()), ("thermal",))
+        victim.objective({"thermal": batch.inputs["thermal"]}, Goal.parse("hide|view"))
+
+
+def test_where_a_view_lies_beyond_the_others_only_the_view_has_a_gradient():
+    views = [outputs(x, x) for x in (0.0, 1.0)]
+    said = torch.tensor(5.0, requires_grad=True)
+    beyond = tuple([level * 0 + said] for (level,) in views[0])
+    combined = neck().combine(None, [*views, beyond])
+    assert values(combined) == (1.0, 1.0)
+    (gradient,) = torch.autograd.grad(combined[0][0].sum(), said, allow_unused=True)
+    assert gradient is None or gradient == 0

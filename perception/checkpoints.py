@@ -21,7 +21,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import CheckpointLoader
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from perception.files import replacing
 from perception.structures import DataError
@@ -116,10 +116,10 @@ class PlainCheckpointHook(Hook):
 
 def save_weights(path: str | os.PathLike, state_dict: dict[str, torch.Tensor]) -> None:
     """Write bare weights as ``.safetensors``, atomically."""
+    # Not save_file, which lets nobody else read what it writes.
+    content = save({name: value.contiguous() for name, value in state_dict.items()})
     with replacing(path) as temporary:
-        save_file(
-            {name: value.contiguous() for name, value in state_dict.items()}, temporary
-        )
+        temporary.write_bytes(content)
 
 
 def sha256(path: str | os.PathLike) -> str:

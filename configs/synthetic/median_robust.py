@@ -1,13 +1,13 @@
-"""Robust fusion layer near the median, with single-source adversarial training."""
+"""The median of the sensors' own predictions, with single-source adversarial training.
+
+The gate sees the same attacks and tells which sensor to trust; it moves no detection.
+"""
 
 _base_ = "concat_at.py"
 model = dict(
-    fusion=dict(
-        type="MedianFusion",
-        margin=1.0,
-        box_margin=0.25,
-        fused=dict(type="OddOneOutFusion", gate="spatial"),
-    ),
+    fusion=dict(type="MedianFusion", fused=dict(type="OddOneOutFusion", gate="spatial")),
     view_head={{_base_.view_head}},
 )
+variation = dict(goals=("detection", "detection|view", "detection|none*1"))
+train_cfg = dict(variation=variation)
 load_from = "work_dirs/synthetic_median/epoch_10.pth"

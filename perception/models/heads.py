@@ -93,13 +93,16 @@ def shared_targets(*heads: nn.Module | None) -> Iterator[None]:
     not be changed in place meanwhile.
     """
     present = [head for head in heads if isinstance(head, FCOSHead)]
+    outer = [vars(head).get("get_targets") for head in present]  # of a context around
     for head in present:
         head.get_targets = _remembering(head.get_targets)
     try:
         yield
     finally:
-        for head in present:
+        for head, previous in zip(present, outer, strict=True):
             del head.get_targets  # the class's own shows again
+            if previous is not None:
+                head.get_targets = previous
 
 
 def _remembering(get_targets: Callable) -> Callable:

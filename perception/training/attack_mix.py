@@ -1,8 +1,8 @@
 """Which attack a training step meets: drawn from a mix, with varied strength.
 
-A detector trained against one fixed attack learns that attack: on our synthetic set a
-gate trained on four steps of PGD blamed nobody when it met twenty (see README). Steps,
-step length, budget and goal are therefore drawn anew every time.
+A detector trained against one fixed attack learns that attack, and its gate blames
+nobody when it meets another. Steps, step length, budget and goal are therefore drawn
+anew every time.
 """
 
 from __future__ import annotations

@@ -267,9 +267,11 @@ def test_ground_truth_is_assigned_once_within_a_context():
 
     head._get_targets_single = counted
     with shared_targets(head, None):
+        with shared_targets(head):  # an attack within an attack
+            detector.frame_losses(fused, samples)
         for _ in range(3):
             assert torch.equal(detector.frame_losses(fused, samples), expected)
         other = make_sample(boxes=[(10, 2, 40, 30)])
         assert not torch.equal(detector.frame_losses(fused, [other]), expected)
-    assert len(calls) == 2
+    assert len(calls) == 2  # the frame's and the other's
     assert "get_targets" not in vars(head)

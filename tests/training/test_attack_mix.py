@@ -68,7 +68,6 @@ def test_goals_that_need_a_gate_are_for_gates(gate, wanted):
                     type="PGD",
                     threat=dict(
                         type="JointThreat",
-                        sensor="camera",
                         parts=[CAMERA["threat"], LIDAR["threat"]],
                     ),
                 )

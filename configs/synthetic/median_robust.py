@@ -5,7 +5,9 @@ The gate sees the same attacks and tells which sensor to trust; it moves no dete
 
 _base_ = "concat_at.py"
 model = dict(
-    fusion=dict(type="MedianFusion", fused=dict(type="OddOneOutFusion", gate="spatial")),
+    fusion=dict(
+        type="MedianFusion", fused=dict(type="OddOneOutFusion", gate="spatial")
+    ),
     view_head={{_base_.view_head}},
 )
 variation = dict(goals=("detection", "detection|view", "detection|none*1"))

@@ -99,8 +99,8 @@ def steps(args: argparse.Namespace) -> list[Step]:
             out / "attacked",
         ),
         Step(
-            "attack the shipped detectors, plain and robust, on 8 frames",
-            ["tools/robustness.py", *shipped(), "--suite", "quick", "--num", "8"]
+            "attack the shipped detectors, plain and robust, on 16 frames",
+            ["tools/robustness.py", *shipped(), "--suite", "quick", "--num", "16"]
             + ["--jobs", jobs, "--out", str(out / "robustness"), *options],
             out / "robustness" / "robustness.json",
             done=out / "robustness" / "robustness.json",

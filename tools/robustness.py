@@ -57,8 +57,9 @@ examples:
   python tools/robustness.py CONFIG CHECKPOINT --suite quick --curve 0.25 0.5 1 2 \\
       --audit --out DIR
 
-  # on several machines or GPUs: each rank takes every n-th attack
-  torchrun --nproc-per-node 4 tools/robustness.py CONFIG CHECKPOINT \\
+  # on several machines or GPUs: each rank takes every n-th attack; without the "--"
+  # torchrun takes our --num for one of its own options
+  torchrun --nproc-per-node 4 -- tools/robustness.py CONFIG CHECKPOINT \\
       --suite full --out DIR
 """
 

@@ -41,8 +41,10 @@ def one_line(error: DataError) -> str:
     return message.removeprefix(f"{DataError.__module__}.DataError: ")
 
 
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of every tool that runs a config."""
+def add_config_options(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, of: str
+) -> None:
+    """``--cfg-options``; ``of`` says whose entries it sets, with an example."""
     from mmengine.config import DictAction
 
     parser.add_argument(
@@ -50,8 +52,13 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action=DictAction,
         metavar="KEY=VALUE",
-        help="set entries of the config, e.g. train_cfg.max_epochs=2",
+        help=f"set entries of {of}",
     )
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of every tool that runs a config."""
+    add_config_options(parser, "the config, e.g. train_cfg.max_epochs=2")
     parser.add_argument(
         "--launcher",
         choices=("none", "pytorch", "slurm"),

@@ -8,7 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from perception.cli import HelpFormatter, budget, pick_device, positive, run_tool
+from perception.cli import (
+    HelpFormatter,
+    add_config_options,
+    budget,
+    pick_device,
+    positive,
+    run_tool,
+)
 from perception.structures import DataError
 
 STANDARD_ATTACKS = Path(__file__).parents[1] / "configs/_base_/attacks/standard.py"
@@ -138,21 +145,13 @@ def _add_frames(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_running(parser: argparse.ArgumentParser) -> None:
-    from mmengine.config import DictAction
-
     group = parser.add_argument_group("running")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
     group.add_argument(
         "--batch-size", type=positive, default=8, help="frames attacked at a time"
     )
     group.add_argument("--workers", type=int, default=0, help="data loading processes")
-    group.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=DictAction,
-        metavar="KEY=VALUE",
-        help="set entries of the config, e.g. data_root=data/kitti",
-    )
+    add_config_options(group, "the config, e.g. data_root=data/kitti")
 
 
 def threat_changes(args: argparse.Namespace) -> dict[str, Any]:

@@ -9,7 +9,7 @@ certificate is wrong).
 
 import argparse
 
-from perception.cli import HelpFormatter, positive, run_tool
+from perception.cli import HelpFormatter, add_config_options, positive, run_tool
 
 EXAMPLES = """examples:
   python tools/certify.py configs/synthetic/median.py \\
@@ -21,8 +21,6 @@ EXAMPLES = """examples:
 
 def parse_args() -> argparse.Namespace:
     """Arguments of the command line."""
-    from mmengine.config import DictAction
-
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=HelpFormatter
     )
@@ -42,13 +40,7 @@ def parse_args() -> argparse.Namespace:
         help="attack every sensor over its whole range with so many steps",
     )
     parser.add_argument("--json", metavar="FILE", help="write the figures")
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=DictAction,
-        metavar="KEY=VALUE",
-        help="set entries of the config, e.g. model.fusion.margin=0",
-    )
+    add_config_options(parser, "the config, e.g. model.fusion.margin=0")
     return parser.parse_args()
 
 
@@ -57,7 +49,7 @@ def main() -> None:
     args = parse_args()
     from perception.apis import build_dataset, load_detector
     from perception.checkpoints import sha256
-    from perception.evaluation.attacked_prepare import scoring_of
+    from perception.evaluation.attacked_prepare import choose_frames, scoring_of
     from perception.evaluation.certified_run import certify
     from perception.files import write_json
     from perception.runner import load_config
@@ -66,12 +58,12 @@ def main() -> None:
     config = load_config(args.config, args.cfg_options)
     detector = load_detector(config, args.checkpoint)
     frames = build_dataset(config, "test")
-    count = min(args.num or len(frames), len(frames))
+    indices = choose_frames(frames, None, args.num)
     try:
         figures = certify(
             detector,
             frames,
-            [i * len(frames) // count for i in range(count)],
+            indices,
             overlaps=scoring_of(config, args.threshold).overlaps,
             threshold=args.threshold,
             check_steps=args.check,
@@ -79,7 +71,7 @@ def main() -> None:
     except ValueError as error:
         raise DataError(str(error)) from error
     total = figures["objects"]
-    print(f"{count} frames, {total} objects, score > {args.threshold:g}")
+    print(f"{len(indices)} frames, {total} objects, score > {args.threshold:g}")
     print(f"found on clean inputs: {figures['found'] / total:.1%}")
     for name, values in figures["sensors"].items():
         line = (
@@ -96,7 +88,7 @@ def main() -> None:
             "config": args.config,
             "checkpoint": args.checkpoint,
             "checkpoint_sha256": sha256(args.checkpoint),
-            "frames": count,
+            "frames": len(indices),
         }
         write_json(args.json, used | figures)
 

@@ -205,14 +205,18 @@ def _add_kitti(commands: argparse._SubParsersAction) -> None:
     )
     _add_kitti_split(parser)
     add("--check", action="store_true", help="check every file")
-    add(
+    _add_jobs(parser, "processes")
+    parser.set_defaults(run=_run_kitti)
+
+
+def _add_jobs(parser: argparse.ArgumentParser, workers: str) -> None:
+    parser.add_argument(
         "--jobs",
         type=int,
         default=os.cpu_count() or 1,
         metavar="J",
-        help="processes (default: one per core, here %(default)s)",
+        help=f"{workers} (default: one per core, here %(default)s)",
     )
-    parser.set_defaults(run=_run_kitti)
 
 
 def _add_kitti_split(parser: argparse.ArgumentParser) -> None:
@@ -279,13 +283,7 @@ def _add_nuscenes(commands: argparse._SubParsersAction) -> None:
         help="folder of the index (default: ROOT/index-VERSION)",
     )
     add("--check", action="store_true", help="also read every file of every sample")
-    add(
-        "--jobs",
-        type=int,
-        default=os.cpu_count() or 1,
-        metavar="J",
-        help="threads (default: one per core, here %(default)s)",
-    )
+    _add_jobs(parser, "threads")
     parser.set_defaults(run=_run_nuscenes)
 
 

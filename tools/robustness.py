@@ -8,7 +8,13 @@ import shlex
 import sys
 from pathlib import Path
 
-from perception.cli import HelpFormatter, pick_device, positive, run_tool
+from perception.cli import (
+    HelpFormatter,
+    add_config_options,
+    pick_device,
+    positive,
+    run_tool,
+)
 from perception.structures import DataError
 
 STANDARD_ATTACKS = Path(__file__).parents[1] / "configs/_base_/attacks/standard.py"
@@ -156,8 +162,6 @@ def _add_more(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_running(parser: argparse.ArgumentParser) -> None:
-    from mmengine.config import DictAction
-
     group = parser.add_argument_group("running")
     group.add_argument(
         "--jobs", type=positive, default=1, help="attacks done at a time, as processes"
@@ -172,13 +176,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--batch-size", type=positive, default=8, help="frames attacked at a time"
     )
-    group.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=DictAction,
-        metavar="KEY=VALUE",
-        help="set entries of every config, e.g. data_root=data/kitti",
-    )
+    add_config_options(group, "every config, e.g. data_root=data/kitti")
 
 
 def _factor(text: str) -> float:

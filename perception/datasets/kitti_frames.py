@@ -32,8 +32,8 @@ from perception.datasets.kitti_sources import (
     SUFFIXES,
     SensorSource,
     find_files,
-    pick_sources,
 )
+from perception.datasets.sources import pick_sources
 from perception.datasets.splits import check_split, listing, read_split
 from perception.datasets.stereo import stereo_depth
 from perception.structures import Calibration, DataError, Frame
@@ -81,7 +81,7 @@ class KittiFrames(Sequence[Frame]):
         label_dir: str = "label_2",
     ) -> None:
         self.base = Path(root) / subset
-        self.sources = pick_sources(sources, sensors, optional_sensors)
+        self.sources = pick_sources(SensorSource, sources, sensors, optional_sensors)
         self._images = find_files(self.base / image_dir, SUFFIXES["image"])
         self._right = find_files(self.base / right_dir, SUFFIXES["image"], False)
         self._calibs = find_files(self.base / "calib", (".txt",))

@@ -48,26 +48,6 @@ KITTI_SOURCES: Mapping[str, SensorSource] = {
 }
 
 
-def pick_sources(
-    sources: Mapping[str, SensorSource | Mapping],
-    sensors: Sequence[str] | None,
-    optional_sensors: Sequence[str],
-) -> dict[str, SensorSource]:
-    """The sources of the wanted sensors, in their order, dicts made into sources.
-
-    Raises:
-        ValueError: If a sensor has no source.
-    """
-    names = list(sources if sensors is None else sensors)
-    if unknown := [n for n in [*names, *optional_sensors] if n not in sources]:
-        raise ValueError(f"sensors {unknown} have no source; known: {list(sources)}")
-    picked = {name: sources[name] for name in names}
-    return {
-        name: source if isinstance(source, SensorSource) else SensorSource(**source)
-        for name, source in picked.items()
-    }
-
-
 def find_files(
     folder: Path, suffixes: Sequence[str], required: bool = True
 ) -> dict[str, Path]:

@@ -36,8 +36,8 @@ from perception.datasets.nuscenes_points import (
 from perception.datasets.nuscenes_sources import (
     NUSCENES_SOURCES,
     NuScenesSource,
-    pick_sources,
 )
+from perception.datasets.sources import pick_sources
 from perception.datasets.splits import check_split, listing
 from perception.geometry.projection import inverse_transform
 from perception.structures import Calibration, DataError, Frame
@@ -101,7 +101,7 @@ class NuScenesFrames(Sequence[Frame]):
         index: str | os.PathLike | None = None,
     ) -> None:
         self.root, self.cameras = Path(root), tuple(cameras)
-        self.made_of = pick_sources(sources, sensors, optional_sensors)
+        self.made_of = pick_sources(NuScenesSource, sources, sensors, optional_sensors)
         self.optional_sensors = frozenset(optional_sensors)
         self.min_points = min_points
         self.scenes = open_index(root, version, index)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from perception.datasets.nuscenes_index import LIDARS, RADARS
@@ -59,23 +59,3 @@ NUSCENES_SOURCES: Mapping[str, NuScenesSource] = {
     "lidar": NuScenesSource("lidar", LIDARS, LIDAR_COLUMNS[:4]),
     "radar": NuScenesSource("radar", RADARS, RADAR_COLUMNS, sweeps=5, view_deg=120.0),
 }
-
-
-def pick_sources(
-    sources: Mapping[str, NuScenesSource | Mapping],
-    sensors: Sequence[str] | None,
-    optional_sensors: Sequence[str],
-) -> dict[str, NuScenesSource]:
-    """The sources of the wanted sensors, in their order, dicts made into sources.
-
-    Raises:
-        ValueError: If a sensor has no source.
-    """
-    wanted = list(sources if sensors is None else sensors)
-    if unknown := [n for n in [*wanted, *optional_sensors] if n not in sources]:
-        raise ValueError(f"sensors {unknown} have no source; known: {list(sources)}")
-    picked = {name: sources[name] for name in wanted}
-    return {
-        name: value if isinstance(value, NuScenesSource) else NuScenesSource(**value)
-        for name, value in picked.items()
-    }

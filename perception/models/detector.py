@@ -95,6 +95,11 @@ class MultiModalDetector(BaseDetector):
         """What each sensor's input tensor holds, in the order of the gate."""
         return self.data_preprocessor.sensors
 
+    @property
+    def single_head(self) -> nn.Module:
+        """The head that detects with one sensor alone."""
+        return self.bbox_head if self.view_head is None else self.view_head
+
     def extract_branches(self, inputs: Mapping[str, Tensor]) -> dict[str, Pyramid]:
         """{sensor: (N, C, H, W)} to {sensor: pyramid of (N, C_l, H_l, W_l)}."""
         return {name: self.branches[name](inputs[name]) for name in self.branches}
@@ -132,7 +137,7 @@ class MultiModalDetector(BaseDetector):
 
     def view_outputs(self, fused: FusionOutput) -> list[HeadOutputs]:
         """What is said of each location from each single sensor's view."""
-        return run_on_views(self.view_head or self.bbox_head, fused.views)
+        return run_on_views(self.single_head, fused.views)
 
     def loss(
         self, batch_inputs: Mapping[str, Tensor], batch_data_samples: Sequence
@@ -186,8 +191,7 @@ class MultiModalDetector(BaseDetector):
         The batch's loss is normalised over all its frames; these are not mixed.
         ``part`` is that of :meth:`head_outputs`.
         """
-        single = self.bbox_head if self.view_head is None else self.view_head
-        head = self.bbox_head if part in (None, "fused") else single
+        head = self.bbox_head if part in (None, "fused") else self.single_head
         with in_training_mode(self.bbox_head, self.view_head):
             outputs = self.head_outputs(fused, part)
             losses = [
@@ -255,10 +259,9 @@ class MultiModalDetector(BaseDetector):
         chosen = [samples[n] for n in index]
         losses = losses_of_frames(self.bbox_head, outputs, chosen, index)
         if views:
-            head = self.view_head or self.bbox_head
             weight = cast(FusionNeck, self.fusion).view_loss_weight
-            for name, term in mean_losses(head, views, chosen, index).items():
-                losses[f"view_{name}"] = weight * term
+            terms = mean_losses(self.single_head, views, chosen, index)
+            losses |= {f"view_{name}": weight * term for name, term in terms.items()}
         return losses
 
     def _odd_sensors(self, batch_data_samples: Sequence) -> Tensor:

@@ -93,9 +93,9 @@ class AdversarialTrainLoop(EpochBasedTrainLoop):
         random = np.random.default_rng((self.runner.seed, self.iter))
         warm = min((self.iter + 1) / max(self.warmup_iters, 1), 1.0)
         attack = self.mix.draw(random, strength=warm)
-        batch = prepare_batch(self.detector, data_batch)
-        ids = [_number(self.runner.seed, self.iter, s) for s in batch.samples]
-        batch = AttackBatch(batch.inputs, batch.raw, batch.samples, batch.sensors, ids)
+        samples = data_batch["data_samples"]
+        ids = [_number(self.runner.seed, self.iter, sample) for sample in samples]
+        batch = prepare_batch(self.detector, data_batch, ids)
         changed = attack.craft(self.detector, batch)
         return join(batch, changed, attack.threat.sensor)
 

@@ -102,11 +102,9 @@ def generate(
         DataError: If an argument is out of range, the folder holds another data set,
             or a file cannot be written.
     """
-    at_least = {"frames": 1, "val_frames": 0, "seed": 0, "jobs": 1}
-    given = {"frames": frames, "val_frames": val_frames, "seed": seed, "jobs": jobs}
-    for name, low in at_least.items():
-        if given[name] < low:
-            raise DataError(f"{name} must be at least {low}, got {given[name]}")
+    check_at_least(1, frames=frames)
+    check_at_least(0, val_frames=val_frames, seed=seed)
+    check_at_least(1, jobs=jobs)
     root, recipe = Path(out), Recipe(seed, *parse_size(size), full_lidar)
     claim(root, asdict(recipe), "training")
     names = [f"{index:06d}" for index in range(frames + val_frames)]
@@ -122,6 +120,13 @@ def generate(
             # Left by a run that had validation frames, it would overlap now.
             path.unlink(missing_ok=True)
     return root
+
+
+def check_at_least(low: int, **given: int) -> None:
+    """Raise DataError if an argument is below ``low``; names it."""
+    for name, value in given.items():
+        if value < low:
+            raise DataError(f"{name} must be at least {low}, got {value}")
 
 
 def claim(root: Path, wanted: dict[str, Any], folder: str) -> None:

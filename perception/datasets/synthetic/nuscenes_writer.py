@@ -9,7 +9,12 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from perception.datasets.synthetic.generate import claim, parse_size, run_jobs
+from perception.datasets.synthetic.generate import (
+    check_at_least,
+    claim,
+    parse_size,
+    run_jobs,
+)
 from perception.datasets.synthetic.nuscenes_scene import Recipe, SceneWriter
 from perception.datasets.synthetic.nuscenes_tables import (
     SCENE_TABLES,
@@ -84,13 +89,9 @@ def generate_nuscenes(
         DataError: If an argument is out of range, the folder holds another data set,
             or a file cannot be written.
     """
-    for name, value, low in (
-        ("samples", samples, 1),
-        ("seed", seed, 0),
-        ("jobs", jobs, 1),
-    ):
-        if value < low:
-            raise DataError(f"{name} must be at least {low}, got {value}")
+    check_at_least(1, samples=samples)
+    check_at_least(0, seed=seed)
+    check_at_least(1, jobs=jobs)
     names = scene_names(version, scenes, val_scenes)
     root, recipe = Path(out), Recipe(version, seed, *parse_size(size), samples)
     claim(root, asdict(recipe), version)

@@ -73,6 +73,16 @@ class FusionNeck(BaseModule, ABC):
         """Whether it says which sensor contradicts the others."""
         return False
 
+    def index_to_blame(self, sensor: str) -> int:
+        """Number of a sensor that is said to lie.
+
+        Raises:
+            ValueError: If there is no such sensor.
+        """
+        if sensor not in self.sensors:
+            raise ValueError(f"no sensor {sensor!r} to blame, only {self.sensors}")
+        return self.sensors.index(sensor)
+
     def forward(self, pyramids: Mapping[str, Sequence[Tensor]]) -> FusionOutput:
         """Fuse one pyramid per sensor.
 

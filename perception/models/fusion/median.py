@@ -119,15 +119,13 @@ class MedianFusion(FusionNeck):
     ) -> HeadOutputs:
         """Every number of ``fused`` moved near the trusted range of the views'."""
         honest = [view for i, view in enumerate(views) if i != self._blamed]
-        kinds = []
-        for kind, by_view in enumerate(zip(*honest, strict=True)):
-            levels = [torch.stack(level) for level in zip(*by_view, strict=True)]
-            moved = [
+        return tuple(
+            [
                 self._move(kind, None if fused is None else fused[kind][n], level)
                 for n, level in enumerate(levels)
             ]
-            kinds.append(moved)
-        return tuple(kinds)
+            for kind, levels in enumerate(_side_by_side(honest))
+        )
 
     def bounds(
         self, views: Sequence[HeadOutputs], liar: int
@@ -138,17 +136,14 @@ class MedianFusion(FusionNeck):
             views: The head's outputs for every sensor's view of the clean inputs.
             liar: Index of the sensor that may say anything at all.
         """
-        low, high = [], []
         honest = [view for i, view in enumerate(views) if i != liar]
-        for kind, by_view in enumerate(zip(*honest, strict=True)):
-            said = [torch.stack(level) for level in zip(*by_view, strict=True)]
-            lowest, highest = (
-                [x.amin(dim=0) for x in said],
-                [x.amax(dim=0) for x in said],
-            )
+        low, high = [], []
+        for kind, levels in enumerate(_side_by_side(honest)):
+            lowest = [level.amin(dim=0) for level in levels]
+            highest = [level.amax(dim=0) for level in levels]
             if self.fused is not None:
-                lowest = [x - self._slack(kind, x) for x in lowest]
-                highest = [x + self._slack(kind, x) for x in highest]
+                lowest = [limit - self._slack(kind, limit) for limit in lowest]
+                highest = [limit + self._slack(kind, limit) for limit in highest]
             low.append(lowest)
             high.append(highest)
         return tuple(low), tuple(high)
@@ -167,10 +162,8 @@ class MedianFusion(FusionNeck):
         Raises:
             ValueError: If there is no such sensor.
         """
-        if sensor is not None and sensor not in self.sensors:
-            raise ValueError(f"no sensor {sensor!r} to blame, only {self.sensors}")
         previous = self._blamed
-        self._blamed = None if sensor is None else self.sensors.index(sensor)
+        self._blamed = None if sensor is None else self.index_to_blame(sensor)
         inner = getattr(self.fused, "blaming", None)
         try:
             with nullcontext() if inner is None else inner(sensor):
@@ -191,3 +184,11 @@ class MedianFusion(FusionNeck):
     def _slack(self, kind: int, limit: Tensor) -> Tensor | float:
         """How far beyond a limit of the trusted range a prediction may lie."""
         return self.box_margin * limit.abs() if kind == _BOXES else self.margin
+
+
+def _side_by_side(views: Sequence[HeadOutputs]) -> list[list[Tensor]]:
+    """For each kind and level the views' outputs, stacked: (S, N, K, H_l, W_l)."""
+    return [
+        [torch.stack(level) for level in zip(*by_view, strict=True)]
+        for by_view in zip(*views, strict=True)
+    ]

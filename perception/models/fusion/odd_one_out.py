@@ -150,11 +150,9 @@ class OddOneOutFusion(FusionNeck):
         Raises:
             ValueError: If there is no such sensor.
         """
-        if sensor is not None and sensor not in self.sensors:
-            raise ValueError(f"no sensor {sensor!r} to blame, only {self.sensors}")
         previous = self._forced
         self._forced = (
-            len(self.sensors) if sensor is None else self.sensors.index(sensor)
+            len(self.sensors) if sensor is None else self.index_to_blame(sensor)
         )
         try:
             yield

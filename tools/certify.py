@@ -71,6 +71,8 @@ def main() -> None:
     except ValueError as error:
         raise DataError(str(error)) from error
     total = figures["objects"]
+    if not total:
+        raise DataError(f"{args.config}: its test frames hold no object to certify")
     print(f"{len(indices)} frames, {total} objects, score > {args.threshold:g}")
     print(f"found on clean inputs: {figures['found'] / total:.1%}")
     for name, values in figures["sensors"].items():

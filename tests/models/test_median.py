@@ -1,5 +1,7 @@
 """Fusion by the median of predictions: by hand, its certificate, and in a detector."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -67,7 +69,7 @@ def test_a_sensor_known_to_lie_is_left_out():
 @given(
     count=st.integers(3, 6),
     liar=st.integers(0, 5),
-    lie=st.floats(-1e6, 1e6),
+    lie=st.floats(-1e6, 1e6) | st.sampled_from([math.nan, math.inf, -math.inf]),
     margin=st.floats(0, 5),
     seed=st.integers(0, 1000),
 )
@@ -86,6 +88,22 @@ def test_certificate_whatever_one_sensor_says(count, liar, lie, margin, seed):
     low, high = min(honest), max(honest)
     assert low - margin - 1e-5 <= logit <= high + margin + 1e-5
     assert low - 0.1 * abs(low) - 1e-5 <= box <= high + 0.1 * abs(high) + 1e-5
+
+
+def test_a_sensor_that_delivers_nan_leads_nothing_astray():
+    """From its raw input to the detector's outputs."""
+    detector = make_detector(
+        SENSORS, fusion="MedianFusion", fused=dict(type="OddOneOutFusion")
+    ).eval()
+    inputs = detector.data_preprocessor(make_batch())["inputs"]
+    with torch.no_grad():
+        fused = detector.fuse(detector.extract_branches(inputs))
+        _, *honest = detector.view_outputs(fused)
+        nan = torch.full_like(inputs[SENSORS[0]], math.nan)
+        changed = detector(inputs | {SENSORS[0]: nan}, mode="tensor")
+    for a, b, said in zip(honest[0][0], honest[1][0], changed[0], strict=True):
+        assert (said >= torch.minimum(a, b) - 1e-5).all()
+        assert (said <= torch.maximum(a, b) + 1e-5).all()
 
 
 @pytest.mark.parametrize("fused", [None, dict(type="OddOneOutFusion")])

@@ -177,8 +177,11 @@ class MedianFusion(FusionNeck):
         spare = 1 if self._blamed is None else 0
         ordered = views.sort(dim=0).values
         low, high = ordered[spare], ordered[len(views) - 1 - spare]
+        middle = (low + high) / 2
         if fused is None:
-            return (low + high) / 2
+            return middle
+        # A lying sensor may bring NaN about: sorting puts it last, clamping keeps it.
+        fused = torch.where(fused.isnan(), middle, fused)
         return fused.clamp(low - self._slack(kind, low), high + self._slack(kind, high))
 
     def _slack(self, kind: int, limit: Tensor) -> Tensor | float:

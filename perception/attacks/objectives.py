@@ -21,7 +21,6 @@ from torch import Tensor
 
 from perception.attacks.batch import AttackBatch
 from perception.attacks.goals import Goal
-from perception.models.heads import shared_targets
 
 _CREATED = 50  # how many of a frame's scores ``create`` raises
 
@@ -181,13 +180,13 @@ def _rank_margin(scores: Tensor, centers: Tensor, boxes_px: Tensor) -> Tensor:
 
 @contextmanager
 def frozen(detector: Any) -> Iterator[None]:
-    """Eval mode and parameters without gradients, both restored afterwards."""
+    """Eval mode, heads for losses, parameters without gradients; restored after."""
     was_training = {m: m.training for m in detector.modules()}
     wanted = {p: p.requires_grad for p in detector.parameters()}
     detector.eval()
     detector.requires_grad_(False)
     try:
-        with shared_targets(detector.bbox_head):
+        with detector.for_losses():
             yield
     finally:
         for module, training in was_training.items():

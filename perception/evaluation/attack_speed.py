@@ -49,7 +49,8 @@ def step_candidates(
     def by_hand() -> torch.Tensor:
         image = variable.detach().requires_grad_()
         pyramids = kept | {threat.sensor: detector.branches[threat.sensor](image)}
-        losses = detector.frame_losses(detector.fuse(pyramids), batch.samples)
+        with detector.for_losses():
+            losses = detector.frame_losses(detector.fuse(pyramids), batch.samples)
         return torch.autograd.grad(losses.sum(), image)[0]
 
     def step() -> torch.Tensor:
@@ -157,8 +158,9 @@ def _estimator(
             image = torch.from_numpy(x).requires_grad_()
             detector.eval().requires_grad_(not freeze)
             inputs = dict(chosen.inputs) | {sensor: image}
-            fused = detector.fuse(detector.extract_branches(inputs))
-            loss = detector.frame_losses(fused, chosen.samples).sum()
+            with detector.for_losses():
+                fused = detector.fuse(detector.extract_branches(inputs))
+                loss = detector.frame_losses(fused, chosen.samples).sum()
             detector.zero_grad()
             loss.backward()
             assert image.grad is not None

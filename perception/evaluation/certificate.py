@@ -31,7 +31,6 @@ import torch
 from torch import Tensor
 
 from perception.attacks.batch import AttackBatch
-from perception.attacks.objectives import frozen
 from perception.models.fusion.median import MedianFusion
 from perception.models.heads import HeadOutputs
 
@@ -90,12 +89,12 @@ def certified_objects(
             "certificates are for MedianFusion with a head of distances (FCOS), got "
             f"{type(fusion).__name__} and {type(head).__name__}"
         )
-    with frozen(detector):
-        fused = detector.fuse(detector.extract_branches(batch.inputs))
-        views = detector.view_outputs(fused)
-        limits = {
-            name: fusion.bounds(views, i) for i, name in enumerate(detector.branches)
-        }
+    was_training = detector.training
+    fused = detector.eval().fuse(detector.extract_branches(batch.inputs))
+    detector.train(was_training)
+    limits = {
+        name: fusion.bounds(fused.views, i) for i, name in enumerate(detector.branches)
+    }
     classes = list(detector.dataset_meta["classes"])
     needed = torch.tensor([overlaps[name] for name in classes])
     return {

@@ -6,7 +6,8 @@ pyramid level l.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -105,11 +106,16 @@ class MultiModalDetector(BaseDetector):
         return {name: self.branches[name](inputs[name]) for name in self.branches}
 
     def fuse(self, pyramids: Mapping[str, Pyramid]) -> FusionOutput:
-        """{sensor: pyramid} to the fused pyramid and, with a gate, its logits."""
+        """{sensor: pyramid} to the fused pyramid and, with a gate, its logits.
+
+        For losses, within :meth:`for_losses`: views are looked at by a head here.
+        """
         if self.fusion is None:
             (pyramid,) = pyramids.values()
             return FusionOutput(pyramid)
-        return self.fusion(pyramids)
+        views = self.fusion.views(pyramids)
+        outputs = run_on_views(self.single_head, views) if views else []
+        return self.fusion(pyramids, outputs)
 
     def extract_feat(self, batch_inputs: Mapping[str, Tensor]) -> Pyramid:
         """{sensor: (N, C, H, W)} to the fused pyramid."""
@@ -128,16 +134,22 @@ class MultiModalDetector(BaseDetector):
             ValueError: If there is no such part.
         """
         if part is None:
-            return self._outputs_and_views(fused)[0]
+            outputs: Any = self.bbox_head(fused.features) if fused.features else None
+            if self.fusion is None or not fused.views:
+                return outputs
+            return self.fusion.combine(outputs, fused.views, fused.blamed)
         if fused.views and part in self.branches:
-            return self.view_outputs(fused)[list(self.branches).index(part)]
+            return fused.views[list(self.branches).index(part)]
         if fused.views and fused.features and part == "fused":
             return self.bbox_head(fused.features)
         raise ValueError(f"the detector has no part {part!r} that its neck combines")
 
-    def view_outputs(self, fused: FusionOutput) -> list[HeadOutputs]:
-        """What is said of each location from each single sensor's view."""
-        return run_on_views(self.single_head, fused.views)
+    @contextmanager
+    def for_losses(self) -> Iterator[None]:
+        """Fuse and take losses in here: heads answer as in training, in any mode."""
+        heads = self.bbox_head, self.view_head
+        with in_training_mode(*heads), shared_targets(*heads):
+            yield
 
     def loss(
         self, batch_inputs: Mapping[str, Tensor], batch_data_samples: Sequence
@@ -156,8 +168,9 @@ class MultiModalDetector(BaseDetector):
             name: tuple(f.repeat(frames // len(f), 1, 1, 1) for f in pyramid)
             for name, pyramid in self.extract_branches(batch_inputs).items()
         }
-        fused = self.fuse(pyramids)
-        losses = self.detection_losses(fused, batch_data_samples)
+        with self.for_losses():
+            fused = self.fuse(pyramids)
+            losses = self.detection_losses(fused, batch_data_samples)
         if self.fusion is not None:
             odd = self._odd_sensors(batch_data_samples)
             losses |= self.fusion.losses(fused, odd.to(next(self.parameters()).device))
@@ -166,18 +179,17 @@ class MultiModalDetector(BaseDetector):
     def detection_losses(
         self, fused: FusionOutput, batch_data_samples: Sequence
     ) -> dict[str, Tensor]:
-        """The heads' losses, the same in train and eval mode of the detector."""
+        """The heads' losses; ``fused`` was made :meth:`for_losses`, as these are."""
         samples = list(batch_data_samples)
         losses: dict[str, Tensor] = {}
         lies = [sample.get("odd_sensor") is not None for sample in samples]
-        heads = self.bbox_head, self.view_head
-        with in_training_mode(*heads), shared_targets(*heads):
-            outputs, views = self._outputs_and_views(fused)
-            for prefix, wanted in (("", False), ("attacked_", True)):
-                index = [n for n, lie in enumerate(lies) if lie == wanted]
-                if index:
-                    terms = self._losses(outputs, views, samples, index)
-                    losses |= {prefix + name: term for name, term in terms.items()}
+        self._check_for_losses()
+        outputs = self.head_outputs(fused)
+        for prefix, wanted in (("", False), ("attacked_", True)):
+            index = [n for n, lie in enumerate(lies) if lie == wanted]
+            if index:
+                terms = self._losses(outputs, fused.views, samples, index)
+                losses |= {prefix + name: term for name, term in terms.items()}
         return losses
 
     def frame_losses(
@@ -189,15 +201,16 @@ class MultiModalDetector(BaseDetector):
         """(N,) detection loss of each frame by itself, as attacks need it.
 
         The batch's loss is normalised over all its frames; these are not mixed.
-        ``part`` is that of :meth:`head_outputs`.
+        ``fused`` was made :meth:`for_losses`, as these are. ``part`` is that of
+        :meth:`head_outputs`.
         """
         head = self.bbox_head if part in (None, "fused") else self.single_head
-        with in_training_mode(self.bbox_head, self.view_head):
-            outputs = self.head_outputs(fused, part)
-            losses = [
-                losses_of_frames(head, outputs, [sample], [n])
-                for n, sample in enumerate(batch_data_samples)
-            ]
+        self._check_for_losses()
+        outputs = self.head_outputs(fused, part)
+        losses = [
+            losses_of_frames(head, outputs, [sample], [n])
+            for n, sample in enumerate(batch_data_samples)
+        ]
         return torch.stack([self.parse_losses(terms)[0] for terms in losses])
 
     def predict(
@@ -238,15 +251,9 @@ class MultiModalDetector(BaseDetector):
         """Raw outputs of the head; tensors in, tensors out."""
         return self.head_outputs(self.fuse(self.extract_branches(batch_inputs)))
 
-    def _outputs_and_views(
-        self, fused: FusionOutput
-    ) -> tuple[HeadOutputs, list[HeadOutputs]]:
-        """The detector's outputs, and each sensor's own where the neck wants them."""
-        outputs: Any = self.bbox_head(fused.features) if fused.features else None
-        if self.fusion is None or not fused.views:
-            return outputs, []
-        views = self.view_outputs(fused)
-        return self.fusion.combine(outputs, views), views
+    def _check_for_losses(self) -> None:
+        if not self.bbox_head.training:
+            raise RuntimeError("fuse and take losses within detector.for_losses()")
 
     def _losses(
         self,

@@ -89,8 +89,11 @@ def test_losses_of_single_frames(head):
     detector = make_detector(head=head).eval()
     boxes = [(4, 4, 20, 28)]
     inputs, samples = prepared(detector, [make_sample(), make_sample(boxes)])
-    fused = detector.fuse(detector.extract_branches(inputs))
-    losses = detector.frame_losses(fused, samples)
+    with detector.for_losses():
+        fused = detector.fuse(detector.extract_branches(inputs))
+        losses = detector.frame_losses(fused, samples)
+    with pytest.raises(RuntimeError, match=r"within detector\.for_losses"):
+        detector.frame_losses(fused, samples)
     assert losses.shape == (2,)
     for n, sample in enumerate(samples):
         one = {name: value[n : n + 1] for name, value in inputs.items()}
@@ -253,7 +256,7 @@ def test_errors_of_the_config():
 
 
 def test_ground_truth_is_assigned_once_within_a_context():
-    detector = make_detector().eval()
+    detector = make_detector()
     packed = detector.data_preprocessor(make_batch())
     fused = detector.fuse(detector.extract_branches(packed["inputs"]))
     samples, head = packed["data_samples"], detector.bbox_head

@@ -291,7 +291,7 @@ def test_errors_of_every_neck(neck):
 
 
 def test_errors_of_arguments():
-    with pytest.raises(ValueError, match="gate must be 'global' or 'spatial'"):
+    with pytest.raises(ValueError, match="gate must be 'global', 'spatial' or None"):
         make(OddOneOutFusion, gate="sometimes")
     with pytest.raises(ValueError, match="gate_level must be one of the 2 levels"):
         make(OddOneOutFusion, gate_level=2)

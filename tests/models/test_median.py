@@ -58,10 +58,13 @@ def test_a_richer_prediction_stays_near_the_median(said, kept):
 def test_a_sensor_known_to_lie_is_left_out():
     median = neck()
     views = [outputs(-3.0, 8.0), outputs(1.0, 2.0), outputs(0.5, 4.0)]
-    with median.blaming(SENSORS[1]):
-        assert values(median.combine(None, views)) == (-1.25, 6.0)
-    with median.blaming(None):
-        assert values(median.combine(None, views)) == (0.5, 4.0)
+    said = [median.combine(None, views, torch.tensor([i])) for i in (1, 3)]
+    assert [values(x) for x in said] == [(-1.25, 6.0), (0.5, 4.0)]
+    levels = [[torch.zeros(2, 2, 1, 1)] * 3]
+    for told, number in ((SENSORS[1], 1), (None, 3)):
+        with median.blaming(told):
+            assert median.fuse(levels).blamed.tolist() == [number] * 2
+    assert median.fuse(levels).blamed is None
     with pytest.raises(ValueError, match="no sensor 'nose'"), median.blaming("nose"):
         pass
 
@@ -98,7 +101,7 @@ def test_a_sensor_that_delivers_nan_leads_nothing_astray():
     inputs = detector.data_preprocessor(make_batch())["inputs"]
     with torch.no_grad():
         fused = detector.fuse(detector.extract_branches(inputs))
-        _, *honest = detector.view_outputs(fused)
+        _, *honest = fused.views
         nan = torch.full_like(inputs[SENSORS[0]], math.nan)
         changed = detector(inputs | {SENSORS[0]: nan}, mode="tensor")
     for a, b, said in zip(honest[0][0], honest[1][0], changed[0], strict=True):
@@ -127,7 +130,7 @@ def test_detector_trains_and_no_sensor_moves_an_output_beyond_the_others(fused):
     inputs = packed["inputs"]
     with torch.no_grad():
         fused_output = detector.fuse(detector.extract_branches(inputs))
-        honest = detector._outputs_and_views(fused_output)[1][1:]
+        honest = fused_output.views[1:]
         lied = inputs | {SENSORS[0]: 1e4 * torch.randn_like(inputs[SENSORS[0]])}
         changed = detector(lied, mode="tensor")
     margin = 1.0 if fused else 0.0
@@ -185,7 +188,7 @@ def test_attacks_reach_each_view_and_the_fused_prediction():
             outputs = detector.head_outputs(fused, part)
             assert outputs[0][0].shape == (1, 2, 8, 16)
         view = detector.head_outputs(fused, "thermal")
-        assert torch.equal(view[0][0], detector.view_outputs(fused)[0][0][0])
+        assert torch.equal(view[0][0], fused.views[0][0][0])
         losses = detector.frame_losses(fused, batch.samples, "thermal")
         assert not torch.equal(losses, detector.frame_losses(fused, batch.samples))
         with pytest.raises(ValueError, match="no part 'nose'"):

@@ -1,5 +1,6 @@
 """Exchangeable fusion necks, one file each."""
 
+from perception.models.fusion.agreement import AgreementFusion
 from perception.models.fusion.base import FusionNeck, FusionOutput
 from perception.models.fusion.concat import ConcatFusion
 from perception.models.fusion.lel import LatentEnsembleFusion
@@ -8,6 +9,7 @@ from perception.models.fusion.median import MedianFusion
 from perception.models.fusion.odd_one_out import OddOneOutFusion
 
 __all__ = [
+    "AgreementFusion",
     "ConcatFusion",
     "FusionNeck",
     "FusionOutput",

@@ -23,13 +23,15 @@ class FusionOutput(NamedTuple):
         gate_logits: (N, S + 1) or, for a gate per location, (N, S + 1, h, w); class
             i says "sensor i contradicts the others", class S "no sensor does". None
             for necks without a gate.
-        views: One pyramid per sensor, for necks that combine what the head says of
-            each sensor alone, see :meth:`FusionNeck.combine`; empty for all others.
+        views: The head's outputs for each of :meth:`FusionNeck.views`.
+        blamed: (N,) number of the sensor left out of a frame's features, S for none;
+            None for necks that leave none out as a whole.
     """
 
     features: Pyramid
     gate_logits: Tensor | None = None
-    views: tuple[Pyramid, ...] = ()
+    views: tuple[HeadOutputs, ...] = ()
+    blamed: Tensor | None = None
 
 
 class FusionNeck(BaseModule, ABC):
@@ -83,15 +85,36 @@ class FusionNeck(BaseModule, ABC):
             raise ValueError(f"no sensor {sensor!r} to blame, only {self.sensors}")
         return self.sensors.index(sensor)
 
-    def forward(self, pyramids: Mapping[str, Sequence[Tensor]]) -> FusionOutput:
+    def forward(
+        self,
+        pyramids: Mapping[str, Sequence[Tensor]],
+        views: Sequence[HeadOutputs] = (),
+    ) -> FusionOutput:
         """Fuse one pyramid per sensor.
 
         Args:
             pyramids: For each sensor one (N, C, H_l, W_l) tensor per level.
+            views: What the head says of each of :meth:`views`.
 
         Raises:
             ValueError: If a sensor is missing or a pyramid has the wrong depth.
         """
+        return self.fuse(self._by_level(pyramids), views)
+
+    def views(self, pyramids: Mapping[str, Sequence[Tensor]]) -> tuple[Pyramid, ...]:
+        """One pyramid per sensor for the head to look at before they are fused.
+
+        Empty but for necks that compare what the head says of each sensor alone.
+        """
+        return ()
+
+    @abstractmethod
+    def fuse(
+        self, levels: Sequence[Sequence[Tensor]], views: Sequence[HeadOutputs] = ()
+    ) -> FusionOutput:
+        """Fuse ``levels[l][i]``, the (N, C, H_l, W_l) features of sensor i."""
+
+    def _by_level(self, pyramids: Mapping[str, Sequence[Tensor]]) -> list[list[Tensor]]:
         missing = [name for name in self.sensors if name not in pyramids]
         if missing:
             raise ValueError(f"fusion lacks the features of {missing}")
@@ -101,24 +124,23 @@ class FusionNeck(BaseModule, ABC):
                     f"fusion expects {self.num_levels} pyramid levels, got "
                     f"{len(pyramids[name])} of {name!r}"
                 )
-        levels = [
+        return [
             [pyramids[name][level] for name in self.sensors]
             for level in range(self.num_levels)
         ]
-        return self.fuse(levels)
-
-    @abstractmethod
-    def fuse(self, levels: Sequence[Sequence[Tensor]]) -> FusionOutput:
-        """Fuse ``levels[l][i]``, the (N, C, H_l, W_l) features of sensor i."""
 
     def combine(
-        self, fused: HeadOutputs | None, views: Sequence[HeadOutputs]
+        self,
+        fused: HeadOutputs | None,
+        views: Sequence[HeadOutputs],
+        blamed: Tensor | None = None,
     ) -> HeadOutputs:
         """The detector's outputs from those of the fused pyramid and of each view.
 
         Args:
             fused: The head's outputs for ``features``; None if there are none.
-            views: Those for each of ``views``.
+            views: Those for each of :meth:`views`.
+            blamed: (N,) number of the sensor that is not asked, S for none.
         """
         raise NotImplementedError(f"{type(self).__name__} returns no views")
 

@@ -9,6 +9,7 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from perception.models.fusion.base import FusionNeck, FusionOutput
+from perception.models.heads import HeadOutputs
 
 
 @MODELS.register_module()
@@ -53,7 +54,9 @@ class LatentEnsembleFusion(FusionNeck):
             nn.BatchNorm2d(self.out_channels) for _ in range(self.num_levels)
         )
 
-    def fuse(self, levels: Sequence[Sequence[Tensor]]) -> FusionOutput:
+    def fuse(
+        self, levels: Sequence[Sequence[Tensor]], views: Sequence[HeadOutputs] = ()
+    ) -> FusionOutput:
         """Fuse ``levels[l][i]`` (N, C, H_l, W_l) into (N, C_out, H_l, W_l)."""
         return FusionOutput(
             tuple(

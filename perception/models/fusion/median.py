@@ -5,7 +5,7 @@ Shape letters: N frames, S sensors, C channels, H_l, W_l size of pyramid level l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import cast
 
@@ -14,7 +14,7 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from perception.models.fusion.base import FusionNeck, FusionOutput
-from perception.models.heads import HeadOutputs
+from perception.models.heads import HeadOutputs, Pyramid
 
 _BOXES = 1  # which of a dense head's kinds of outputs are boxes
 
@@ -95,36 +95,55 @@ class MedianFusion(FusionNeck):
             out_channels=out_channels,
         )
         self.fused = None if fused is None else MODELS.build(shape | dict(fused))
-        self._blamed: int | None = None
+        self._forced: int | None = None
 
     @property
     def has_gate(self) -> bool:
         """Whether ``fused`` has one."""
         return self.fused is not None and self.fused.has_gate
 
-    def fuse(self, levels: Sequence[Sequence[Tensor]]) -> FusionOutput:
-        """One view per sensor, and what ``fused`` makes of ``levels[l][i]``."""
-        inner = FusionOutput(()) if self.fused is None else self.fused.fuse(levels)
-        views = tuple(
+    def views(self, pyramids: Mapping[str, Sequence[Tensor]]) -> tuple[Pyramid, ...]:
+        """Each sensor's features by themselves, as the head knows them."""
+        levels = self._by_level(pyramids)
+        return tuple(
             tuple(
                 cast(nn.ModuleList, aligns)[n](level[i])
                 for n, level in enumerate(levels)
             )
             for i, aligns in enumerate(self.align)
         )
-        return FusionOutput(inner.features, inner.gate_logits, views)
+
+    def fuse(
+        self, levels: Sequence[Sequence[Tensor]], views: Sequence[HeadOutputs] = ()
+    ) -> FusionOutput:
+        """What ``fused`` makes of ``levels[l][i]``."""
+        inner = FusionOutput(()) if self.fused is None else self.fused.fuse(levels)
+        blamed = None
+        if self._forced is not None:
+            frames = levels[0][0]
+            blamed = torch.full((len(frames),), self._forced, device=frames.device)
+        return FusionOutput(inner.features, inner.gate_logits, tuple(views), blamed)
 
     def combine(
-        self, fused: HeadOutputs | None, views: Sequence[HeadOutputs]
+        self,
+        fused: HeadOutputs | None,
+        views: Sequence[HeadOutputs],
+        blamed: Tensor | None = None,
     ) -> HeadOutputs:
-        """Every number of ``fused`` moved near the trusted range of the views'."""
-        honest = [view for i, view in enumerate(views) if i != self._blamed]
+        """Every number of ``fused`` moved near the trusted range of the views'.
+
+        A sensor ``blamed[n]`` is not asked in frame n; all others are honest then.
+        """
+        if blamed is not None and (blamed == len(views)).all():
+            blamed = None
         return tuple(
             [
-                self._move(kind, None if fused is None else fused[kind][n], level)
+                self._move(
+                    kind, None if fused is None else fused[kind][n], level, blamed
+                )
                 for n, level in enumerate(levels)
             ]
-            for kind, levels in enumerate(_side_by_side(honest))
+            for kind, levels in enumerate(side_by_side(views))
         )
 
     def bounds(
@@ -138,7 +157,7 @@ class MedianFusion(FusionNeck):
         """
         honest = [view for i, view in enumerate(views) if i != liar]
         low, high = [], []
-        for kind, levels in enumerate(_side_by_side(honest)):
+        for kind, levels in enumerate(side_by_side(honest)):
             lowest = [level.amin(dim=0) for level in levels]
             highest = [level.amax(dim=0) for level in levels]
             if self.fused is not None:
@@ -162,21 +181,22 @@ class MedianFusion(FusionNeck):
         Raises:
             ValueError: If there is no such sensor.
         """
-        previous = self._blamed
-        self._blamed = None if sensor is None else self.index_to_blame(sensor)
+        previous = self._forced
+        self._forced = (
+            len(self.sensors) if sensor is None else self.index_to_blame(sensor)
+        )
         inner = getattr(self.fused, "blaming", None)
         try:
             with nullcontext() if inner is None else inner(sensor):
                 yield
         finally:
-            self._blamed = previous
+            self._forced = previous
 
-    def _move(self, kind: int, fused: Tensor | None, views: Tensor) -> Tensor:
+    def _move(
+        self, kind: int, fused: Tensor | None, views: Tensor, blamed: Tensor | None
+    ) -> Tensor:
         """One kind and level: views (S, N, K, H_l, W_l), fused and result without S."""
-        # Sensor known to lie: it is not among the views and all others are honest.
-        spare = 1 if self._blamed is None else 0
-        ordered = views.sort(dim=0).values
-        low, high = ordered[spare], ordered[len(views) - 1 - spare]
+        low, high = trusted_range(views, blamed)
         middle = (low + high) / 2
         if fused is None:
             return middle
@@ -189,7 +209,25 @@ class MedianFusion(FusionNeck):
         return self.box_margin * limit.abs() if kind == _BOXES else self.margin
 
 
-def _side_by_side(views: Sequence[HeadOutputs]) -> list[list[Tensor]]:
+def trusted_range(views: Tensor, blamed: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Second smallest and second largest of S views (S, N, …), low and high (N, …).
+
+    In frames where a sensor is ``blamed`` (N,), smallest and largest of the others.
+    """
+    ordered = views.sort(dim=0).values
+    low, high = ordered[1], ordered[-2]
+    if blamed is None:
+        return low, high
+    numbers = torch.arange(len(views), device=views.device)
+    shape = (len(views), -1, *[1] * (views.ndim - 2))
+    left_out = (numbers[:, None] == blamed).view(shape)
+    told = left_out.any(dim=0)
+    lowest = views.masked_fill(left_out, torch.inf).amin(dim=0)
+    highest = views.masked_fill(left_out, -torch.inf).amax(dim=0)
+    return torch.where(told, lowest, low), torch.where(told, highest, high)
+
+
+def side_by_side(views: Sequence[HeadOutputs]) -> list[list[Tensor]]:
     """For each kind and level the views' outputs, stacked: (S, N, K, H_l, W_l)."""
     return [
         [torch.stack(level) for level in zip(*by_view, strict=True)]

@@ -17,6 +17,7 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from perception.models.fusion.base import FusionNeck, FusionOutput
+from perception.models.heads import HeadOutputs, Pyramid
 from perception.models.losses import gate_hits, odd_one_out_loss
 
 
@@ -37,6 +38,7 @@ class OddOneOutFusion(FusionNeck):
         num_levels: Number of pyramid levels.
         out_channels: Channels of the fused pyramid.
         gate: ``global`` (one decision per frame) or ``spatial`` (one per location).
+            None: no gate; all sensors are trusted unless :meth:`leave_out` is told.
         gate_level: Pyramid level on whose grid the gate compares the sensors.
         align_channels: A, channels of each sensor's aligned features.
         loss_weight: Factor of the odd-one-out loss; 0 leaves the gate untaught.
@@ -53,7 +55,7 @@ class OddOneOutFusion(FusionNeck):
         in_channels: int,
         num_levels: int,
         out_channels: int,
-        gate: Literal["global", "spatial"] = "global",
+        gate: Literal["global", "spatial"] | None = "global",
         gate_level: int = 1,
         align_channels: int = 16,
         loss_weight: float = 1.0,
@@ -67,9 +69,9 @@ class OddOneOutFusion(FusionNeck):
             out_channels=out_channels,
             init_cfg=init_cfg,
         )
-        if gate not in ("global", "spatial"):
-            raise ValueError(f"gate must be 'global' or 'spatial', got {gate!r}")
-        if not 0 <= gate_level < num_levels:
+        if gate not in ("global", "spatial", None):
+            raise ValueError(f"gate must be 'global', 'spatial' or None, got {gate!r}")
+        if gate is not None and not 0 <= gate_level < num_levels:
             raise ValueError(
                 f"gate_level must be one of the {num_levels} levels, got {gate_level}"
             )
@@ -82,18 +84,19 @@ class OddOneOutFusion(FusionNeck):
             )
         self.gate, self.gate_level, self.loss_weight = gate, gate_level, loss_weight
         self.threshold = threshold
-        self.align = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(in_channels * num_levels, align_channels, 3, padding=1),
+        if gate is not None:
+            self.align = nn.ModuleList(
+                nn.Sequential(
+                    nn.Conv2d(in_channels * num_levels, align_channels, 3, padding=1),
+                    nn.ReLU(inplace=True),
+                )
+                for _ in range(count)
+            )
+            self.compare = nn.Sequential(
+                nn.Conv2d(count * align_channels, count * align_channels, 3, padding=1),
                 nn.ReLU(inplace=True),
             )
-            for _ in range(count)
-        )
-        self.compare = nn.Sequential(
-            nn.Conv2d(count * align_channels, count * align_channels, 3, padding=1),
-            nn.ReLU(inplace=True),
-        )
-        self.decide = nn.Conv2d(count * align_channels, count + 1, 1)
+            self.decide = nn.Conv2d(count * align_channels, count + 1, 1)
         widths = [(count - 1) * in_channels] * count + [count * in_channels]
         self.experts = nn.ModuleList(
             nn.ModuleList(nn.Conv2d(width, out_channels, 1) for width in widths)
@@ -103,15 +106,19 @@ class OddOneOutFusion(FusionNeck):
 
     @property
     def has_gate(self) -> bool:
-        """It does."""
-        return True
+        """Unless it was built without."""
+        return self.gate is not None
 
-    def fuse(self, levels: Sequence[Sequence[Tensor]]) -> FusionOutput:
+    def fuse(
+        self, levels: Sequence[Sequence[Tensor]], views: Sequence[HeadOutputs] = ()
+    ) -> FusionOutput:
         """Fuse ``levels[l][i]`` (N, C, H_l, W_l) into (N, C_out, H_l, W_l)."""
-        if self._forced is not None:
-            index = self._forced
-            fused = [self._expert(n, index, level) for n, level in enumerate(levels)]
-            return FusionOutput(tuple(fused))
+        told = len(self.sensors) if self.gate is None else None
+        told = told if self._forced is None else self._forced
+        if told is not None:
+            frames = levels[0][0]
+            blamed = torch.full((len(frames),), told, device=frames.device)
+            return FusionOutput(self.leave_out(levels, blamed), blamed=blamed)
         logits = self._gate_logits(levels)
         weights = logits.softmax(dim=1)
         if self.threshold is not None and not self.training:
@@ -119,6 +126,26 @@ class OddOneOutFusion(FusionNeck):
         return FusionOutput(
             tuple(self._mix(n, level, weights) for n, level in enumerate(levels)),
             logits,
+        )
+
+    def leave_out(self, levels: Sequence[Sequence[Tensor]], blamed: Tensor) -> Pyramid:
+        """The fused pyramid without sensor ``blamed[n]`` (N,) in frame n, S for none.
+
+        Only the experts needed are asked, each for its frames.
+        """
+        (one, *more) = blamed.unique().tolist()
+        if not more:
+            return tuple(self._expert(n, one, level) for n, level in enumerate(levels))
+        order = torch.cat([(blamed == i).nonzero().flatten() for i in (one, *more)])
+        back = order.argsort()
+        return tuple(
+            torch.cat(
+                [
+                    self._expert(n, i, [feature[blamed == i] for feature in level])
+                    for i in (one, *more)
+                ]
+            )[back]
+            for n, level in enumerate(levels)
         )
 
     def losses(self, output: FusionOutput, odd_sensors: Tensor) -> dict[str, Tensor]:

@@ -1,0 +1,207 @@
+"""The gate that compares predictions: by hand, its certificate, and in a detector."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_detectors import NAMES, make_batch, make_detector, make_sample
+
+from perception.models.fusion import AgreementFusion, OddOneOutFusion
+from perception.models.fusion.agreement import disagreement
+from perception.models.fusion.median import trusted_range
+
+SENSORS = NAMES[:3]
+
+
+def neck(sensors=SENSORS, **changes) -> AgreementFusion:
+    torch.manual_seed(0)
+    arguments = dict(sensors=sensors, in_channels=2, num_levels=1, out_channels=2)
+    return AgreementFusion(**arguments | changes).eval()
+
+
+def view(*probabilities: float):
+    """One frame per probability: a class score of one location, and a box of 1."""
+    scores = torch.tensor(probabilities)[:, None, None, None]
+    return ([scores.logit()], [torch.ones_like(scores)])
+
+
+def levels(frames=1):
+    return [[torch.randn(frames, 2, 1, 1) for _ in SENSORS]]
+
+
+def calibrated(**changes) -> AgreementFusion:
+    """Honest sensors are 0.01 (factor e either way) from the middle."""
+    made = neck(**changes)
+    made.mean.fill_(math.log(0.01))
+    return made
+
+
+def test_disagreement_by_hand():
+    views = [view(0.9, 0.2), view(0.5, 0.3), view(0.4, 0.7)]
+    expected = torch.tensor([[0.4, 0.0, 0.1], [0.1, 0.0, 0.4]])
+    torch.testing.assert_close(disagreement(views), expected)
+    four = [view(x) for x in (0.1, 0.3, 0.4, 0.9)]  # the middle is 0.35
+    torch.testing.assert_close(
+        disagreement(four), torch.tensor([[0.25, 0.05, 0.05, 0.55]])
+    )
+    nan = [view(0.5), view(0.5), view(math.nan)]
+    assert disagreement(nan).tolist() == [[0.0, 0.0, 1.0]]
+
+
+def test_the_sensor_furthest_beyond_its_limit_is_blamed():
+    made = calibrated(blame_at=3.0)  # the limit is 0.01 e^3 = 0.2
+    views = [view(0.5, 0.5, 0.95), view(0.5, 0.51, 0.5), view(0.69, 0.72, 0.1)]
+    output = made.fuse(levels(3), views)
+    assert output.blamed.tolist() == [3, 2, 0]
+    expected = math.log(0.19 / 0.01) - 3
+    torch.testing.assert_close(output.gate_logits[0, 2].item(), expected)
+    assert output.gate_logits[:, 3].tolist() == [0, 0, 0]
+    assert neck().fuse(levels(3), views).blamed.tolist() == [3, 3, 3]  # not trained
+
+
+def test_what_is_blamed_is_not_read():
+    made = calibrated(blame_at=3.0)
+    features = levels(2)
+    for feature in features[0]:
+        feature.requires_grad_()
+    views = [view(0.5, 0.95), view(0.5, 0.5), view(0.5, 0.5)]
+    output = made.fuse(features, views)
+    assert output.blamed.tolist() == [3, 0]
+    output.features[0].sum().backward()
+    gradient = features[0][0].grad
+    assert gradient[0].abs().sum() > 0 and (gradient[1] == 0).all()
+    experts = made.fused
+    assert isinstance(experts, OddOneOutFusion)
+    for n, expert in enumerate((3, 0)):
+        told = experts.leave_out(
+            [[f[n : n + 1] for f in features[0]]], torch.tensor([expert])
+        )
+        torch.testing.assert_close(output.features[0][n : n + 1], told[0])
+
+
+def test_frames_come_back_in_their_order():
+    experts = OddOneOutFusion(
+        sensors=SENSORS, in_channels=2, num_levels=1, out_channels=2, gate=None
+    )
+    features, blamed = levels(6), torch.tensor([2, 3, 0, 2, 1, 3])
+    (together,) = experts.leave_out(features, blamed)
+    for n in range(6):
+        one = [[f[n : n + 1] for f in features[0]]]
+        (alone,) = experts.leave_out(one, blamed[n : n + 1])
+        torch.testing.assert_close(together[n : n + 1], alone)
+    assert not experts.has_gate and experts.fuse(features).gate_logits is None
+
+
+def test_training_leaves_every_sensor_out_in_turn_and_learns_honest_frames():
+    made = neck(momentum=0.5).train()
+    views = [view(*[p] * 8) for p in (0.5, 0.6, 0.9)]
+    honest, odd = torch.full((8,), 3), torch.full((8,), 1)
+    output = made.fuse(levels(8), views)
+    assert output.blamed.tolist() == [3, 0, 3, 1, 3, 2, 3, 0]
+    assert set(made.losses(output, odd)) == {f"gate_right_{SENSORS[1]}"}
+    assert made.steps == 0, "frames where a sensor lies teach nothing"
+    assert made.losses(output, honest) == {"gate_right_none": 1.0}
+    torch.testing.assert_close(
+        made.mean.exp(), torch.tensor([0.1, 1e-6, 0.3]), atol=1e-5, rtol=1e-4
+    )
+    torch.testing.assert_close(made.deviation, torch.full((3,), 0.01))  # the floor
+    assert made.fuse(levels(8), views).blamed.tolist() == [3, 1, 3, 2, 3, 0, 3, 1]
+    # Mean and deviation of the logarithms of 0.3 and 0.1, over two alike steps.
+    other = [view(*[p] * 8) for p in (0.5, 0.6, 0.7)]
+    made.losses(made.fuse(levels(8), other), honest)
+    logs = torch.tensor([0.3, 0.1]).log()
+    torch.testing.assert_close(made.mean[2], logs.mean())
+    expected = logs.std(correction=0)
+    torch.testing.assert_close(made.deviation[2], expected, rtol=1e-3, atol=0)
+
+
+def test_one_blamed_frame_beside_an_honest_one():
+    views = torch.tensor([[[0.0], [5.0]], [[1.0], [1.0]], [[3.0], [3.0]]])
+    low, high = trusted_range(views, torch.tensor([3, 0]))
+    assert low.tolist() == [[1.0], [1.0]] and high.tolist() == [[1.0], [3.0]]
+
+
+@settings(max_examples=200)
+@given(
+    count=st.integers(3, 5),
+    liar=st.integers(0, 4),
+    lie=st.floats(0, 1),
+    expert=st.floats(-20, 20),
+    margin=st.floats(0, 2),
+    seed=st.integers(0, 1000),
+)
+def test_bounds_hold_whatever_one_sensor_says(count, liar, lie, expert, margin, seed):
+    """Also where the lie brings blame upon an honest sensor."""
+    generator = torch.Generator().manual_seed(seed)
+    sensors = [f"sensor_{i}" for i in range(count)]
+    made = neck(sensors=sensors, margin=margin, blame_at=2.5)
+    made.mean.fill_(math.log(0.05))
+    said = (0.25 * torch.randn(count, generator=generator)).sigmoid().tolist()
+    liar %= count
+    views = [view(p) for p in said]
+    low, high = made.bounds(views, liar)
+    lied = list(views)
+    lied[liar] = view(lie)
+    features = [[torch.randn(1, 2, 1, 1) for _ in sensors]]
+    blamed = made.fuse(features, lied).blamed
+    fused = ([torch.full((1, 1, 1, 1), expert)], [torch.ones(1, 1, 1, 1)])
+    combined = made.combine(fused, lied, blamed)[0][0]
+    assert (low[0][0] - 1e-4 <= combined).all() and (
+        combined <= high[0][0] + 1e-4
+    ).all()
+    if blamed[0] not in (liar, count):
+        assert low[0][0] == -torch.inf and high[0][0] == torch.inf
+
+
+def test_nothing_is_certain_where_an_honest_sensor_may_be_blamed():
+    made = calibrated(blame_at=3.0, margin=0.5)
+    views = [view(0.5, 0.5), view(0.5, 0.5), view(0.6, 0.9)]
+    low, high = made.bounds(
+        views, 0
+    )  # the honest are 0.1 apart, and 0.4: more than 0.2
+    expected = torch.tensor([0.5]).logit() - 0.5
+    torch.testing.assert_close(low[0][0].flatten(), torch.tensor([expected, -math.inf]))
+    assert high[0][0].flatten()[1] == math.inf
+
+
+def test_detector_with_a_sensor_gone_mad():
+    detector = make_detector(SENSORS, fusion="AgreementFusion", margin=1.0)
+    batch = make_batch([make_sample(), make_sample(odd_sensor="radar")])
+    packed = detector.data_preprocessor(batch)
+    for _ in range(2):
+        losses = detector(**packed, mode="loss")
+    assert {"view_loss_cls", "attacked_view_loss_cls", "gate_right_none"} <= set(losses)
+    detector.parse_losses(losses)[0].backward()
+    for name, parameter in detector.branches.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+
+    detector.eval()
+    inputs = packed["inputs"]
+    # What an honest frame looks like in eval mode.
+    with torch.no_grad():
+        views = detector.fuse(detector.extract_branches(inputs)).views
+        detector.fusion.mean.copy_(disagreement(views).clamp(1e-6).log().mean(dim=0))
+        detector.fusion.deviation.fill_(0.1)
+        nan = inputs | {SENSORS[0]: torch.full_like(inputs[SENSORS[0]], math.nan)}
+
+        def predict(changed):
+            samples = [sample.new() for sample in packed["data_samples"]]
+            return detector(changed, samples, mode="predict")
+
+        honest, mad = predict(inputs), predict(nan)
+        with detector.fusion.blaming(SENSORS[0]):
+            told = predict(nan)
+    assert [sample.gate.argmax().item() for sample in honest] == [3, 3]
+    assert [sample.gate.argmax().item() for sample in mad] == [0, 0]
+    for a, b in zip(mad, told, strict=True):
+        assert torch.equal(a.pred_instances.bboxes, b.pred_instances.bboxes)
+        assert a.pred_instances.scores.isfinite().all()
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="at least three sensors"):
+        neck(sensors=SENSORS[:2])
+    with pytest.raises(ValueError, match="blame_at must be positive"):
+        neck(blame_at=0.0)

@@ -54,7 +54,8 @@ def step_candidates(
         return torch.autograd.grad(losses.sum(), image)[0]
 
     def step() -> torch.Tensor:
-        _, gradient = search.ascent(variable)
+        with detector.for_losses():
+            _, gradient = search.ascent(variable)
         direction = attack.momentum * direction_before + gradient / frame_norm(gradient)
         return search.step(variable, direction, fraction)
 

@@ -57,6 +57,7 @@ def test_other_sensors_are_proved_untouched(tiny_detector, tiny_batch):
 
 def test_the_detector_is_left_as_it_was(tiny_detector, tiny_batch):
     tiny_detector.branches["lidar"].train()
+    tiny_detector.zero_grad()  # another test may have left some
     wanted = [p.requires_grad for p in tiny_detector.parameters()]
     weights = {k: v.clone() for k, v in tiny_detector.state_dict().items()}
     try:

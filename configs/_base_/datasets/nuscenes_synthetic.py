@@ -1,0 +1,9 @@
+"""Synthetic drives in nuScenes' format: `tools/create_data.py synthetic --layout nuscenes`."""
+
+_base_ = "nuscenes.py"
+
+data_root = "data/nuscenes_synthetic"
+classes = ("car", "pedestrian", "bicycle")
+train_dataloader = dict(dataset=dict(classes=classes))
+val_dataloader = dict(dataset=dict(classes=classes))
+test_dataloader = val_dataloader

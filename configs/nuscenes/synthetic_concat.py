@@ -1,0 +1,13 @@
+"""Synthetic drives in nuScenes' format, small detector: plain fusion."""
+
+_base_ = [
+    "../_base_/datasets/nuscenes_synthetic.py",
+    "../_base_/models/nuscenes_small.py",
+    "../_base_/schedules/small.py",
+    "../_base_/runtime/default.py",
+]
+custom_imports = dict(
+    imports=[*_base_.custom_imports.imports, "perception.evaluation.coco_metric"]
+)
+model = dict(bbox_head=dict(num_classes=3))
+view_head = dict(num_classes=3)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from tqdm import tqdm
 
 from perception.cli import one_line
 from perception.datasets.kitti_frames import KittiFrames
 from perception.datasets.kitti_sources import KITTI_SOURCES
-from perception.structures import DataError
+from perception.structures import DataError, Frame
 from perception.visualization.detect_arguments import add_detect_command, positive
 from perception.visualization.frame import MIN_WIDTH, save_frames
 
@@ -20,10 +21,13 @@ Every picture is a PNG; no display is needed.
 """
 
 DATA_DESCRIPTION = """\
-One sheet for each frame of a data set in KITTI's layout (real or synthetic): the
-image with its labelled 2D boxes, LiDAR and depth as coloured images (near is
-bright), and the scene from above with 3D boxes. A sensor that a frame lacks is
-shown as missing. Depth comes from depth_2/ or, without it, from the stereo pair.
+One sheet for each frame of a data set: the image with its labelled 2D boxes, LiDAR,
+depth or radar as coloured images (near is bright), and the scene from above with 3D
+boxes. A sensor that a frame lacks is shown as missing.
+
+DATA is a folder in KITTI's layout (real or synthetic; depth comes from depth_2/ or,
+without it, from the stereo pair), or a config: then frames come from its reader,
+whatever that reads (nuScenes, your own recordings).
 """
 
 DATA_EXAMPLES = """\
@@ -31,6 +35,7 @@ examples:
   python tools/visualize.py data data/synthetic --num 4
   python tools/visualize.py data data/kitti --split val --num 20 --out work_dirs/val
   python tools/visualize.py data data/kitti --frames 000001 000007
+  python tools/visualize.py data configs/nuscenes/concat_mini.py --split val --num 6
 """
 
 
@@ -54,7 +59,11 @@ def add_data_command(commands: argparse._SubParsersAction) -> None:
         epilog=DATA_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("root", help="folder with training/ (and ImageSets/)")
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        help="folder with training/ (and ImageSets/), or a config (.py)",
+    )
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--frames", nargs="+", metavar="ID", help="names of the frames to draw"
@@ -67,8 +76,8 @@ def add_data_command(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--split",
-        default="all",
-        help="name of a file in ImageSets, or a .txt file (default: %(default)s)",
+        help="name of a file in ImageSets, or a .txt file; of a config train, val or "
+        "test (default: all; test)",
     )
     parser.add_argument(
         "--out",
@@ -89,18 +98,44 @@ def draw_data(args: argparse.Namespace) -> None:
     """Draw the frames that were asked for and print where they are."""
     if args.width < MIN_WIDTH:
         raise DataError(f"--width must be at least {MIN_WIDTH}, got {args.width}")
+    of = _frames_of_config if args.data.endswith(".py") else _frames_of_folder
+    frames, chosen, sensors = of(args)
+    shown = (frames[i] for i in chosen)
+    paths = save_frames(shown, args.out, width=args.width, sensors=sensors)
+    for path in tqdm(
+        paths, total=len(chosen), desc="drawing", unit="frame", disable=None
+    ):
+        tqdm.write(str(path))
+
+
+Chosen = tuple[Sequence[Frame], list[int], list[str]]
+
+
+def _frames_of_folder(args: argparse.Namespace) -> Chosen:
+    """Frames of a folder in KITTI's layout, which of them, and sensors to draw."""
     frames = KittiFrames(
-        args.root,
-        args.frames or args.split,
+        args.data,
+        args.frames or args.split or "all",
         optional_sensors=tuple(KITTI_SOURCES),
     )
     count = len(frames) if args.frames else min(args.num, len(frames))
-    chosen = (frames[i * len(frames) // count] for i in range(count))
-    paths = save_frames(
-        chosen, args.out, width=args.width, sensors=tuple(KITTI_SOURCES)
-    )
-    for path in tqdm(paths, total=count, desc="drawing", unit="frame", disable=None):
-        tqdm.write(str(path))
+    chosen = [i * len(frames) // count for i in range(count)]
+    return frames, chosen, list(KITTI_SOURCES)
+
+
+def _frames_of_config(args: argparse.Namespace) -> Chosen:
+    """Frames of a config's reader, which of them, and the detector's sensors."""
+    from perception.apis import build_dataset
+    from perception.evaluation.attacked_prepare import choose_frames
+    from perception.runner import load_config
+
+    split = args.split or "test"
+    if split not in ("train", "val", "test"):
+        raise DataError(f"--split of a config is train, val or test, got {split!r}")
+    config = load_config(args.data)
+    dataset = build_dataset(config, split)
+    chosen = choose_frames(dataset, args.frames, args.num)
+    return dataset.frames, chosen, list(config.model.data_preprocessor.sensors)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -84,6 +84,21 @@ def test_number_of_frames_is_spread_over_the_split(root, tmp_path):
     assert drawn == ["000000", "000001"]
 
 
+def test_frames_of_a_config_are_drawn_as_its_reader_gives_them(root, tmp_path):
+    config = tmp_path / "own.py"
+    base = REPO / "configs" / "synthetic" / "lidar_only.py"
+    config.write_text(f"_base_ = {str(base)!r}\ndata_root = {str(root)!r}\n")
+    run = visualize("data", config, "--split", "val", "--out", tmp_path / "out")
+    assert run.returncode == 0, run.stderr
+    drawn = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert drawn == ["000001.png", "000002.png"]
+    run = visualize("data", config, "--split", "all")
+    assert run.returncode == 2
+    assert run.stderr.strip().splitlines()[-1] == (
+        "error: --split of a config is train, val or test, got 'all'"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

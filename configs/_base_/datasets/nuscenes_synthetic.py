@@ -1,4 +1,4 @@
-"""Synthetic drives in nuScenes' format: `tools/create_data.py synthetic --layout nuscenes`."""
+"""Synthetic drives in nuScenes' format (create_data.py synthetic --layout nuscenes)."""
 
 _base_ = "nuscenes.py"
 

@@ -17,7 +17,6 @@ from perception.models.fusion.base import FusionOutput
 from perception.models.fusion.median import MedianFusion, side_by_side, trusted_range
 from perception.models.fusion.odd_one_out import OddOneOutFusion
 from perception.models.heads import HeadOutputs
-from perception.models.losses import gate_hits
 
 _FLOOR = 1e-6  # of a disagreement, before its logarithm
 
@@ -54,6 +53,9 @@ class AgreementFusion(MedianFusion):
         out_channels: Channels of the views and of the fused pyramid.
         blame_at: Standard deviations above the mean from which a sensor is blamed.
         momentum: Weight of a training step's honest frames in the mean and deviation.
+        loss_weight: Factor of the odd-one-out loss, for adversarial training: what a
+            sensor says by itself then learns to show that it is attacked. 0: the gate
+            is not taught.
         margin: See :class:`MedianFusion`, like all that follow.
         box_margin: The same for boxes.
         view_loss_weight: Factor of the loss of each sensor's own detections.
@@ -71,8 +73,9 @@ class AgreementFusion(MedianFusion):
         in_channels: int,
         num_levels: int,
         out_channels: int,
-        blame_at: float = 5.0,
+        blame_at: float = 3.0,
         momentum: float = 0.02,
+        loss_weight: float = 0.0,
         margin: float = 0.0,
         box_margin: float = 0.0,
         view_loss_weight: float = 1.0,
@@ -83,7 +86,7 @@ class AgreementFusion(MedianFusion):
             in_channels=in_channels,
             num_levels=num_levels,
             out_channels=out_channels,
-            fused=dict(type="OddOneOutFusion", gate=None),
+            fused=dict(type="OddOneOutFusion", gate=None, loss_weight=loss_weight),
             margin=margin,
             box_margin=box_margin,
             view_loss_weight=view_loss_weight,
@@ -150,29 +153,28 @@ class AgreementFusion(MedianFusion):
             tuple([x.masked_fill(open_, torch.inf) for x in kind] for kind in high),
         )
 
-    @torch.no_grad()
     def losses(self, output: FusionOutput, odd_sensors: Tensor) -> dict[str, Tensor]:
-        """None; learns what honest frames look like, and how often the gate is right.
+        """As :meth:`OddOneOutFusion.losses`; remembers what honest frames look like."""
+        if self.training:
+            honest = odd_sensors == len(self.sensors)
+            self._remember(disagreement(output.views)[honest])
+        return super().losses(output, odd_sensors)
 
-        Disagreements have no loss: a sensor need not agree, it must not change.
-        """
-        assert output.gate_logits is not None
-        count = len(self.sensors)
-        honest = odd_sensors == count
-        logs = disagreement(output.views)[honest].clamp(_FLOOR).log()
-        if self.training and len(logs):
-            moments = torch.stack([logs.mean(dim=0), logs.square().mean(dim=0)])
-            all_reduce(moments, "mean")
-            self._remember(*moments)
-        right = gate_hits(output.gate_logits, odd_sensors)
-        return {
-            f"gate_right_{name}": right[odd_sensors == i].mean()
-            for i, name in enumerate([*self.sensors, "none"])
-            if (odd_sensors == i).any()
-        }
-
-    def _remember(self, mean: Tensor, square: Tensor) -> None:
-        """Running mean and deviation of log d_i; the first steps count alike."""
+    @torch.no_grad()
+    def _remember(self, distances: Tensor) -> None:
+        """Running mean and deviation of log d_i (N, S); the first steps count alike."""
+        logs = distances.clamp(_FLOOR).log()
+        sums = torch.stack(
+            [
+                logs.sum(dim=0),
+                logs.square().sum(dim=0),
+                torch.ones_like(logs).sum(dim=0),
+            ]
+        )
+        all_reduce(sums)  # over all processes, none of which need have any
+        if not sums[2].any():
+            return
+        mean, square = sums[:2] / sums[2]
         self.steps += 1
         weight = max(self.momentum, 1.0 / self.steps.item())
         before = self.deviation.square() + self.mean.square()

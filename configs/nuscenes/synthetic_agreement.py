@@ -2,6 +2,6 @@
 
 _base_ = "synthetic_concat.py"
 model = dict(
-    fusion=dict(type="AgreementFusion", margin=1.0, box_margin=0.25),
+    fusion=dict(type="AgreementFusion", margin=3.0, box_margin=0.25),
     view_head={{_base_.model.bbox_head}},
 )

@@ -1,9 +1,9 @@
-"""Synthetic drives in nuScenes' format, small detector: plain fusion."""
+"""Synthetic drives in nuScenes' format, small detector, six epochs: plain fusion."""
 
 _base_ = [
     "../_base_/datasets/nuscenes_synthetic.py",
     "../_base_/models/nuscenes_small.py",
-    "../_base_/schedules/small.py",
+    "../_base_/schedules/short.py",
     "../_base_/runtime/default.py",
 ]
 custom_imports = dict(

@@ -167,12 +167,14 @@ def test_nothing_is_certain_where_an_honest_sensor_may_be_blamed():
 
 
 def test_detector_with_a_sensor_gone_mad():
-    detector = make_detector(SENSORS, fusion="AgreementFusion", margin=1.0)
+    detector = make_detector(
+        SENSORS, fusion="AgreementFusion", margin=1.0, loss_weight=0.5
+    )
     batch = make_batch([make_sample(), make_sample(odd_sensor="radar")])
     packed = detector.data_preprocessor(batch)
     for _ in range(2):
         losses = detector(**packed, mode="loss")
-    assert {"view_loss_cls", "attacked_view_loss_cls", "gate_right_none"} <= set(losses)
+    assert {"view_loss_cls", "attacked_view_loss_cls", "loss_odd_one_out"} <= set(losses)
     detector.parse_losses(losses)[0].backward()
     for name, parameter in detector.branches.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name

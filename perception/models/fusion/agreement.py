@@ -180,9 +180,10 @@ class AgreementFusion(MedianFusion):
         before = self.deviation.square() + self.mean.square()
         if self.steps == 1:
             before = square
-        self.mean.lerp_(mean, weight)
+        # New tensors: the loss of this step still needs the old ones.
+        self.mean = self.mean.lerp(mean, weight)
         variance = torch.lerp(before, square, weight) - self.mean.square()
-        self.deviation.copy_(variance.clamp(min=1e-4).sqrt())
+        self.deviation = variance.clamp(min=1e-4).sqrt()
 
     def _excess(self, distances: Tensor) -> Tensor:
         """(N, S) by how many deviations each sensor is beyond the limit."""

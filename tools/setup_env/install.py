@@ -158,7 +158,7 @@ def compile_mmcv(own: Path, flavour: str) -> None:
     if flavour.endswith("cpu"):
         env["CUDA_VISIBLE_DEVICES"] = ""  # or it would insist on nvcc
     print(
-        "  mmcv comes as source: compiling it takes about 10 minutes on 2 cores, once"
+        "  mmcv comes as source: compiling it takes 15 to 30 minutes on 2 cores, once"
     )
     print(f"  ({env['MAX_JOBS']} files at a time; the compiler's output is in {LOG})")
     options = ["-v", "--no-deps", "--no-build-isolation", "-w", own]

@@ -103,10 +103,15 @@ def _card(
         "",
         "| inputs | mean AP |",
         "|---|---|",
-        f"| clean | {figures['clean']['headline']['mAP']:.1f} |",
+        f"| clean | {_ap(figures['clean'])} |",
     ]
     for attack, entry in figures["attacks"].items():
         if "ap" in entry:
-            value = entry["ap"]["attacked"]["headline"]["mAP"]
-            lines.append(f"| {attack} | {value:.1f} |")
+            lines.append(f"| {attack} | {_ap(entry['ap']['attacked'])} |")
     return lines
+
+
+def _ap(result: Mapping[str, Any]) -> str:
+    """Mean AP of a result; frames without any object have none."""
+    value = result["headline"]["mAP"]
+    return "–" if value is None else f"{value:.1f}"

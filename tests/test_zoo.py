@@ -28,6 +28,7 @@ def checkpoint(tmp_path_factory) -> Path:
 def results(folder: Path, digest: str) -> Path:
     headline = {"headline": {"mAP": 81.25}}
     attacked = {"ap": {"attacked": {"headline": {"mAP": 40.0}}}}
+    empty = {"ap": {"attacked": {"headline": {"mAP": None}}}}
     content = {
         "command": "python tools/robustness.py …",
         "frame_ids": ["000001", "000002"],
@@ -35,7 +36,11 @@ def results(folder: Path, digest: str) -> Path:
             {
                 "checkpoint_sha256": digest,
                 "clean": headline,
-                "attacks": {"camera_pgd": attacked, "lidar_add": {"skipped": "why"}},
+                "attacks": {
+                    "camera_pgd": attacked,
+                    "lidar_add": {"skipped": "why"},
+                    "stale": empty,
+                },
             }
         ],
     }
@@ -61,6 +66,7 @@ def test_half_precision_weights_and_a_card_with_figures(checkpoint, tmp_path):
     card = (tmp_path / "camera.md").read_text()
     assert "on 2 unseen frames" in card
     assert "| clean | 81.2 |" in card and "| camera_pgd | 40.0 |" in card
+    assert "| stale | – |" in card
     assert "lidar_add" not in card
 
 

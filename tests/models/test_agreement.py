@@ -174,7 +174,9 @@ def test_detector_with_a_sensor_gone_mad():
     packed = detector.data_preprocessor(batch)
     for _ in range(2):
         losses = detector(**packed, mode="loss")
-    assert {"view_loss_cls", "attacked_view_loss_cls", "loss_odd_one_out"} <= set(losses)
+    assert {"view_loss_cls", "attacked_view_loss_cls", "loss_odd_one_out"} <= set(
+        losses
+    )
     detector.parse_losses(losses)[0].backward()
     for name, parameter in detector.branches.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name

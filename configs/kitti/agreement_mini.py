@@ -1,0 +1,7 @@
+"""KITTI at half size: the sensor that disagrees with the majority is left out."""
+
+_base_ = "concat_mini.py"
+model = dict(
+    fusion=dict(type="AgreementFusion", margin=1.0, box_margin=0.25),
+    view_head={{_base_.model.bbox_head}},
+)

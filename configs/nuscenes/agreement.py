@@ -1,0 +1,7 @@
+"""nuScenes: the sensor whose own predictions disagree with the majority's is left out."""
+
+_base_ = "concat.py"
+model = dict(
+    fusion=dict(type="AgreementFusion", margin=3.0, box_margin=0.25),
+    view_head={{_base_.model.bbox_head}},
+)

@@ -1,4 +1,4 @@
-"""nuScenes: the sensor whose own predictions disagree with the majority's is left out."""
+"""nuScenes: the sensor whose own predictions leave the majority is left out."""
 
 _base_ = "concat.py"
 model = dict(

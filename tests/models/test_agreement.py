@@ -117,6 +117,21 @@ def test_training_leaves_every_sensor_out_in_turn_and_learns_honest_frames():
     torch.testing.assert_close(made.deviation[2], expected, rtol=1e-3, atol=0)
 
 
+def test_calibration_by_hand():
+    made = neck(blame_at=1.0)
+    distances = torch.tensor([[0.1, 0.2, 0.3], [0.1, 0.4, 0.3]])
+    assert made.false_alarms(distances) == 0.0  # not trained: nobody is blamed
+    made.mean.fill_(math.log(0.1))  # limits are 0.1 e = 0.27
+    assert made.false_alarms(torch.tensor([[0.1, 0.2, 0.1], [0.3, 0.3, 0.1]])) == 0.5
+    made.calibrate(distances)
+    expected = torch.tensor([0.1, math.sqrt(0.2 * 0.4), 0.3]).log()
+    torch.testing.assert_close(made.mean, expected)
+    spread = math.log(2) / math.sqrt(2)
+    torch.testing.assert_close(made.deviation, torch.tensor([0.01, spread, 0.01]))
+    with pytest.raises(ValueError, match="needs two frames, got 1"):
+        made.calibrate(distances[:1])
+
+
 def test_one_blamed_frame_beside_an_honest_one():
     views = torch.tensor([[[0.0], [5.0]], [[1.0], [1.0]], [[3.0], [3.0]]])
     low, high = trusted_range(views, torch.tensor([3, 0]))

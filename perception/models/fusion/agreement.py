@@ -160,6 +160,25 @@ class AgreementFusion(MedianFusion):
             self._remember(disagreement(output.views)[honest])
         return super().losses(output, odd_sensors)
 
+    def false_alarms(self, distances: Tensor) -> float:
+        """Share of honest frames (N, S) of :func:`disagreement` that blame a sensor."""
+        return float((self._excess(distances) > 0).any(dim=1).float().mean())
+
+    @torch.no_grad()
+    def calibrate(self, distances: Tensor) -> None:
+        """Forget the frames of training; honest frames are like these.
+
+        Training frames are fitted and augmented, so that a detector's sensors disagree
+        somewhat more on frames that it has not seen.
+
+        Args:
+            distances: :func:`disagreement` (N, S) of N >= 2 unseen honest frames.
+        """
+        if len(distances) < 2:
+            raise ValueError(f"a deviation needs two frames, got {len(distances)}")
+        logs = distances.clamp(_FLOOR).log()
+        self.mean, self.deviation = logs.mean(dim=0), logs.std(dim=0).clamp(min=1e-2)
+
     @torch.no_grad()
     def _remember(self, distances: Tensor) -> None:
         """Running mean and deviation of log d_i (N, S); the first steps count alike."""

@@ -1,0 +1,58 @@
+"""What honest frames look like to the agreement gate, from frames it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from perception.apis import build_loader
+from perception.attacks import prepare_batch
+from perception.datasets.frame_dataset import FrameDataset
+from perception.models.fusion import AgreementFusion
+from perception.models.fusion.agreement import disagreement
+from perception.structures import DataError
+
+
+@torch.no_grad()
+def calibrate_gate(
+    detector: Any,
+    dataset: FrameDataset,
+    indices: Sequence[int],
+    *,
+    batch_size: int = 8,
+) -> dict[str, float]:
+    """Set the mean and deviation of a detector's ``AgreementFusion``, in place.
+
+    Args:
+        detector: A ``MultiModalDetector`` in eval mode.
+        dataset: Clean frames that it was not trained on.
+        indices: Numbers of two or more of them.
+        batch_size: Frames at a time.
+
+    Returns:
+        The share of the frames in which a sensor is blamed, ``before`` and ``after``.
+
+    Raises:
+        DataError: If the detector has no such gate, or there are too few frames.
+    """
+    fusion = detector.fusion
+    if not isinstance(fusion, AgreementFusion):
+        raise DataError(
+            f"only AgreementFusion is calibrated, got {type(fusion).__name__}"
+        )
+    if len(indices) < 2:
+        raise DataError(f"calibration needs two frames or more, got {len(indices)}")
+    loader = build_loader(dataset, indices, batch_size=batch_size)
+    seen = []
+    for number, data in enumerate(tqdm(loader, desc="calibrate", unit="batch")):
+        ids = indices[number * batch_size : (number + 1) * batch_size]
+        batch = prepare_batch(detector, data, ids)
+        fused = detector.fuse(detector.extract_branches(batch.inputs))
+        seen.append(disagreement(fused.views))
+    distances = torch.cat(seen)
+    before = fusion.false_alarms(distances)
+    fusion.calibrate(distances)
+    return {"before": before, "after": fusion.false_alarms(distances)}

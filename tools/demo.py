@@ -13,7 +13,7 @@ from perception.structures import DataError
 
 REPO = Path(__file__).resolve().parent.parent
 # Trained on frames of seed 0; plain fusion, and the most robust of data/zoo.
-SHIPPED = {"concat": "concat", "median_strict": "median"}
+SHIPPED = {"concat": "concat", "agreement_robust": "agreement_robust"}
 
 
 @dataclass(frozen=True)

@@ -32,13 +32,16 @@ class AgreementFusion(MedianFusion):
 
         d_i = mean over locations and classes of |sigmoid(v_i) - sigmoid(middle)|.
 
-    Honest frames seen in training give the mean and the standard deviation of log d_i.
-    A sensor that lies more than ``blame_at`` deviations above its mean (the furthest
-    one, if several do) is blamed: the leave-one-out expert that never sees it
-    (:class:`OddOneOutFusion`) predicts, within the range of the others, widened by
-    ``margin``. While nobody is blamed all sensors predict together, near the median. No
-    attack is needed to train this gate, and none can be overfitted; in training every
-    other frame goes through the expert of one sensor after the other.
+    Honest frames give the mean and the standard deviation of log d_i: those of training
+    at first, unseen ones with ``tools/calibrate.py``. A sensor more than ``blame_at``
+    deviations above its mean (the furthest one, if several are) is blamed: the
+    leave-one-out expert that never sees it (:class:`OddOneOutFusion`) predicts, within
+    the range of the others, widened by ``margin``. While nobody is blamed all sensors
+    predict together, near the median. This gate needs no attack to be trained; in
+    training every other frame goes through the expert of one sensor after the other.
+
+    What it cannot see: an attack that moves no sensor's own predictions by much, and
+    the all-sensor expert within its margin. Adversarial training is against those.
 
     **Certificate.** That of :class:`MedianFusion` holds for a lying sensor i in every
     frame where it cannot bring blame upon an honest one. The middle of the trusted

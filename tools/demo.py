@@ -12,8 +12,12 @@ from perception.cli import HelpFormatter, run_tool
 from perception.structures import DataError
 
 REPO = Path(__file__).resolve().parent.parent
-# Trained on frames of seed 0; plain fusion, and the most robust of data/zoo.
-SHIPPED = {"concat": "concat", "agreement_robust": "agreement_robust"}
+# Trained on frames of seed 0: plain fusion, and the two robust ones of data/zoo.
+SHIPPED = {
+    "concat": "concat",
+    "median_strict": "median",
+    "agreement_robust": "agreement_robust",
+}
 
 
 @dataclass(frozen=True)

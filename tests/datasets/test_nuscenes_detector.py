@@ -56,11 +56,13 @@ def test_every_config_builds_a_detector_of_three_sensors(name):
     config = as_config(load_config(CONFIGS / f"nuscenes/{name}.py"))
     detector = MODELS.build(config.model)
     assert list(detector.sensors) == ["camera", "lidar", "radar"]
-    assert detector.bbox_head.num_classes == len(config.classes) == 10
+    count = 3 if "synthetic" in name else 10
+    assert detector.bbox_head.num_classes == len(config.classes) == count
     expected = ("v1.0-mini", "mini_val") if "mini" in name else ("v1.0-trainval", "val")
     frames = config.test_dataloader.dataset.frames
     assert (frames.version, frames.split) == expected
-    assert scoring_of(config, 0.3).headline == "all"
+    scoring = scoring_of(config, 0.3)
+    assert scoring.headline == "all" and set(scoring.overlaps) == set(config.classes)
 
 
 def test_training_and_detecting(config, detector):

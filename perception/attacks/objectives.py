@@ -179,17 +179,25 @@ def _rank_margin(scores: Tensor, centers: Tensor, boxes_px: Tensor) -> Tensor:
 
 
 @contextmanager
-def frozen(detector: Any) -> Iterator[None]:
-    """Eval mode, heads for losses, parameters without gradients; restored after."""
+def in_eval_mode(detector: Any) -> Iterator[None]:
+    """Eval mode; every module's own mode is restored afterwards."""
     was_training = {m: m.training for m in detector.modules()}
-    wanted = {p: p.requires_grad for p in detector.parameters()}
     detector.eval()
-    detector.requires_grad_(False)
     try:
-        with detector.for_losses():
-            yield
+        yield
     finally:
         for module, training in was_training.items():
             module.training = training
+
+
+@contextmanager
+def frozen(detector: Any) -> Iterator[None]:
+    """Eval mode, heads for losses, parameters without gradients; restored after."""
+    wanted = {p: p.requires_grad for p in detector.parameters()}
+    detector.requires_grad_(False)
+    try:
+        with in_eval_mode(detector), detector.for_losses():
+            yield
+    finally:
         for parameter, requires_grad in wanted.items():
             parameter.requires_grad_(requires_grad)

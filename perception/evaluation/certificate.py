@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from perception.attacks.batch import AttackBatch
+from perception.attacks.objectives import in_eval_mode
 from perception.models.fusion.median import MedianFusion
 from perception.models.heads import HeadOutputs
 
@@ -89,9 +90,8 @@ def certified_objects(
             "certificates are for MedianFusion with a head of distances (FCOS), got "
             f"{type(fusion).__name__} and {type(head).__name__}"
         )
-    was_training = detector.training
-    fused = detector.eval().fuse(detector.extract_branches(batch.inputs))
-    detector.train(was_training)
+    with in_eval_mode(detector):
+        fused = detector.fuse(detector.extract_branches(batch.inputs))
     limits = {
         name: fusion.bounds(fused.views, i) for i, name in enumerate(detector.branches)
     }

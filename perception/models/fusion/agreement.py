@@ -119,7 +119,7 @@ class AgreementFusion(MedianFusion):
         excess = self._excess(disagreement(views))
         logits = torch.cat([excess, torch.zeros_like(excess[:, :1])], dim=1)
         if self._forced is not None:
-            blamed = torch.full_like(logits[:, 0], self._forced, dtype=torch.long)
+            blamed = self._for_every_frame(levels, self._forced)
         elif self.training:
             blamed = self._taking_turns(logits)
         else:
@@ -135,22 +135,11 @@ class AgreementFusion(MedianFusion):
         low, high = super().bounds(views, liar)
         honest = [i for i in range(len(views)) if i != liar]
         scores = [level.sigmoid() for level in side_by_side(views)[0]]
-        distances = torch.stack(
-            [
-                _mean(
-                    [
-                        (level[honest] - level[j]).abs().amax(dim=0, keepdim=True)
-                        for level in scores
-                    ]
-                )[:, 0]
-                for j in honest
-            ],
-            dim=1,
+        furthest = _mean(
+            [(x[honest, None] - x[honest]).abs().amax(dim=0) for x in scores]
         )
-        worst = (distances.clamp(_FLOOR).log() - self.mean[honest]).div(
-            self.deviation[honest]
-        )
-        open_ = (worst > self.blame_at).any(dim=1)[:, None, None, None]
+        may_be_blamed = self._excess(furthest, honest) > 0
+        open_ = may_be_blamed.any(dim=1)[:, None, None, None]
         return (
             tuple([x.masked_fill(open_, -torch.inf) for x in kind] for kind in low),
             tuple([x.masked_fill(open_, torch.inf) for x in kind] for kind in high),
@@ -159,8 +148,7 @@ class AgreementFusion(MedianFusion):
     def losses(self, output: FusionOutput, odd_sensors: Tensor) -> dict[str, Tensor]:
         """As :meth:`OddOneOutFusion.losses`; remembers what honest frames look like."""
         if self.training:
-            honest = odd_sensors == len(self.sensors)
-            self._remember(disagreement(output.views)[honest])
+            self._remember(output.views, odd_sensors == len(self.sensors))
         return super().losses(output, odd_sensors)
 
     def false_alarms(self, distances: Tensor) -> float:
@@ -183,9 +171,12 @@ class AgreementFusion(MedianFusion):
         self.mean, self.deviation = logs.mean(dim=0), logs.std(dim=0).clamp(min=1e-2)
 
     @torch.no_grad()
-    def _remember(self, distances: Tensor) -> None:
-        """Running mean and deviation of log d_i (N, S); the first steps count alike."""
-        logs = distances.clamp(_FLOOR).log()
+    def _remember(self, views: Sequence[HeadOutputs], honest: Tensor) -> None:
+        """Running mean and deviation of log d_i; the first steps count alike.
+
+        Only of the frames that are ``honest`` (N,).
+        """
+        logs = disagreement(views)[honest].clamp(_FLOOR).log()
         sums = torch.stack(
             [
                 logs.sum(dim=0),
@@ -207,10 +198,11 @@ class AgreementFusion(MedianFusion):
         variance = torch.lerp(before, square, weight) - self.mean.square()
         self.deviation = variance.clamp(min=1e-4).sqrt()
 
-    def _excess(self, distances: Tensor) -> Tensor:
-        """(N, S) by how many deviations each sensor is beyond the limit."""
+    def _excess(self, distances: Tensor, of: Sequence[int] | None = None) -> Tensor:
+        """(N, S) by how many deviations each sensor, or those ``of``, are too far."""
+        chosen = slice(None) if of is None else list(of)
         logs = distances.clamp(_FLOOR).log()
-        return (logs - self.mean) / self.deviation - self.blame_at
+        return (logs - self.mean[chosen]) / self.deviation[chosen] - self.blame_at
 
     def _taking_turns(self, logits: Tensor) -> Tensor:
         """(N,) in training every second frame does without one sensor, in turn.

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
@@ -113,6 +114,12 @@ class FusionNeck(BaseModule, ABC):
         self, levels: Sequence[Sequence[Tensor]], views: Sequence[HeadOutputs] = ()
     ) -> FusionOutput:
         """Fuse ``levels[l][i]``, the (N, C, H_l, W_l) features of sensor i."""
+
+    @staticmethod
+    def _for_every_frame(levels: Sequence[Sequence[Tensor]], number: int) -> Tensor:
+        """(N,) the same number of a sensor for each frame of ``levels``."""
+        frames = levels[0][0]
+        return torch.full((len(frames),), number, device=frames.device)
 
     def _by_level(self, pyramids: Mapping[str, Sequence[Tensor]]) -> list[list[Tensor]]:
         missing = [name for name in self.sensors if name not in pyramids]

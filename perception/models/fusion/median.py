@@ -120,8 +120,7 @@ class MedianFusion(FusionNeck):
         inner = FusionOutput(()) if self.fused is None else self.fused.fuse(levels)
         blamed = None
         if self._forced is not None:
-            frames = levels[0][0]
-            blamed = torch.full((len(frames),), self._forced, device=frames.device)
+            blamed = self._for_every_frame(levels, self._forced)
         return FusionOutput(inner.features, inner.gate_logits, tuple(views), blamed)
 
     def combine(

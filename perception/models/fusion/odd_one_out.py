@@ -113,11 +113,11 @@ class OddOneOutFusion(FusionNeck):
         self, levels: Sequence[Sequence[Tensor]], views: Sequence[HeadOutputs] = ()
     ) -> FusionOutput:
         """Fuse ``levels[l][i]`` (N, C, H_l, W_l) into (N, C_out, H_l, W_l)."""
-        told = len(self.sensors) if self.gate is None else None
-        told = told if self._forced is None else self._forced
+        told = self._forced
+        if told is None and self.gate is None:
+            told = len(self.sensors)
         if told is not None:
-            frames = levels[0][0]
-            blamed = torch.full((len(frames),), told, device=frames.device)
+            blamed = self._for_every_frame(levels, told)
             return FusionOutput(self.leave_out(levels, blamed), blamed=blamed)
         logits = self._gate_logits(levels)
         weights = logits.softmax(dim=1)

@@ -1,10 +1,10 @@
 """Tell a trained agreement gate what honest frames look like.
 
-The gate blames a sensor that disagrees with the others by more than `blame_at` standard
-deviations of what honest frames show. Training estimates these on training frames; on
-unseen ones, of another city or season, sensors disagree somewhat more. Give clean
-frames that the detector was not trained on, a hundred or more, and use the weights
-written instead of the old ones.
+To the gate two sensors contradict each other if what each detects alone differs by more
+than `blame_at` standard deviations from what honest frames show. Training estimates
+these on training frames; on unseen ones, of another city or season, sensors disagree
+somewhat more. Give clean frames that the detector was not trained on, a hundred or
+more, and use the weights written instead of the old ones.
 """
 
 import argparse
@@ -55,8 +55,9 @@ def main() -> None:
     rates = calibrate_gate(detector, frames, indices)
     save_weights(args.out, detector.state_dict())
     print(
-        f"{len(indices)} frames; false alarms before {rates['before']:.1%}, "
-        f"now {rates['after']:.1%}\n{args.out}"
+        f"{len(indices)} frames; a sensor blamed in {rates['before'][0]:.1%}, now "
+        f"{rates['after'][0]:.1%}; in doubt {rates['before'][1]:.1%}, now "
+        f"{rates['after'][1]:.1%}\n{args.out}"
     )
 
 

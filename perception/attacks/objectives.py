@@ -67,7 +67,10 @@ class Victim:
             logits = gated.gate_logits
             if logits is None:
                 raise ValueError(f"goal {goal} speaks of a gate; the detector has none")
-            value = value - goal.weight * self._gate_loss(logits, goal.gate)
+            loss = self._gate_loss(logits, goal.gate)
+            if goal.gate == "none" and gated.doubt is not None:
+                loss = loss + F.softplus(gated.doubt)
+            value = value - goal.weight * loss
         return value
 
     def _pyramids(self, changed: Mapping[str, Tensor]) -> tuple[dict, list]:

@@ -12,7 +12,7 @@ from perception.apis import build_loader
 from perception.attacks import prepare_batch
 from perception.datasets.frame_dataset import FrameDataset
 from perception.models.fusion import AgreementFusion
-from perception.models.fusion.agreement import disagreement
+from perception.models.fusion.agreement import contradictions
 from perception.structures import DataError
 
 
@@ -23,7 +23,7 @@ def calibrate_gate(
     indices: Sequence[int],
     *,
     batch_size: int = 8,
-) -> dict[str, float]:
+) -> dict[str, tuple[float, float]]:
     """Set the mean and deviation of a detector's ``AgreementFusion``, in place.
 
     Args:
@@ -33,7 +33,8 @@ def calibrate_gate(
         batch_size: Frames at a time.
 
     Returns:
-        The share of the frames in which a sensor is blamed, ``before`` and ``after``.
+        The shares of the frames in which a sensor is blamed and in which somebody is,
+        but not whom, ``before`` and ``after``.
 
     Raises:
         DataError: If the detector has no such gate, or there are too few frames.
@@ -51,8 +52,8 @@ def calibrate_gate(
         ids = indices[number * batch_size : (number + 1) * batch_size]
         batch = prepare_batch(detector, data, ids)
         fused = detector.fuse(detector.extract_branches(batch.inputs))
-        seen.append(disagreement(fused.views))
-    distances = torch.cat(seen)
-    before = fusion.false_alarms(distances)
-    fusion.calibrate(distances)
-    return {"before": before, "after": fusion.false_alarms(distances)}
+        seen.append(contradictions(fused.views))
+    logs = torch.cat(seen)
+    before = fusion.false_alarms(logs)
+    fusion.calibrate(logs)
+    return {"before": before, "after": fusion.false_alarms(logs)}

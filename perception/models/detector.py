@@ -137,7 +137,7 @@ class MultiModalDetector(BaseDetector):
             outputs: Any = self.bbox_head(fused.features) if fused.features else None
             if self.fusion is None or not fused.views:
                 return outputs
-            return self.fusion.combine(outputs, fused.views, fused.blamed)
+            return self.fusion.combine(outputs, fused.views, fused.blamed, fused.doubt)
         if fused.views and part in self.branches:
             return fused.views[list(self.branches).index(part)]
         if fused.views and fused.features and part == "fused":
@@ -223,7 +223,8 @@ class MultiModalDetector(BaseDetector):
 
         With a gate each sample also carries ``gate``: (S + 1,) probabilities, the
         last one of "no sensor lies"; a gate per location is averaged, and its map
-        (S + 1, h, w) is kept as ``gate_map``.
+        (S + 1, h, w) is kept as ``gate_map``. A gate that may be sure of a lie without
+        knowing whose adds ``doubt``, above 0 if it is.
         """
         fused = self.fuse(self.extract_branches(batch_inputs))
         samples = list(batch_data_samples)
@@ -241,6 +242,9 @@ class MultiModalDetector(BaseDetector):
                     sample.set_field(gate, "gate_map", dtype=Tensor)
                     gate = gate.mean(dim=(1, 2))
                 sample.set_field(gate, "gate", dtype=Tensor)
+        if fused.doubt is not None:
+            for sample, doubt in zip(samples, fused.doubt, strict=True):
+                sample.set_field(doubt, "doubt", dtype=Tensor)
         return samples
 
     def _forward(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tiny_detectors import NAMES, make_batch, make_detector, make_sample
 
 from perception.models.fusion import AgreementFusion, OddOneOutFusion
-from perception.models.fusion.agreement import disagreement
+from perception.models.fusion.agreement import contradictions
 from perception.models.fusion.median import trusted_range
 
 SENSORS = NAMES[:3]
@@ -31,34 +31,95 @@ def levels(frames=1):
     return [[torch.randn(frames, 2, 1, 1) for _ in SENSORS]]
 
 
-def calibrated(**changes) -> AgreementFusion:
-    """Honest sensors are 0.01 (factor e either way) from the middle."""
+def calibrated(distance=0.01, **changes) -> AgreementFusion:
+    """Scores of honest sensors are 0.01 apart, or a factor e more or less."""
     made = neck(**changes)
-    made.mean.fill_(math.log(0.01))
+    made.mean[:, 0] = math.log(distance)
     return made
 
 
-def test_disagreement_by_hand():
-    views = [view(0.9, 0.2), view(0.5, 0.3), view(0.4, 0.7)]
-    expected = torch.tensor([[0.4, 0.0, 0.1], [0.1, 0.0, 0.4]])
-    torch.testing.assert_close(disagreement(views), expected)
-    four = [view(x) for x in (0.1, 0.3, 0.4, 0.9)]  # the middle is 0.35
-    torch.testing.assert_close(
-        disagreement(four), torch.tensor([[0.25, 0.05, 0.05, 0.55]])
-    )
-    nan = [view(0.5), view(0.5), view(math.nan)]
-    assert disagreement(nan).tolist() == [[0.0, 0.0, 1.0]]
+def of_logits(*logits):
+    """One frame whose two classes have these logits at the only location."""
+    return ([torch.tensor(logits)[None, :, None, None]], [torch.ones(1, 1, 1, 1)])
 
 
-def test_the_sensor_furthest_beyond_its_limit_is_blamed():
+def test_contradictions_by_hand():
+    views = [of_logits(1.0, -1.0), of_logits(3.0, 1.0), of_logits(-1.0, 1.0)]
+    said = contradictions(views)
+    assert said.shape == (1, 3, 2)
+    one, three = (torch.tensor(x).sigmoid() for x in (1.0, 3.0))
+    # Classes: first and second view, first and third, second and third.
+    far = [(three - one + one - (1 - one)) / 2, one - (1 - one), (three - 1 + one) / 2]
+    torch.testing.assert_close(said[0, :, 0].exp(), torch.stack(far))
+    apart = torch.tensor([1e-6, 2.0, 2.0])  # correlated by 1, -1, -1
+    torch.testing.assert_close(said[0, :, 1].exp(), apart)
+    nan = contradictions([views[0], views[0], of_logits(math.nan, 1.0)]).exp()[0]
+    torch.testing.assert_close(nan[0], torch.full((2,), 1e-6))
+    torch.testing.assert_close(nan[1:], torch.tensor([[1.0, 2.0]] * 2))
+
+
+def test_the_sensor_that_two_others_contradict_is_blamed():
     made = calibrated(blame_at=3.0)  # the limit is 0.01 e^3 = 0.2
-    views = [view(0.5, 0.5, 0.95), view(0.5, 0.51, 0.5), view(0.69, 0.72, 0.1)]
-    output = made.fuse(levels(3), views)
-    assert output.blamed.tolist() == [3, 2, 0]
-    expected = math.log(0.19 / 0.01) - 3
-    torch.testing.assert_close(output.gate_logits[0, 2].item(), expected)
-    assert output.gate_logits[:, 3].tolist() == [0, 0, 0]
-    assert neck().fuse(levels(3), views).blamed.tolist() == [3, 3, 3]  # not trained
+    views = [
+        view(0.5, 0.5, 0.95, 0.1),
+        view(0.5, 0.6, 0.5, 0.69),
+        view(0.6, 0.75, 0.5, 0.72),
+    ]
+    output = made.fuse(levels(4), views)
+    assert output.blamed.tolist() == [3, 3, 0, 0]
+    assert (output.doubt > 0).tolist() == [False, True, True, True]
+
+    def beyond(distance):
+        return math.log(distance / 0.01) - 3
+
+    expected = torch.tensor([beyond(0.1), beyond(0.1), beyond(0.15), 0])
+    torch.testing.assert_close(output.gate_logits[1], expected)  # apart .1, .25, .15
+    assert output.doubt[1].item() == pytest.approx(beyond(0.25), abs=1e-5)
+    second = output.gate_logits[3, 0].item()
+    assert second == pytest.approx(beyond(0.59), abs=1e-5)
+    assert neck().fuse(levels(4), views).blamed.tolist() == [3] * 4  # not trained
+
+
+def test_four_sensors_need_two_witnesses_too():
+    made = calibrated(sensors=NAMES[:4], blame_at=3.0)
+    features = [[torch.randn(2, 2, 1, 1) for _ in range(4)]]
+    views = [view(0.5, 0.5), view(0.5, 0.55), view(0.55, 0.5), view(0.72, 0.9)]
+    output = made.fuse(features, views)  # 0.22, 0.22 and 0.17 from the others
+    assert output.blamed.tolist() == [3, 3]
+    second = output.gate_logits[0, 3].item()
+    assert second == pytest.approx(math.log(0.22 / 0.01) - 3, abs=1e-5)
+
+
+@settings(max_examples=200)
+@given(
+    count=st.integers(3, 5),
+    liar=st.integers(0, 4),
+    lie=st.lists(st.floats(-50, 50), min_size=2, max_size=2),
+    seed=st.integers(0, 1000),
+)
+def test_no_lie_has_an_honest_sensor_blamed(count, liar, lie, seed):
+    generator = torch.Generator().manual_seed(seed)
+    made = calibrated(0.05, sensors=[f"sensor_{i}" for i in range(count)])
+    said = torch.randn(count, 2, generator=generator) / 4 + torch.tensor([2.0, -2.0])
+    views = [of_logits(*logits.tolist()) for logits in said]
+    features = [[torch.randn(1, 2, 1, 1) for _ in range(count)]]
+    assert made.fuse(features, views).doubt.item() <= 0  # the honest agree
+    liar %= count
+    views[liar] = of_logits(*lie)
+    assert made.fuse(features, views).blamed.item() in (liar, count)
+
+
+def test_a_frame_in_doubt_is_kept_to_the_median():
+    made = calibrated(margin=1.0)
+    views = [view(p, p, p) for p in (0.5, 0.6, 0.7)]
+    said = ([torch.full((3, 1, 1, 1), 9.0)], [torch.ones(3, 1, 1, 1)])
+    blamed, doubt = torch.tensor([3, 3, 0]), torch.tensor([-0.1, 0.1, 0.1])
+    (kept,), _ = made.combine(said, views, blamed, doubt)
+    middle, high = torch.tensor([0.6, 0.7]).logit()
+    expected = torch.stack([middle + 1, middle, high + 1])
+    torch.testing.assert_close(kept.flatten(), expected)
+    (alone,), _ = made.combine(said, views, None, doubt)
+    torch.testing.assert_close(alone.flatten(), middle + torch.tensor([1.0, 0.0, 0.0]))
 
 
 def test_what_is_blamed_is_not_read():
@@ -103,33 +164,52 @@ def test_training_leaves_every_sensor_out_in_turn_and_learns_honest_frames():
     assert set(made.losses(output, odd)) == {f"gate_right_{SENSORS[1]}"}
     assert made.steps == 0, "frames where a sensor lies teach nothing"
     assert made.losses(output, honest) == {"gate_right_none": 1.0}
-    torch.testing.assert_close(
-        made.mean.exp(), torch.tensor([0.1, 1e-6, 0.3]), atol=1e-5, rtol=1e-4
-    )
-    torch.testing.assert_close(made.deviation, torch.full((3,), 0.01))  # the floor
+    far = torch.tensor([[0.1, 1.0], [0.4, 1.0], [0.3, 1.0]])  # one value: uncorrelated
+    torch.testing.assert_close(made.mean.exp(), far, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(made.deviation, torch.full((3, 2), 0.01))  # the floor
     assert made.fuse(levels(8), views).blamed.tolist() == [3, 1, 3, 2, 3, 0, 3, 1]
     # Mean and deviation of the logarithms of 0.3 and 0.1, over two alike steps.
     other = [view(*[p] * 8) for p in (0.5, 0.6, 0.7)]
     made.losses(made.fuse(levels(8), other), honest)
     logs = torch.tensor([0.3, 0.1]).log()
-    torch.testing.assert_close(made.mean[2], logs.mean())
+    torch.testing.assert_close(made.mean[2, 0], logs.mean())
     expected = logs.std(correction=0)
-    torch.testing.assert_close(made.deviation[2], expected, rtol=1e-3, atol=0)
+    torch.testing.assert_close(made.deviation[2, 0], expected, rtol=1e-3, atol=0)
 
 
 def test_calibration_by_hand():
     made = neck(blame_at=1.0)
     distances = torch.tensor([[0.1, 0.2, 0.3], [0.1, 0.4, 0.3]])
-    assert made.false_alarms(distances) == 0.0  # not trained: nobody is blamed
-    made.mean.fill_(math.log(0.1))  # limits are 0.1 e = 0.27
-    assert made.false_alarms(torch.tensor([[0.1, 0.2, 0.1], [0.3, 0.3, 0.1]])) == 0.5
-    made.calibrate(distances)
+    logs = torch.stack([distances, torch.ones(2, 3)], dim=2).log()
+    assert made.false_alarms(logs) == (0.0, 0.0)  # not trained: nobody is blamed
+    made.mean[:, 0] = math.log(0.1)  # limits are 0.1 e = 0.27
+    assert made.false_alarms(logs) == (0.5, 0.5)  # a pair is apart, then two are
+    made.calibrate(logs)
     expected = torch.tensor([0.1, math.sqrt(0.2 * 0.4), 0.3]).log()
-    torch.testing.assert_close(made.mean, expected)
+    torch.testing.assert_close(made.mean[:, 0], expected)
     spread = math.log(2) / math.sqrt(2)
-    torch.testing.assert_close(made.deviation, torch.tensor([0.01, spread, 0.01]))
+    torch.testing.assert_close(made.deviation[:, 0], torch.tensor([0.01, spread, 0.01]))
     with pytest.raises(ValueError, match="needs two frames, got 1"):
-        made.calibrate(distances[:1])
+        made.calibrate(logs[:1])
+
+
+def test_doubt_is_taught_and_holds_nobody_back_in_training():
+    made = calibrated(loss_weight=0.5, blame_at=3.0, margin=1.0).train()
+    views = [view(0.5, 0.5), view(0.5, 0.5), view(0.6, 0.95)]
+    output = made.fuse(levels(2), views)
+    doubt = torch.tensor([0.1, 0.45]).log() - math.log(0.01) - 3
+    torch.testing.assert_close(output.doubt, doubt)
+    said = ([torch.full((2, 1, 1, 1), 9.0)], [torch.ones(2, 1, 1, 1)])
+    everybody = torch.tensor([3, 3])
+    (kept,), _ = made.combine(said, views, everybody, output.doubt)
+    assert kept.flatten().tolist() == [1.0, 1.0]  # the median is 0, and the margin
+    (kept,), _ = made.eval().combine(said, views, everybody, output.doubt)
+    assert kept.flatten().tolist() == [1.0, 0.0]
+    losses = made.losses(output, torch.tensor([3, 2]))
+    expected = -(-doubt[0]).sigmoid().log() - doubt[1].sigmoid().log()
+    torch.testing.assert_close(losses["loss_doubt"], 0.5 * expected / 2)
+    with made.blaming(SENSORS[0]):
+        assert made.fuse(levels(2), views).doubt is None
 
 
 def test_one_blamed_frame_beside_an_honest_one():
@@ -148,11 +228,11 @@ def test_one_blamed_frame_beside_an_honest_one():
     seed=st.integers(0, 1000),
 )
 def test_bounds_hold_whatever_one_sensor_says(count, liar, lie, expert, margin, seed):
-    """Also where the lie brings blame upon an honest sensor."""
+    """Also where the lie brings blame upon an honest sensor, or doubt."""
     generator = torch.Generator().manual_seed(seed)
     sensors = [f"sensor_{i}" for i in range(count)]
     made = neck(sensors=sensors, margin=margin, blame_at=2.5)
-    made.mean.fill_(math.log(0.05))
+    made.mean[:, 0] = math.log(0.05)
     said = (0.25 * torch.randn(count, generator=generator)).sigmoid().tolist()
     liar %= count
     views = [view(p) for p in said]
@@ -160,9 +240,10 @@ def test_bounds_hold_whatever_one_sensor_says(count, liar, lie, expert, margin, 
     lied = list(views)
     lied[liar] = view(lie)
     features = [[torch.randn(1, 2, 1, 1) for _ in sensors]]
-    blamed = made.fuse(features, lied).blamed
+    output = made.fuse(features, lied)
+    blamed = output.blamed
     fused = ([torch.full((1, 1, 1, 1), expert)], [torch.ones(1, 1, 1, 1)])
-    combined = made.combine(fused, lied, blamed)[0][0]
+    combined = made.combine(fused, lied, blamed, output.doubt)[0][0]
     assert (low[0][0] - 1e-4 <= combined).all() and (
         combined <= high[0][0] + 1e-4
     ).all()
@@ -201,7 +282,7 @@ def test_detector_with_a_sensor_gone_mad():
     # What an honest frame looks like in eval mode.
     with torch.no_grad():
         views = detector.fuse(detector.extract_branches(inputs)).views
-        detector.fusion.mean.copy_(disagreement(views).clamp(1e-6).log().mean(dim=0))
+        detector.fusion.mean.copy_(contradictions(views).mean(dim=0))
         detector.fusion.deviation.fill_(0.1)
         nan = inputs | {SENSORS[0]: torch.full_like(inputs[SENSORS[0]], math.nan)}
 

@@ -1,64 +1,77 @@
-"""Fusion that blames the sensor whose own predictions disagree with the majority's.
+"""Fusion that blames the sensor which two others contradict.
 
-Shape letters: N frames, S sensors, K classes, H_l, W_l size of pyramid level l.
+Shape letters: N frames, S sensors, P = S (S - 1) / 2 pairs of them, K classes,
+H_l, W_l size of pyramid level l.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmengine.dist import all_reduce
 from torch import Tensor
 
 from perception.models.fusion.base import FusionOutput
-from perception.models.fusion.median import MedianFusion, side_by_side, trusted_range
+from perception.models.fusion.median import MedianFusion, side_by_side
 from perception.models.fusion.odd_one_out import OddOneOutFusion
 from perception.models.heads import HeadOutputs
 
-_FLOOR = 1e-6  # of a disagreement, before its logarithm
+_FLOOR = 1e-6  # of a contradiction, before its logarithm
+_MEASURES = 2  # of contradiction
 
 
 @MODELS.register_module()
 class AgreementFusion(MedianFusion):
-    """Leave out the sensor whose predictions leave the majority's, as a whole frame.
+    """Leave out the sensor that two others contradict; keep to the median in doubt.
 
     To do harm a lying sensor must make the detector predict something else than the
     others do, and what it predicts by itself shows that. So every sensor predicts
-    alone, as in :class:`MedianFusion`, and its *disagreement* in a frame is the mean
-    distance of its class scores from the middle of the trusted range:
+    alone, as in :class:`MedianFusion`, and each pair of sensors is compared by
+    :func:`contradictions`. Honest frames give the mean and the standard deviation of
+    their logarithms: those of training at first, unseen ones with
+    ``tools/calibrate.py``. A pair contradicts itself if one of them lies more than
+    ``blame_at`` deviations above its mean. Then
 
-        d_i = mean over locations and classes of |sigmoid(v_i) - sigmoid(middle)|.
+    * a sensor that two others contradict is blamed (the one whose second witness is
+      the strongest, if there are several): the leave-one-out expert that never sees it
+      (:class:`OddOneOutFusion`) predicts, within the range of the others, widened by
+      ``margin``;
+    * with contradictions but nobody to blame, the frame is in *doubt*: the prediction
+      is kept within the trusted range itself;
+    * otherwise all sensors predict together, within ``margin`` of that range.
 
-    Honest frames give the mean and the standard deviation of log d_i: those of training
-    at first, unseen ones with ``tools/calibrate.py``. A sensor more than ``blame_at``
-    deviations above its mean (the furthest one, if several are) is blamed: the
-    leave-one-out expert that never sees it (:class:`OddOneOutFusion`) predicts, within
-    the range of the others, widened by ``margin``. While nobody is blamed all sensors
-    predict together, near the median. This gate needs no attack to be trained; in
-    training every other frame goes through the expert of one sensor after the other.
+    **Nobody can be framed.** A single liar is a single witness. It can contradict
+    everybody, but an honest sensor is blamed only if an honest one contradicts it too,
+    and what those two say of each other the liar does not touch. Comparing a sensor
+    with the majority's opinion lacks this: a liar that sides with one honest sensor is
+    the majority, and makes the other the odd one out.
 
-    What it cannot see: an attack that moves no sensor's own predictions by much, and
-    the all-sensor expert within its margin. Adversarial training is against those.
+    **Certificate.** Hence that of :class:`MedianFusion` holds with ``margin`` in every
+    frame whose honest sensors do not contradict each other. See :meth:`bounds`.
 
-    **Certificate.** That of :class:`MedianFusion` holds for a lying sensor i in every
-    frame where it cannot bring blame upon an honest one. The middle of the trusted
-    range lies among any S - 1 of the views, so whatever i says d_j is at most the mean
-    distance of v_j from the furthest honest view. Where that is below the limit of
-    every honest j, the sensor left out can only be i itself. See :meth:`bounds`.
+    The gate needs no attack to be trained; in training every other frame goes through
+    the expert of one sensor after the other. What it cannot see is an attack that
+    moves the all-sensor expert within its margin and no sensor's own predictions by
+    much. Adversarial training is against those.
 
     Args:
         sensors: Names of S >= 3 sensors; between two there is no majority.
         in_channels: Channels of each sensor's pyramid.
         num_levels: Number of pyramid levels.
         out_channels: Channels of the views and of the fused pyramid.
-        blame_at: Standard deviations above the mean from which a sensor is blamed.
-        momentum: Weight of a training step's honest frames in the mean and deviation.
-        loss_weight: Factor of the odd-one-out loss, for adversarial training: what a
-            sensor says by itself then learns to show that it is attacked. 0: the gate
-            is not taught.
+        blame_at: Standard deviations above the mean from which a pair contradicts
+            itself.
+        momentum: Least weight of a training step's honest frames in the mean and
+            deviation; small for adversarial training, so that honest frames have to
+            keep to the limits that clean training left.
+        loss_weight: Factor of the odd-one-out loss and of the cross-entropy of doubt,
+            for adversarial training: what a sensor says by itself then learns to show
+            that it is attacked. 0: the gate is not taught.
         margin: See :class:`MedianFusion`, like all that follow.
         box_margin: The same for boxes.
         view_loss_weight: Factor of the loss of each sensor's own detections.
@@ -76,7 +89,7 @@ class AgreementFusion(MedianFusion):
         in_channels: int,
         num_levels: int,
         out_channels: int,
-        blame_at: float = 3.0,
+        blame_at: float = 2.5,
         momentum: float = 0.02,
         loss_weight: float = 0.0,
         margin: float = 0.0,
@@ -101,10 +114,12 @@ class AgreementFusion(MedianFusion):
                 f"{blame_at} and {momentum}"
             )
         self.blame_at, self.momentum = blame_at, momentum
-        count = len(self.sensors)
-        # Until it has seen a frame it blames nobody: log d_i is below 0.
-        self.register_buffer("mean", torch.zeros(count))
-        self.register_buffer("deviation", torch.ones(count))
+        self.pairs = list(combinations(range(len(self.sensors)), 2))
+        # Until it has seen a frame nobody contradicts anybody: the logarithms of what
+        # is at most 1 are below 0, those of a lack of correlation below log 2.
+        shape = len(self.pairs), _MEASURES
+        self.register_buffer("mean", torch.zeros(shape))
+        self.register_buffer("deviation", torch.ones(shape))
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
     @property
@@ -115,9 +130,10 @@ class AgreementFusion(MedianFusion):
     def fuse(
         self, levels: Sequence[Sequence[Tensor]], views: Sequence[HeadOutputs] = ()
     ) -> FusionOutput:
-        """Features without the sensor that disagrees, and how much each one does."""
-        excess = self._excess(disagreement(views))
-        logits = torch.cat([excess, torch.zeros_like(excess[:, :1])], dim=1)
+        """Features without the sensor that two others contradict."""
+        excess = self._excess(contradictions(views))
+        logits = self._witnesses(excess)
+        doubt = excess.amax(dim=1) if self._forced is None else None
         if self._forced is not None:
             blamed = self._for_every_frame(levels, self._forced)
         elif self.training:
@@ -126,57 +142,83 @@ class AgreementFusion(MedianFusion):
             blamed = logits.argmax(dim=1)
         experts = cast(OddOneOutFusion, self.fused)
         features = experts.leave_out(levels, blamed)
-        return FusionOutput(features, logits, tuple(views), blamed)
+        return FusionOutput(features, logits, tuple(views), blamed, doubt)
+
+    def combine(
+        self,
+        fused: HeadOutputs | None,
+        views: Sequence[HeadOutputs],
+        blamed: Tensor | None = None,
+        doubt: Tensor | None = None,
+    ) -> HeadOutputs:
+        """:meth:`MedianFusion.combine`; in training the experts learn in doubt, too."""
+        return super().combine(fused, views, blamed, None if self.training else doubt)
 
     def bounds(
         self, views: Sequence[HeadOutputs], liar: int
     ) -> tuple[HeadOutputs, HeadOutputs]:
-        """:meth:`MedianFusion.bounds`, infinite where an honest one may be blamed."""
+        """:meth:`MedianFusion.bounds`, infinite where an honest one may be blamed.
+
+        That is where two honest sensors contradict each other: one more witness, and
+        the liar may be that, and one of them is blamed.
+        """
         low, high = super().bounds(views, liar)
-        honest = [i for i in range(len(views)) if i != liar]
-        scores = [level.sigmoid() for level in side_by_side(views)[0]]
-        furthest = _mean(
-            [(x[honest, None] - x[honest]).abs().amax(dim=0) for x in scores]
-        )
-        may_be_blamed = self._excess(furthest, honest) > 0
-        open_ = may_be_blamed.any(dim=1)[:, None, None, None]
+        honest = [p for p, pair in enumerate(self.pairs) if liar not in pair]
+        excess = self._excess(contradictions(views))[:, honest]
+        open_ = (excess > 0).any(dim=1)[:, None, None, None]
         return (
             tuple([x.masked_fill(open_, -torch.inf) for x in kind] for kind in low),
             tuple([x.masked_fill(open_, torch.inf) for x in kind] for kind in high),
         )
 
     def losses(self, output: FusionOutput, odd_sensors: Tensor) -> dict[str, Tensor]:
-        """As :meth:`OddOneOutFusion.losses`; remembers what honest frames look like."""
-        if self.training:
-            self._remember(output.views, odd_sensors == len(self.sensors))
-        return super().losses(output, odd_sensors)
+        """As :meth:`OddOneOutFusion.losses`, and that doubt is right.
 
-    def false_alarms(self, distances: Tensor) -> float:
-        """Share of honest frames (N, S) of :func:`disagreement` that blame a sensor."""
-        return float((self._excess(distances) > 0).any(dim=1).float().mean())
+        Remembers what honest frames look like.
+        """
+        honest = odd_sensors == len(self.sensors)
+        if self.training:
+            self._remember(output.views, honest)
+        terms = super().losses(output, odd_sensors)
+        if "loss_odd_one_out" in terms and output.doubt is not None:
+            experts = cast(OddOneOutFusion, self.fused)
+            terms["loss_doubt"] = (
+                experts.loss_weight
+                * F.binary_cross_entropy_with_logits(output.doubt, (~honest).float())
+            )
+        return terms
+
+    def false_alarms(self, logs: Tensor) -> tuple[float, float]:
+        """Shares of honest frames (N, P, 2) in which a sensor is blamed, or in doubt.
+
+        Of :func:`contradictions`.
+        """
+        excess = self._excess(logs)
+        blamed = self._witnesses(excess).argmax(dim=1) < len(self.sensors)
+        doubt = (excess > 0).any(dim=1) & ~blamed
+        return float(blamed.float().mean()), float(doubt.float().mean())
 
     @torch.no_grad()
-    def calibrate(self, distances: Tensor) -> None:
+    def calibrate(self, logs: Tensor) -> None:
         """Forget the frames of training; honest frames are like these.
 
         Training frames are fitted and augmented, so that a detector's sensors disagree
         somewhat more on frames that it has not seen.
 
         Args:
-            distances: :func:`disagreement` (N, S) of N >= 2 unseen honest frames.
+            logs: :func:`contradictions` (N, P, 2) of N >= 2 unseen honest frames.
         """
-        if len(distances) < 2:
-            raise ValueError(f"a deviation needs two frames, got {len(distances)}")
-        logs = distances.clamp(_FLOOR).log()
+        if len(logs) < 2:
+            raise ValueError(f"a deviation needs two frames, got {len(logs)}")
         self.mean, self.deviation = logs.mean(dim=0), logs.std(dim=0).clamp(min=1e-2)
 
     @torch.no_grad()
     def _remember(self, views: Sequence[HeadOutputs], honest: Tensor) -> None:
-        """Running mean and deviation of log d_i; the first steps count alike.
+        """Running mean and deviation of honest frames; the first steps count alike.
 
         Only of the frames that are ``honest`` (N,).
         """
-        logs = disagreement(views)[honest].clamp(_FLOOR).log()
+        logs = contradictions(views)[honest]
         sums = torch.stack(
             [
                 logs.sum(dim=0),
@@ -198,11 +240,18 @@ class AgreementFusion(MedianFusion):
         variance = torch.lerp(before, square, weight) - self.mean.square()
         self.deviation = variance.clamp(min=1e-4).sqrt()
 
-    def _excess(self, distances: Tensor, of: Sequence[int] | None = None) -> Tensor:
-        """(N, S) by how many deviations each sensor, or those ``of``, are too far."""
-        chosen = slice(None) if of is None else list(of)
-        logs = distances.clamp(_FLOOR).log()
-        return (logs - self.mean[chosen]) / self.deviation[chosen] - self.blame_at
+    def _excess(self, logs: Tensor) -> Tensor:
+        """(N, P) by how many deviations a pair is beyond its limit."""
+        return ((logs - self.mean) / self.deviation - self.blame_at).amax(dim=2)
+
+    def _witnesses(self, excess: Tensor) -> Tensor:
+        """(N, P) to the gate's logits (N, S + 1): each sensor's second witness, 0."""
+        with_ = [
+            [p for p, pair in enumerate(self.pairs) if i in pair]
+            for i in range(len(self.sensors))
+        ]
+        second = excess[:, torch.tensor(with_)].topk(2, dim=2).values[..., 1]
+        return torch.cat([second, torch.zeros_like(second[:, :1])], dim=1)
 
     def _taking_turns(self, logits: Tensor) -> Tensor:
         """(N,) in training every second frame does without one sensor, in turn.
@@ -215,20 +264,26 @@ class AgreementFusion(MedianFusion):
         return torch.where(numbers % 2 == 0, count, turn)
 
 
-def disagreement(views: Sequence[HeadOutputs]) -> Tensor:
-    """(N, S) mean distance of each view's class scores from the trusted range's middle.
+def contradictions(views: Sequence[HeadOutputs]) -> Tensor:
+    """(N, P, 2) logarithms of how much each pair of views contradicts itself.
 
-    What is not a number disagrees as much as can be.
+    By two measures over all locations and classes: the mean distance of their class
+    scores, and 1 less the correlation of their class logits, which sees what scores
+    near 0 hide. The pairs are in the order of ``itertools.combinations``. What is not a
+    number contradicts as much as can be.
     """
-    far = []
-    for level in side_by_side(views)[0]:  # (S, N, K, H_l, W_l)
-        scores = level.sigmoid()
-        low, high = trusted_range(scores)
-        far.append((scores - (low + high) / 2).abs().nan_to_num(1.0))
-    return _mean(far)
-
-
-def _mean(levels: Sequence[Tensor]) -> Tensor:
-    """Mean over all but the first two axes of every level, (S, N, …) to (N, S)."""
-    flat = torch.cat([level.flatten(2) for level in levels], dim=2)
-    return flat.mean(dim=2).T
+    logits = torch.cat([level.flatten(2) for level in side_by_side(views)[0]], dim=2)
+    scores = logits.sigmoid()
+    centred = logits - logits.mean(dim=2, keepdim=True)
+    unit = centred / centred.norm(dim=2, keepdim=True).clamp(min=_FLOOR)
+    logs = [
+        torch.stack(
+            [
+                (scores[i] - scores[j]).abs().mean(dim=1).nan_to_num(1.0),
+                (1 - (unit[i] * unit[j]).sum(dim=1)).nan_to_num(2.0),
+            ],
+            dim=1,
+        )
+        for i, j in combinations(range(len(views)), 2)
+    ]
+    return torch.stack(logs, dim=1).clamp(_FLOOR).log()

@@ -27,12 +27,16 @@ class FusionOutput(NamedTuple):
         views: The head's outputs for each of :meth:`FusionNeck.views`.
         blamed: (N,) number of the sensor left out of a frame's features, S for none;
             None for necks that leave none out as a whole.
+        doubt: (N,) how far above 0 it is sure that some sensor lies, where it may not
+            know which; the others of a frame above 0 are then not believed beyond what
+            they agree on. None for necks without such a state.
     """
 
     features: Pyramid
     gate_logits: Tensor | None = None
     views: tuple[HeadOutputs, ...] = ()
     blamed: Tensor | None = None
+    doubt: Tensor | None = None
 
 
 class FusionNeck(BaseModule, ABC):
@@ -141,6 +145,7 @@ class FusionNeck(BaseModule, ABC):
         fused: HeadOutputs | None,
         views: Sequence[HeadOutputs],
         blamed: Tensor | None = None,
+        doubt: Tensor | None = None,
     ) -> HeadOutputs:
         """The detector's outputs from those of the fused pyramid and of each view.
 
@@ -148,6 +153,7 @@ class FusionNeck(BaseModule, ABC):
             fused: The head's outputs for ``features``; None if there are none.
             views: Those for each of :meth:`views`.
             blamed: (N,) number of the sensor that is not asked, S for none.
+            doubt: (N,) above 0 where somebody lies, see :class:`FusionOutput`.
         """
         raise NotImplementedError(f"{type(self).__name__} returns no views")
 

@@ -128,20 +128,33 @@ class MedianFusion(FusionNeck):
         fused: HeadOutputs | None,
         views: Sequence[HeadOutputs],
         blamed: Tensor | None = None,
+        doubt: Tensor | None = None,
     ) -> HeadOutputs:
         """Every number of ``fused`` moved near the trusted range of the views'.
 
         A sensor ``blamed[n]`` is not asked in frame n; all others are honest then.
+        Where nobody is, a frame in ``doubt`` is moved into the range itself.
         """
+        freedom = None
+        if doubt is not None:
+            free = doubt <= 0
+            if blamed is not None:
+                free |= blamed < len(views)
+            freedom = free[:, None, None, None].to(views[0][0][0])
         if blamed is not None and (blamed == len(views)).all():
             blamed = None
+
+        def moved(kind: int, n: int, level: Tensor) -> Tensor:
+            low, high = trusted_range(level, blamed)
+            if fused is None:
+                return (low + high) / 2
+            limits = [self._slack(kind, limit) for limit in (low, high)]
+            if freedom is not None:
+                limits = [freedom * limit for limit in limits]
+            return _between(fused[kind][n], low, high, *limits)
+
         return tuple(
-            [
-                self._move(
-                    kind, None if fused is None else fused[kind][n], level, blamed
-                )
-                for n, level in enumerate(levels)
-            ]
+            [moved(kind, n, level) for n, level in enumerate(levels)]
             for kind, levels in enumerate(side_by_side(views))
         )
 
@@ -191,21 +204,22 @@ class MedianFusion(FusionNeck):
         finally:
             self._forced = previous
 
-    def _move(
-        self, kind: int, fused: Tensor | None, views: Tensor, blamed: Tensor | None
-    ) -> Tensor:
-        """One kind and level: views (S, N, K, H_l, W_l), fused and result without S."""
-        low, high = trusted_range(views, blamed)
-        middle = (low + high) / 2
-        if fused is None:
-            return middle
-        # A lying sensor may bring NaN about: sorting puts it last, clamping keeps it.
-        fused = torch.where(fused.isnan(), middle, fused)
-        return fused.clamp(low - self._slack(kind, low), high + self._slack(kind, high))
-
     def _slack(self, kind: int, limit: Tensor) -> Tensor | float:
         """How far beyond a limit of the trusted range a prediction may lie."""
         return self.box_margin * limit.abs() if kind == _BOXES else self.margin
+
+
+def _between(
+    fused: Tensor,
+    low: Tensor,
+    high: Tensor,
+    below: Tensor | float,
+    above: Tensor | float,
+) -> Tensor:
+    """``fused`` within a range widened by ``below`` and ``above``."""
+    # A lying sensor may bring NaN about: sorting puts it last, clamping keeps it.
+    fused = torch.where(fused.isnan(), (low + high) / 2, fused)
+    return fused.clamp(low - below, high + above)
 
 
 def trusted_range(views: Tensor, blamed: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -23,6 +23,7 @@ from perception.attacks.objectives import Victim, frozen
 from perception.datasets.frame_dataset import FrameDataset
 from perception.evaluation.attacked_frames import (
     FrameRecord,
+    Prediction,
     largest_changes,
     read_prediction,
 )
@@ -139,16 +140,18 @@ def attack_batch(
             frame_id=sample.frame_id,
             index=ids[n],
             truth=sample.objects,
-            clean=clean[n][0],
-            attacked=attacked[n][0],
-            gate_clean=clean[n][1],
-            gate_attacked=attacked[n][1],
+            clean=clean[n].detections,
+            attacked=attacked[n].detections,
+            gate_clean=clean[n].gate,
+            gate_attacked=attacked[n].gate,
             damage_clean=damage_clean[n],
             damage_attacked=float(result.damage[n]),
             value=float(result.value[n]),
             change=changes[n],
             seconds=seconds,
-            oracle=None if oracle is None else oracle[n][0],
+            oracle=None if oracle is None else oracle[n].detections,
+            doubt_clean=clean[n].doubt,
+            doubt_attacked=attacked[n].doubt,
         )
         for n, sample in enumerate(batch.samples)
     ]
@@ -203,7 +206,7 @@ def _predict(
     detector: Any,
     inputs: Any,
     samples: Sequence[DetDataSample],
-) -> list[tuple]:
+) -> list[Prediction]:
     """Detections and gate of each frame; what was predicted before is replaced."""
     classes = detector.dataset_meta["classes"]
     predicted = detector.predict(inputs, samples)
@@ -215,7 +218,7 @@ def _predict_told(
     inputs: Any,
     samples: Sequence[DetDataSample],
     attack: Attack,
-) -> list[tuple] | None:
+) -> list[Prediction] | None:
     """The same, the fusion being told which sensor lies; None where it cannot be."""
     touched = attack.threat.touched
     if len(touched) != 1 or not hasattr(detector.fusion, "blaming"):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -44,6 +44,9 @@ class FrameRecord:
         seconds: Wall time of the attack, a batch's shared among its frames.
         oracle: Detections on the attacked inputs, the fusion being told which sensor
             lies; None where it cannot be told, or several sensors were attacked.
+        doubt_clean: Above 0 if the fusion was sure on the clean inputs that somebody
+            lies, perhaps without knowing who; None for those without such a state.
+        doubt_attacked: The same of the attacked inputs.
     """
 
     frame_id: str
@@ -59,6 +62,8 @@ class FrameRecord:
     change: Mapping[str, Mapping[str, float]]
     seconds: float
     oracle: Objects | None = None
+    doubt_clean: float | None = None
+    doubt_attacked: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; :meth:`from_json` gives back an equal record."""
@@ -128,10 +133,16 @@ def outcome_of(
     return Outcome(*counts.tolist())
 
 
-def read_prediction(
-    sample: DetDataSample, classes: Sequence[str]
-) -> tuple[Objects, Gate]:
-    """Detections, in pixels of the original image, and gate of a predicted sample."""
+class Prediction(NamedTuple):
+    """Detections, in pixels of the original image, and what the gate said."""
+
+    detections: Objects
+    gate: Gate
+    doubt: float | None
+
+
+def read_prediction(sample: DetDataSample, classes: Sequence[str]) -> Prediction:
+    """What was predicted of a frame."""
     found = sample.pred_instances
     boxes_px, scores, labels = (
         np.asarray(column.detach().cpu())
@@ -140,7 +151,8 @@ def read_prediction(
     names = np.array(classes, dtype=object)[labels]
     gate = sample.get("gate")
     probabilities = None if gate is None else tuple(gate.detach().cpu().tolist())
-    return Objects.from_boxes(names, boxes_px, scores), probabilities
+    doubt = None if sample.get("doubt") is None else float(sample.doubt)
+    return Prediction(Objects.from_boxes(names, boxes_px, scores), probabilities, doubt)
 
 
 @torch.no_grad()

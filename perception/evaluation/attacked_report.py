@@ -29,7 +29,8 @@ DEFINITIONS = {
     "the clean inputs is not found on the attacked ones, or a class has more false "
     "detections than on the clean ones",
     "damage": "the head's training loss on the ground truth, of the whole detector",
-    "gate": "probability that each sensor lies, or none does; blamed: the likeliest",
+    "gate": "probability that each sensor lies, or none does; blamed: the likeliest; "
+    "in_doubt: frames of 'none' in which somebody lies, but it is not known who",
     "change": "largest absolute change of each channel of the model input",
 }
 
@@ -198,10 +199,22 @@ class AttackReport:
             mean = np.mean(gates, axis=0).tolist()
             values[when] = {
                 "blamed": {name: count[name] for name in names},
+                "in_doubt": self._in_doubt(when),
                 "mean": dict(zip(names, mean, strict=True)),
             }
         right = sum(values["attacked"]["blamed"][name] for name in self.touched)
         return values | {"right_rate": right / len(self.records)}
+
+    def _in_doubt(self, when: str) -> int | None:
+        """Frames that blame nobody although somebody lies; None if it cannot tell."""
+        doubts = [getattr(record, f"doubt_{when}") for record in self.records]
+        if None in doubts:
+            return None
+        gates = [getattr(record, f"gate_{when}") for record in self.records]
+        return sum(
+            doubt > 0 and self.blamed(gate) == "none"
+            for doubt, gate in zip(doubts, gates, strict=True)
+        )
 
 
 def plain(value: Any) -> Any:

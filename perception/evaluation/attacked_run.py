@@ -129,7 +129,7 @@ def _score(
     @torch.no_grad()
     def score(attacked: Sequence[Mapping[str, Tensor]]) -> float:
         found = [
-            read_prediction(sample, classes)[0]
+            read_prediction(sample, classes).detections
             for inputs, batch in zip(attacked, batches, strict=True)
             for sample in ready.detector.predict(inputs, batch.samples)
         ]

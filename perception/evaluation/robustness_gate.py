@@ -22,19 +22,30 @@ HORIZON = 20
 def gate_confusion(
     attacks: Mapping[str, Entry], sensors: Sequence[str]
 ) -> dict[str, Any] | None:
-    """Frames by truly attacked sensor and by whom the gate blames; None without one."""
+    """Frames by truly attacked sensor and by whom the gate blames; None without one.
+
+    ``in_doubt``: how many of those that blame nobody have somebody lie all the same,
+    for gates that can tell.
+    """
     gated = {name: entry for name, entry in attacks.items() if entry["gate"]}
     if not gated:
         return None
     names = [*sensors, "none"]
     first = next(iter(gated.values()))
-    rows = {"none (clean)": dict(first["gate"]["clean"]["blamed"])}
+    clean = "none (clean)"
+    rows = {clean: dict(first["gate"]["clean"]["blamed"])}
+    doubts = {clean: first["gate"]["clean"].get("in_doubt")}
     for name, sensor in single_sensor(gated).items():
         row = rows.setdefault(sensor, dict.fromkeys(names, 0))
-        for blamed, count in gated[name]["gate"]["attacked"]["blamed"].items():
+        gate = gated[name]["gate"]["attacked"]
+        for blamed, count in gate["blamed"].items():
             row[blamed] += count
-    ordered = {name: rows[name] for name in ["none (clean)", *sensors] if name in rows}
-    return {"names": names, "rows": ordered}
+        doubts[sensor] = doubts.get(sensor, 0) + (gate.get("in_doubt") or 0)
+    ordered = {name: rows[name] for name in [clean, *sensors] if name in rows}
+    confusion = {"names": names, "rows": ordered}
+    if doubts[clean] is not None:
+        confusion["in_doubt"] = doubts
+    return confusion
 
 
 def gate_rates(confusion: Mapping[str, Any] | None) -> dict[str, float | None]:

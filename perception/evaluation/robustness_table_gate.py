@@ -25,6 +25,9 @@ def blame_tables(results: Results) -> list[str]:
                 for truth, row in confusion["rows"].items()
             ]
             header = [f"`{detector['name']}`, frames; attacked:", *names]
+            if doubts := confusion.get("in_doubt"):
+                header.append("none, but in doubt")
+                rows = [[*row, str(doubts[row[0]])] for row in rows]
             lines += ["", *table(header, rows)] if lines else table(header, rows)
     return lines
 

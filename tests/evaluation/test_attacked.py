@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -69,6 +70,14 @@ def test_report(detector, frames):
     assert list(blamed) == ["camera", "lidar", "depth", "none"]
     assert sum(blamed.values()) == 4
     assert values["gate"]["right_rate"] == blamed["camera"] / 4
+    assert values["gate"]["attacked"]["in_doubt"] is None  # this gate cannot tell
+    doubting = [
+        replace(record, doubt_clean=0.1, doubt_attacked=-0.1)
+        for record in report.records
+    ]
+    gate = figures(replace(report, records=doubting))["gate"]
+    assert gate["clean"]["in_doubt"] == gate["clean"]["blamed"]["none"]
+    assert gate["attacked"]["in_doubt"] == 0
     assert set(values["ap"]["attacked"]) == {"headline", "kitti"}
     assert set(values["ap"]["clean"]["kitti"]["classes"]["Car"]) == {
         *("easy", "moderate", "hard")

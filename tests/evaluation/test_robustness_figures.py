@@ -22,6 +22,7 @@ from perception.evaluation.robustness_gate import (
     gate_confusion,
     gate_rates,
 )
+from perception.evaluation.robustness_table_gate import blame_tables
 from perception.monitor import SensorMonitor
 
 
@@ -174,6 +175,16 @@ def test_gate_confusion_sums_single_sensor_attacks():
         "gate_accuracy": pytest.approx(24 / 30),
         "false_alarms": pytest.approx(0.1),
     }
+    for name, count in (("camera_pgd", 2), ("camera_hide", 1), ("lidar_pgd", 0)):
+        attacks[name]["gate"]["clean"]["in_doubt"] = 4
+        attacks[name]["gate"]["attacked"]["in_doubt"] = count
+    confusion = gate_confusion(attacks, ["camera", "lidar"])
+    assert confusion["in_doubt"] == {"none (clean)": 4, "camera": 3, "lidar": 0}
+    (header, _, clean, camera, _) = blame_tables(
+        {"detectors": [{"name": "one", "gate_confusion": confusion}]}
+    )
+    assert header.endswith("| none | none, but in doubt |")
+    assert clean.endswith("| 9 | 4 |") and camera.endswith("| 5 | 3 |")
     assert gate_confusion(ATTACKS, ["camera"]) is None
     assert gate_rates(None) == {"gate_accuracy": None, "false_alarms": None}
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from perception.datasets.synthetic.body_styles import CAR_STYLES, VAN_STYLES
-from perception.datasets.synthetic.meshes import Mesh
+from perception.datasets.synthetic.meshes import Mesh, bounds
 from perception.datasets.synthetic.people import cyclist, pedestrian
 from perception.datasets.synthetic.street import KERB_M, Layout
 from perception.datasets.synthetic.vehicles import vehicle
@@ -39,8 +39,7 @@ class Actor:
 
 def place(name: str, mesh: Mesh, x: float, y: float, z: float, yaw: float) -> Actor:
     """An actor from a local mesh, with the box that fits it tightly."""
-    flat = mesh.corners.reshape(-1, 3)
-    low, high = flat.min(0), flat.max(0)
+    low, high = bounds(mesh.corners.reshape(-1, 3))
     centre = np.array([*(low + high)[:2] / 2, low[2]])
     base = np.array([x, y, z])
     world = mesh.moved(-centre).moved(base, yaw)

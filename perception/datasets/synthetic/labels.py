@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from perception.datasets.synthetic.meshes import bounds
 from perception.datasets.synthetic.scene import Scene, SceneObject
 from perception.datasets.synthetic.sensors import pixel_rays
 from perception.datasets.synthetic.tracing import Tracer
@@ -76,7 +77,7 @@ def _sight(
     if not len(front):
         return None
     pixels, _ = project_to_image(projection, front)
-    low, high = pixels.min(0), pixels.max(0)
+    low, high = bounds(pixels)
     limit = np.array(owner.shape[::-1], float) - 1
     box_low, box_high = np.clip(low, 0, limit), np.clip(high, 0, limit)
     if (box_high - box_low < 1).any():
@@ -112,17 +113,17 @@ def visible_pixels(
     u = np.arange(np.ceil(low[0]), np.floor(high[0]) + 1)
     v = np.arange(np.ceil(low[1]), np.floor(high[1]) + 1)
     step = max(1, int(np.ceil(np.sqrt(len(u) * len(v) / _SAMPLES))))
-    grid_v, grid_u = np.meshgrid(v[::step], u[::step], indexing="ij")
-    pixels = np.stack([grid_u.ravel(), grid_v.ravel()], 1)
-    column, row = pixels.astype(int).T
-    return pixels, owner[row, column] == index
+    u, v = u[::step], v[::step]
+    pixels = np.stack([np.tile(u, len(v)), v.repeat(len(u))], 1)
+    seen = owner[v.astype(int)[:, None], u.astype(int)] == index
+    return pixels, seen.ravel()
 
 
 def silhouette(
     tracer: Tracer, projection: np.ndarray, pixels: np.ndarray
 ) -> np.ndarray:
     """(P,) whether the traced object alone would fill pixels (P, 2)."""
-    return tracer.cast(*pixel_rays(projection, pixels)).triangle >= 0
+    return tracer.blocked(*pixel_rays(projection, pixels))
 
 
 def _table(labelled: list, ignored: list) -> Objects:

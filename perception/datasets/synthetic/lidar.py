@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from perception.datasets.synthetic.lighting import steep_power
 from perception.datasets.synthetic.rendering import Renderer
 from perception.datasets.synthetic.surfaces import TEXTURES, Column
 from perception.datasets.synthetic.tracing import Hits
@@ -110,9 +111,9 @@ def scan_rings(
     hits = renderer.tracer.cast(origin, directions)
     reach, hits, incoming, sheen = _through_mirrors(renderer, origin, directions, hits)
     met = np.flatnonzero((hits.triangle >= 0) & (reach < MAX_RANGE_M))
-    kept = Hits(hits.distance_m[met], hits.triangle[met], hits.barycentric[met])
+    kept = Hits(hits.distance_m[met], hits.triangle[met], hits.barycentric.take(met, 0))
     step_rad = float(np.radians(beams.azimuth_step_deg))
-    echo, glassy = _echo(renderer, kept, incoming[met], step_rad)
+    echo, glassy = _echo(renderer, kept, incoming.take(met, 0), step_rad)
     echo *= sheen[met]
     # A return is seen if its echo, which falls with the square of the range,
     # exceeds a noisy threshold; a few are lost for no visible reason.
@@ -125,11 +126,11 @@ def scan_rings(
     measured = reach[met] + rng.normal(0, 1, len(met)) * spread
     grey = np.clip(echo * np.exp(rng.normal(0, 0.08, len(met))), 0, 0.99)
     good = ~lost & (measured > MIN_RANGE_M)
-    points = rays[met] * measured[:, None]
+    seen = met[good]
     # The unit reports reflectance in hundredths.
-    table = np.column_stack([points, np.round(grey, 2)])[good]
-    ring = met[good] // (len(rays) // len(beams.elevations_deg))
-    return np.ascontiguousarray(table, np.float32), ring
+    columns = [*(rays.take(seen, 0).T * measured[good]), np.round(grey[good], 2)]
+    ring = seen // (len(rays) // len(beams.elevations_deg))
+    return np.stack(columns, 1).astype(np.float32), ring
 
 
 def _through_mirrors(renderer: Renderer, origin, directions, hits: Hits):
@@ -157,14 +158,17 @@ def _echo(
     """(N,) strength of the echo, range apart, and (N,) whether it comes off glass."""
     cosine = renderer.cosine(hits.triangle, incoming)
     albedo, glass, _ = renderer.albedo(hits, cosine, pixel_rad)
-    surface = renderer.mesh.surface[hits.triangle]
-    base = surface[:, Column.REFLECTANCE]
-    colour = np.maximum(surface[:, :3].mean(1), 1e-3)
+    base = renderer.column(hits.triangle, Column.REFLECTANCE)
+    rgb = [
+        renderer.column(hits.triangle, channel)
+        for channel in (Column.RED, Column.GREEN, Column.BLUE)
+    ]
+    colour = np.maximum(np.mean(rgb, 0), 1e-3)
     pattern = np.clip(albedo.mean(0) / colour, 0.3, 1.3)
-    gloss = np.maximum(surface[:, Column.GLOSS], 0.9 * glass)
+    gloss = np.maximum(renderer.column(hits.triangle, Column.GLOSS), 0.9 * glass)
     diffuse = np.where(glass > 0.5, 0.05, base * pattern) * (1 - 0.5 * gloss)
     # Glossy surfaces send light back only when hit square on; matt ones fade slowly,
     # rough as they are; retro-reflectors return it from any side.
-    lobe = gloss * cosine**60 * 0.6
+    lobe = gloss * steep_power(cosine, 60) * 0.6
     echo = diffuse * np.where(base >= 0.9, 1.0, cosine**0.6) + lobe
     return echo, gloss > 0.7

@@ -17,6 +17,7 @@ from perception.datasets.synthetic.labels import (
     visible_pixels,
 )
 from perception.datasets.synthetic.lidar import scan_rings
+from perception.datasets.synthetic.meshes import bounds
 from perception.datasets.synthetic.nuscenes_rig import HDL32, Sensor
 from perception.datasets.synthetic.nuscenes_sequences import Sequence
 from perception.datasets.synthetic.posters import poster_atlas
@@ -179,7 +180,7 @@ def _image_box(photo: Photo, points: np.ndarray) -> tuple[np.ndarray, ...] | Non
         return None
     pixels = front[:, :2] / front[:, 2:]
     limit = np.array(photo.owner.shape[::-1], float) - 1
-    low, high = np.clip([pixels.min(0), pixels.max(0)], 0, limit)
+    low, high = np.clip(bounds(pixels), 0, limit)
     # The grid of pixels needs whole ones.
     low, high = np.ceil(low), np.floor(high)
     return None if (high - low < 1).any() else (low, high)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import colorsys
+from functools import lru_cache
 
 import numpy as np
 
-from perception.datasets.synthetic.meshes import Mesh, box, merge
+from perception.datasets.synthetic.meshes import Mesh, box, make_mesh, merge
 from perception.datasets.synthetic.solids import ellipsoid, hoop, tube
 from perception.datasets.synthetic.surfaces import RUBBER, Surface
 
 _SKIN = ((0.60, 0.38, 0.27), (0.45, 0.26, 0.16), (0.22, 0.12, 0.07), (0.68, 0.47, 0.36))
+# Of a bicycle: the rear hub and the handlebars' stem.
+_REAR, _BARS = np.array([-0.53, 0, 0.34]), np.array([0.36, 0, 1.0])
 _HAIR = ((0.02, 0.015, 0.01), (0.12, 0.06, 0.03), (0.35, 0.24, 0.1), (0.4, 0.4, 0.4))
 
 
@@ -118,39 +121,46 @@ def _torso(rng, bulk: float, top: Surface) -> list[Mesh]:
     return parts
 
 
+@lru_cache(maxsize=2)
+def _bicycle_parts(*, step_through: bool) -> tuple[Mesh, Mesh, Mesh]:
+    """Tyres, frame with spokes (unpainted), handlebars with saddle."""
+    front, crank = np.array([0.53, 0, 0.34]), np.array([-0.06, 0, 0.3])
+    saddle, head = np.array([-0.2, 0, 0.92]), np.array([0.36, 0, 0.82])
+    low = np.array([-0.1, 0, 0.45 if step_through else 0.78])
+    tyres = [hoop(hub, 0.34, 0.024, RUBBER) for hub in (_REAR, front)]
+    tubes = []
+    for hub in (_REAR, front):
+        for angle in np.arange(5) * (np.pi / 5):
+            spoke = 0.32 * np.array([np.cos(angle), 0, np.sin(angle)])
+            tubes.append(tube(hub - spoke, hub + spoke, 0.006, RUBBER, 4))
+    for a, b in (
+        (_REAR, crank),
+        (_REAR, saddle),
+        (crank, saddle),
+        (crank, head),
+        (low, head),
+        (front, head),
+        (head, _BARS),
+    ):
+        tubes.append(tube(a, b, 0.021, RUBBER, 5))
+    grips = tube(_BARS + [0, -0.28, 0], _BARS + [0, 0.28, 0], 0.018, RUBBER, 5)
+    seat = box((0.25, 0.14, 0.07), saddle + [0, 0, 0.03], RUBBER)
+    return merge(tyres), merge(tubes), merge([grips, seat])
+
+
 def _bicycle(rng) -> list[Mesh]:
     frame_colour = colorsys.hsv_to_rgb(
         rng.random(), rng.uniform(0, 1), rng.uniform(0.1, 0.7)
     )
     frame = Surface(frame_colour, reflectance=0.4, gloss=0.2)
-    rear, front = np.array([-0.53, 0, 0.34]), np.array([0.53, 0, 0.34])
-    crank, saddle = np.array([-0.06, 0, 0.3]), np.array([-0.2, 0, 0.92])
-    head, bars = np.array([0.36, 0, 0.82]), np.array([0.36, 0, 1.0])
-    step_through = rng.random() < 0.4
-    low = np.array([-0.1, 0, 0.45 if step_through else 0.78])
-    parts = [hoop(hub, 0.34, 0.024, RUBBER) for hub in (rear, front)]
-    for hub in (rear, front):
-        for angle in np.arange(5) * (np.pi / 5):
-            spoke = 0.32 * np.array([np.cos(angle), 0, np.sin(angle)])
-            parts.append(tube(hub - spoke, hub + spoke, 0.006, frame, 4))
-    for a, b in (
-        (rear, crank),
-        (rear, saddle),
-        (crank, saddle),
-        (crank, head),
-        (low, head),
-        (front, head),
-        (head, bars),
-    ):
-        parts.append(tube(a, b, 0.021, frame, 5))
-    parts.append(tube(bars + [0, -0.28, 0], bars + [0, 0.28, 0], 0.018, RUBBER, 5))
-    parts.append(box((0.25, 0.14, 0.07), saddle + [0, 0, 0.03], RUBBER))
+    tyres, tubes, seats = _bicycle_parts(step_through=bool(rng.random() < 0.4))
+    parts = [tyres, make_mesh(tubes.corners, tubes.uv, frame), seats]
     if rng.random() < 0.35:
-        parts.append(box((0.3, 0.36, 0.25), rear + [0.02, 0, 0.42], _cloth(rng)))
+        parts.append(box((0.3, 0.36, 0.25), _REAR + [0.02, 0, 0.42], _cloth(rng)))
     if rng.random() < 0.2:
-        parts.append(box((0.25, 0.32, 0.22), bars + [0.18, 0, -0.02], _cloth(rng)))
+        parts.append(box((0.25, 0.32, 0.22), _BARS + [0.18, 0, -0.02], _cloth(rng)))
     lamp = Surface((0.6, 0.02, 0.02), reflectance=1.0, emission=1.0)
-    parts.append(box((0.03, 0.06, 0.06), rear + [-0.2, 0, 0.42], lamp))
+    parts.append(box((0.03, 0.06, 0.06), _REAR + [-0.2, 0, 0.42], lamp))
     return parts
 
 

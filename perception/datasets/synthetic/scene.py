@@ -119,15 +119,16 @@ def assemble(
     whole = replace(whole, corners=view.to_cam(whole.corners))
     counts = [len(still), *(len(actor.mesh) for actor in actors)]
     owner = np.repeat(np.arange(-1, len(actors)), counts)
+    pieces = np.split(whole.corners, np.cumsum(counts)[:-1])[1:]
     objects = tuple(
         SceneObject(
             name=actor.name,
-            corners=whole.corners[owner == index],
+            corners=corners,
             dimensions_m=actor.size_m,
             location_m=view.to_cam(actor.base_m),
             rotation_y=view.rotation_y(actor.yaw),
         )
-        for index, actor in enumerate(actors)
+        for actor, corners in zip(actors, pieces, strict=True)
     )
     return Scene(whole, owner, objects, lighting)
 

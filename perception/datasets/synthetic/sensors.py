@@ -58,10 +58,15 @@ def pixel_rays(projection: np.ndarray, pixels: np.ndarray):
     """Centre (3,) and unit rays (N, 3) of a camera at pixels (N, 2), cam frame."""
     inverse = np.linalg.inv(projection[:, :3])
     centre = -inverse @ projection[:, 3]
-    homogeneous = np.column_stack([pixels, np.ones(len(pixels))])
-    rays = homogeneous @ inverse.T
-    rays = rays / np.linalg.norm(rays, axis=1, keepdims=True)
-    return centre.astype(np.float32), rays.astype(np.float32)
+    homogeneous = np.ones((len(pixels), 3))
+    homogeneous[:, :2] = pixels
+    x, y, z = (homogeneous @ inverse.T).T
+    length = np.sqrt(x * x + y * y + z * z)
+    rays = np.empty((len(pixels), 3), np.float32)
+    # Column by column: NumPy is slow at rows of three.
+    for axis, part in enumerate((x, y, z)):
+        rays[:, axis] = part / length
+    return centre.astype(np.float32), rays
 
 
 @lru_cache(maxsize=4)
@@ -130,7 +135,8 @@ class Exposure:
 
 def auto_exposure(rng: np.random.Generator, radiance: np.ndarray) -> Exposure:
     """Expose for the lower half of the picture, not quite right as cameras are."""
-    lower = radiance[radiance.shape[0] // 3 :: 2, ::2].mean(2)
+    red, green, blue = cv2.split(radiance[radiance.shape[0] // 3 :: 2, ::2])
+    lower = (red + green + blue) / 3
     bright = float(np.quantile(lower, 0.9))
     gain = 0.48 * np.exp(rng.normal(0, 0.25)) / max(bright, 0.05)
     dark = float(np.clip(np.log2(gain), 0, 4))
@@ -146,12 +152,16 @@ def expose(
     rng: np.random.Generator, radiance: np.ndarray, setting: Exposure
 ) -> np.ndarray:
     """(H, W, 3) uint8 sRGB of linear light (H, W, 3): blur, noise, clipping, gamma."""
-    light = cv2.GaussianBlur(radiance * (setting.gain * setting.white), (3, 3), 0.5)
+    height, width, _ = radiance.shape
+    # Whole rows of pixels at once: NumPy is slow at rows of three.
+    gain: np.ndarray = np.tile(setting.gain * setting.white, width)
+    light = (radiance.reshape(height, -1) * gain).reshape(radiance.shape)
+    light = cv2.GaussianBlur(light, (3, 3), 0.5)
     noise = rng.standard_normal(light.shape, dtype=np.float32)
     noise *= np.sqrt(light * (1 / setting.electrons) + setting.read_noise**2)
     light += noise
     np.clip(light, 0, _FULL_SCALE, out=light)
-    return _response()[(light * (4095 / _FULL_SCALE)).astype(np.uint16)]
+    return _response().take((light * (4095 / _FULL_SCALE)).astype(np.uint16))
 
 
 @lru_cache(maxsize=1)

@@ -49,7 +49,9 @@ def tube(
 ) -> Mesh:
     """A closed frustum from ``start`` to ``end`` with one or two radii in metres."""
     first, last = radius if isinstance(radius, tuple) else (radius, radius)
-    x, y, z = (float(b) - float(a) for a, b in zip(start, end, strict=True))
+    start_x, start_y, start_z = map(float, start)
+    end_x, end_y, end_z = map(float, end)
+    x, y, z = end_x - start_x, end_y - start_y, end_z - start_z
     length = max(math.sqrt(x * x + y * y + z * z), 1e-9)
     # u is normal to the axis and to the world axis that the tube least follows.
     if abs(z) < length * 0.7:
@@ -65,7 +67,7 @@ def tube(
         (last * a, last * b, last * c),
         (last * v[0], last * v[1], last * v[2]),
         (x, y, z),
-        tuple(start),
+        (start_x, start_y, start_z),
     ]
     corners = (weights @ np.array(vectors)).reshape(-1, 3, 3)
     uv = turns * (max(first, last) / tile_m, length / tile_m)

@@ -130,7 +130,8 @@ class Atlas:
         level = np.log2(np.maximum(texels, 1)).astype(np.int32)
         np.minimum(level, len(self.sides) - 1, out=level)
         side = self.sides.take(level)
-        column, row = ((uv - np.floor(uv)) * side).astype(np.int32)
+        shift = (uv - np.floor(uv)) * side.astype(np.float32)
+        column, row = shift.astype(np.int32)
         # Rounding may reach the far edge, which belongs to the next repeat.
         np.minimum(column, side - 1, out=column)
         np.minimum(row, side - 1, out=row)

@@ -40,8 +40,8 @@ def vehicle(rng: np.random.Generator, styles: tuple[Style, ...], lit: bool) -> M
     half = width / 2
     belt = cabin[0, 1]
 
-    def half_at(z: np.ndarray | float) -> np.ndarray:
-        rise = np.clip((np.asarray(z) - belt) / (height - belt), 0, 1)
+    def half_at(z: np.ndarray) -> np.ndarray:
+        rise = np.minimum(np.maximum((z - belt) / (height - belt), 0), 1)
         return half * (0.985 + (style.roof - 0.985) * rise)
 
     parts = _shell(body, np.full(len(body), half), paint)
@@ -60,7 +60,7 @@ def vehicle(rng: np.random.Generator, styles: tuple[Style, ...], lit: bool) -> M
 
 def _shell(outline: np.ndarray, half: np.ndarray, paint: Surface) -> list[Mesh]:
     """Both sides and the strips between them of an (n, 2) x-z outline."""
-    left = np.stack([outline[:, 0], half, outline[:, 1]], 1)
+    left = np.array([outline[:, 0], half, outline[:, 1]]).T
     right = left * [1, -1, 1]
     return [disc(left, paint), disc(right, paint), strip(left, right, paint)]
 
@@ -74,21 +74,19 @@ def _windows(cabin, half_at, pillars: tuple[float, ...]) -> list[Mesh]:
     z = np.array([low, low, high, high])
     rear = np.interp(z, cabin[: peak + 1, 1], cabin[: peak + 1, 0])
     front = np.interp(z, cabin[:peak:-1, 1], cabin[:peak:-1, 0])
+    y = half_at(z) + 0.008
     for begin, end in pairwise(pillars):
         share = np.array([begin, end, end, begin]) + [0.015, -0.015, -0.015, 0.015]
         x = rear + (front - rear) * share
         for side in (-1, 1):
-            y = side * (half_at(z) + 0.008)
-            parts.append(fan(np.stack([x, y, z], 1), GLASS))
+            parts.append(fan(np.array([x, side * y, z]).T, GLASS))
     for lower, upper in ((cabin[0], cabin[1]), (cabin[-1], cabin[-2])):
         away = 0.012 * np.sign(lower[0] - cabin[:, 0].mean())
         low_pt = lower + 0.1 * (upper - lower)
         high_pt = lower + 0.93 * (upper - lower)
-        y = np.array([-1, 1, 1, -1]) * 0.88
-        y = y * half_at(np.array([low_pt[1], low_pt[1], high_pt[1], high_pt[1]]))
-        x = np.array([low_pt[0], low_pt[0], high_pt[0], high_pt[0]]) + away
-        z_pane = np.array([low_pt[1], low_pt[1], high_pt[1], high_pt[1]]) + 0.006
-        parts.append(fan(np.stack([x, y, z_pane], 1), GLASS))
+        x, z = np.array([low_pt, low_pt, high_pt, high_pt]).T
+        y = np.array([-1, 1, 1, -1]) * 0.88 * half_at(z)
+        parts.append(fan(np.array([x + away, y, z + 0.006]).T, GLASS))
     return parts
 
 

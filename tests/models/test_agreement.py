@@ -59,7 +59,7 @@ def test_contradictions_by_hand():
 
 
 def test_the_sensor_that_two_others_contradict_is_blamed():
-    made = calibrated(blame_at=3.0)  # the limit is 0.01 e^3 = 0.2
+    made = calibrated(blame_at=3.0, doubt_at=3.0)  # the limit is 0.01 e^3 = 0.2
     views = [
         view(0.5, 0.5, 0.95, 0.1),
         view(0.5, 0.6, 0.5, 0.69),
@@ -80,8 +80,18 @@ def test_the_sensor_that_two_others_contradict_is_blamed():
     assert neck().fuse(levels(4), views).blamed.tolist() == [3] * 4  # not trained
 
 
+def test_doubt_may_come_before_blame():
+    made = calibrated(blame_at=3.0, doubt_at=2.5)  # 0.12 for a doubt
+    views = [view(0.5, 0.5), view(0.5, 0.5), view(0.61, 0.65)]
+    output = made.fuse(levels(2), views)
+    assert output.blamed.tolist() == [3, 3]
+    expected = torch.tensor([11.0, 15.0]).log() - 2.5
+    torch.testing.assert_close(output.doubt, expected, atol=1e-5, rtol=0)
+    assert made.false_alarms(contradictions(views)) == (0.0, 0.5)
+
+
 def test_four_sensors_need_two_witnesses_too():
-    made = calibrated(sensors=NAMES[:4], blame_at=3.0)
+    made = calibrated(sensors=NAMES[:4], blame_at=3.0, doubt_at=3.0)
     features = [[torch.randn(2, 2, 1, 1) for _ in range(4)]]
     views = [view(0.5, 0.5), view(0.5, 0.55), view(0.55, 0.5), view(0.72, 0.9)]
     output = made.fuse(features, views)  # 0.22, 0.22 and 0.17 from the others
@@ -123,7 +133,7 @@ def test_a_frame_in_doubt_is_kept_to_the_median():
 
 
 def test_what_is_blamed_is_not_read():
-    made = calibrated(blame_at=3.0)
+    made = calibrated(blame_at=3.0, doubt_at=3.0)
     features = levels(2)
     for feature in features[0]:
         feature.requires_grad_()
@@ -178,7 +188,7 @@ def test_training_leaves_every_sensor_out_in_turn_and_learns_honest_frames():
 
 
 def test_calibration_by_hand():
-    made = neck(blame_at=1.0)
+    made = neck(blame_at=1.0, doubt_at=1.0)
     distances = torch.tensor([[0.1, 0.2, 0.3], [0.1, 0.4, 0.3]])
     logs = torch.stack([distances, torch.ones(2, 3)], dim=2).log()
     assert made.false_alarms(logs) == (0.0, 0.0)  # not trained: nobody is blamed
@@ -194,7 +204,7 @@ def test_calibration_by_hand():
 
 
 def test_doubt_is_taught_and_holds_nobody_back_in_training():
-    made = calibrated(loss_weight=0.5, blame_at=3.0, margin=1.0).train()
+    made = calibrated(loss_weight=0.5, blame_at=3.0, doubt_at=3.0, margin=1.0).train()
     views = [view(0.5, 0.5), view(0.5, 0.5), view(0.6, 0.95)]
     output = made.fuse(levels(2), views)
     doubt = torch.tensor([0.1, 0.45]).log() - math.log(0.01) - 3
@@ -231,7 +241,7 @@ def test_bounds_hold_whatever_one_sensor_says(count, liar, lie, expert, margin, 
     """Also where the lie brings blame upon an honest sensor, or doubt."""
     generator = torch.Generator().manual_seed(seed)
     sensors = [f"sensor_{i}" for i in range(count)]
-    made = neck(sensors=sensors, margin=margin, blame_at=2.5)
+    made = neck(sensors=sensors, margin=margin, blame_at=2.5, doubt_at=1.5)
     made.mean[:, 0] = math.log(0.05)
     said = (0.25 * torch.randn(count, generator=generator)).sigmoid().tolist()
     liar %= count
@@ -252,7 +262,7 @@ def test_bounds_hold_whatever_one_sensor_says(count, liar, lie, expert, margin, 
 
 
 def test_nothing_is_certain_where_an_honest_sensor_may_be_blamed():
-    made = calibrated(blame_at=3.0, margin=0.5)
+    made = calibrated(blame_at=3.0, doubt_at=3.0, margin=0.5)
     views = [view(0.5, 0.5), view(0.5, 0.5), view(0.6, 0.9)]
     low, high = made.bounds(
         views, 0
@@ -303,5 +313,5 @@ def test_detector_with_a_sensor_gone_mad():
 def test_errors():
     with pytest.raises(ValueError, match="at least three sensors"):
         neck(sensors=SENSORS[:2])
-    with pytest.raises(ValueError, match="blame_at must be positive"):
-        neck(blame_at=0.0)
+    with pytest.raises(ValueError, match="doubt_at must be positive"):
+        neck(doubt_at=3.0)

@@ -34,16 +34,18 @@ class AgreementFusion(MedianFusion):
     alone, as in :class:`MedianFusion`, and each pair of sensors is compared by
     :func:`contradictions`. Honest frames give the mean and the standard deviation of
     their logarithms: those of training at first, unseen ones with
-    ``tools/calibrate.py``. A pair contradicts itself if one of them lies more than
-    ``blame_at`` deviations above its mean. Then
+    ``tools/calibrate.py``. How much two sensors contradict each other is by how many
+    deviations one of them lies above its mean. Then
 
-    * a sensor that two others contradict is blamed (the one whose second witness is
-      the strongest, if there are several): the leave-one-out expert that never sees it
-      (:class:`OddOneOutFusion`) predicts, within the range of the others, widened by
-      ``margin``;
-    * with contradictions but nobody to blame, the frame is in *doubt*: the prediction
-      is kept within the trusted range itself;
+    * a sensor that two others contradict by more than ``blame_at`` is blamed (the one
+      whose second witness is the strongest, if there are several): the leave-one-out
+      expert that never sees it (:class:`OddOneOutFusion`) predicts, within the range of
+      the others, widened by ``margin``;
+    * with a contradiction of more than ``doubt_at`` but nobody to blame, the frame is
+      in *doubt*: the prediction is kept within the trusted range itself;
     * otherwise all sensors predict together, within ``margin`` of that range.
+
+    A wrong blame costs a sensor, a wrong doubt little: ``doubt_at`` may be lower.
 
     **Nobody can be framed.** A single liar is a single witness. It can contradict
     everybody, but an honest sensor is blamed only if an honest one contradicts it too,
@@ -64,8 +66,8 @@ class AgreementFusion(MedianFusion):
         in_channels: Channels of each sensor's pyramid.
         num_levels: Number of pyramid levels.
         out_channels: Channels of the views and of the fused pyramid.
-        blame_at: Standard deviations above the mean from which a pair contradicts
-            itself.
+        blame_at: Contradiction that two witnesses need, in standard deviations.
+        doubt_at: Contradiction from which a frame is in doubt, at most that.
         momentum: Least weight of a training step's honest frames in the mean and
             deviation; small for adversarial training, so that honest frames have to
             keep to the limits that clean training left.
@@ -90,6 +92,7 @@ class AgreementFusion(MedianFusion):
         num_levels: int,
         out_channels: int,
         blame_at: float = 2.5,
+        doubt_at: float = 2.5,
         momentum: float = 0.02,
         loss_weight: float = 0.0,
         margin: float = 0.0,
@@ -108,12 +111,12 @@ class AgreementFusion(MedianFusion):
             view_loss_weight=view_loss_weight,
             init_cfg=init_cfg,
         )
-        if blame_at <= 0 or not 0 < momentum <= 1:
+        if not 0 < doubt_at <= blame_at or not 0 < momentum <= 1:
             raise ValueError(
-                "blame_at must be positive and momentum up to 1, got "
-                f"{blame_at} and {momentum}"
+                "doubt_at must be positive, blame_at not less and momentum up to 1, "
+                f"got {doubt_at}, {blame_at} and {momentum}"
             )
-        self.blame_at, self.momentum = blame_at, momentum
+        self.blame_at, self.doubt_at, self.momentum = blame_at, doubt_at, momentum
         self.pairs = list(combinations(range(len(self.sensors)), 2))
         # Until it has seen a frame nobody contradicts anybody: the logarithms of what
         # is at most 1 are below 0, those of a lack of correlation below log 2.
@@ -131,9 +134,9 @@ class AgreementFusion(MedianFusion):
         self, levels: Sequence[Sequence[Tensor]], views: Sequence[HeadOutputs] = ()
     ) -> FusionOutput:
         """Features without the sensor that two others contradict."""
-        excess = self._excess(contradictions(views))
-        logits = self._witnesses(excess)
-        doubt = excess.amax(dim=1) if self._forced is None else None
+        apart = self._apart(contradictions(views))
+        logits = self._witnesses(apart)
+        doubt = apart.amax(dim=1) - self.doubt_at if self._forced is None else None
         if self._forced is not None:
             blamed = self._for_every_frame(levels, self._forced)
         elif self.training:
@@ -164,8 +167,8 @@ class AgreementFusion(MedianFusion):
         """
         low, high = super().bounds(views, liar)
         honest = [p for p, pair in enumerate(self.pairs) if liar not in pair]
-        excess = self._excess(contradictions(views))[:, honest]
-        open_ = (excess > 0).any(dim=1)[:, None, None, None]
+        apart = self._apart(contradictions(views))[:, honest]
+        open_ = (apart > self.blame_at).any(dim=1)[:, None, None, None]
         return (
             tuple([x.masked_fill(open_, -torch.inf) for x in kind] for kind in low),
             tuple([x.masked_fill(open_, torch.inf) for x in kind] for kind in high),
@@ -193,9 +196,9 @@ class AgreementFusion(MedianFusion):
 
         Of :func:`contradictions`.
         """
-        excess = self._excess(logs)
-        blamed = self._witnesses(excess).argmax(dim=1) < len(self.sensors)
-        doubt = (excess > 0).any(dim=1) & ~blamed
+        apart = self._apart(logs)
+        blamed = self._witnesses(apart).argmax(dim=1) < len(self.sensors)
+        doubt = (apart > self.doubt_at).any(dim=1) & ~blamed
         return float(blamed.float().mean()), float(doubt.float().mean())
 
     @torch.no_grad()
@@ -240,18 +243,19 @@ class AgreementFusion(MedianFusion):
         variance = torch.lerp(before, square, weight) - self.mean.square()
         self.deviation = variance.clamp(min=1e-4).sqrt()
 
-    def _excess(self, logs: Tensor) -> Tensor:
-        """(N, P) by how many deviations a pair is beyond its limit."""
-        return ((logs - self.mean) / self.deviation - self.blame_at).amax(dim=2)
+    def _apart(self, logs: Tensor) -> Tensor:
+        """(N, P) by how many deviations each pair is above its mean."""
+        return ((logs - self.mean) / self.deviation).amax(dim=2)
 
-    def _witnesses(self, excess: Tensor) -> Tensor:
+    def _witnesses(self, apart: Tensor) -> Tensor:
         """(N, P) to the gate's logits (N, S + 1): each sensor's second witness, 0."""
         with_ = [
             [p for p, pair in enumerate(self.pairs) if i in pair]
             for i in range(len(self.sensors))
         ]
-        second = excess[:, torch.tensor(with_)].topk(2, dim=2).values[..., 1]
-        return torch.cat([second, torch.zeros_like(second[:, :1])], dim=1)
+        second = apart[:, torch.tensor(with_)].topk(2, dim=2).values[..., 1]
+        logits = second - self.blame_at
+        return torch.cat([logits, torch.zeros_like(logits[:, :1])], dim=1)
 
     def _taking_turns(self, logits: Tensor) -> Tensor:
         """(N,) in training every second frame does without one sensor, in turn.

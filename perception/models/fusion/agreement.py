@@ -147,16 +147,6 @@ class AgreementFusion(MedianFusion):
         features = experts.leave_out(levels, blamed)
         return FusionOutput(features, logits, tuple(views), blamed, doubt)
 
-    def combine(
-        self,
-        fused: HeadOutputs | None,
-        views: Sequence[HeadOutputs],
-        blamed: Tensor | None = None,
-        doubt: Tensor | None = None,
-    ) -> HeadOutputs:
-        """:meth:`MedianFusion.combine`; in training the experts learn in doubt, too."""
-        return super().combine(fused, views, blamed, None if self.training else doubt)
-
     def bounds(
         self, views: Sequence[HeadOutputs], liar: int
     ) -> tuple[HeadOutputs, HeadOutputs]:

@@ -133,10 +133,11 @@ class MedianFusion(FusionNeck):
         """Every number of ``fused`` moved near the trusted range of the views'.
 
         A sensor ``blamed[n]`` is not asked in frame n; all others are honest then.
-        Where nobody is, a frame in ``doubt`` is moved into the range itself.
+        Where nobody is, a frame in ``doubt`` is moved into the range itself, but for
+        training, so that ``fused`` learns from it.
         """
         freedom = None
-        if doubt is not None:
+        if doubt is not None and not self.training:
             free = doubt <= 0
             if blamed is not None:
                 free |= blamed < len(views)

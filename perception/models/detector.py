@@ -226,6 +226,8 @@ class MultiModalDetector(BaseDetector):
         (S + 1, h, w) is kept as ``gate_map``. A gate that may be sure of a lie without
         knowing whose adds ``doubt``, above 0 if it is.
         """
+        if self.bbox_head.training:
+            raise RuntimeError("heads give boxes in eval mode, not for_losses()")
         fused = self.fuse(self.extract_branches(batch_inputs))
         samples = list(batch_data_samples)
         results = self.bbox_head.predict_by_feat(

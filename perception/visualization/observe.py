@@ -18,7 +18,7 @@ from torch import Tensor
 from perception.attacks.base import Attack, AttackResult
 from perception.attacks.batch import AttackBatch, prepare_batch
 from perception.attacks.goals import Goal
-from perception.attacks.objectives import Victim, frozen
+from perception.attacks.objectives import Victim, frozen, in_eval_mode
 from perception.datasets.frame_dataset import FrameDataset, collate_frames
 from perception.structures import DataError
 from perception.visualization.captions import attack_facts
@@ -55,7 +55,7 @@ class Observer:
 
     def clean(self, index: int) -> Observation:
         """The frame as it is."""
-        with torch.no_grad(), frozen(self.detector):
+        with torch.no_grad(), in_eval_mode(self.detector):
             data = self._data(index)
             packed = self.detector.data_preprocessor(data, False)
             (sample,) = self.detector.predict(packed["inputs"], packed["data_samples"])
@@ -133,7 +133,7 @@ class Observer:
 
     def _predict(self, batch: AttackBatch, inputs: Inputs) -> DetDataSample:
         samples = [sample.clone() for sample in batch.samples]
-        with torch.no_grad(), frozen(self.detector):
+        with torch.no_grad(), in_eval_mode(self.detector):
             return self.detector.predict(dict(inputs), samples)[0]
 
     def _loss(self, batch: AttackBatch, inputs: Inputs) -> float:

@@ -160,6 +160,15 @@ def test_predictions_are_in_pixels_of_the_original_image(head):
     assert (plain.pred_instances.bboxes[:, 2] <= 64).all()
 
 
+def test_boxes_are_refused_from_heads_that_answer_for_losses():
+    """FCOS leaves its boxes unscaled then: tiny ones, and no error of its own."""
+    detector = make_detector(NAMES[:2]).eval()
+    packed = detector.data_preprocessor(make_batch([make_sample()]))
+    with detector.for_losses(), pytest.raises(RuntimeError, match="in eval mode"):
+        detector(**packed, mode="predict")
+    assert detector(**packed, mode="predict")
+
+
 def test_spatial_gate_is_averaged_and_kept():
     detector = make_detector(fusion="OddOneOutFusion", gate="spatial").eval()
     inputs, samples = prepared(detector)

@@ -1,9 +1,9 @@
 """Tell a trained agreement gate what honest frames look like.
 
-To the gate two sensors contradict each other if what each detects alone differs by more
-than `blame_at` standard deviations from what honest frames show. Training estimates
-these on training frames; on unseen ones, of another city or season, sensors disagree
-somewhat more. Give clean frames that the detector was not trained on, a hundred or
+The gate compares what every two sensors detect alone, in standard deviations of what
+honest frames show (`blame_at` and `doubt_at` of its config). Training estimates these
+on training frames; on unseen ones, of another city or season, sensors disagree somewhat
+more. Give clean frames that the detector was not trained on, a hundred or
 more, and use the weights written instead of the old ones.
 """
 

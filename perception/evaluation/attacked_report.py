@@ -195,26 +195,29 @@ class AttackReport:
         values: dict[str, Any] = {"names": names}
         for when in ("clean", "attacked"):
             gates = [getattr(record, f"gate_{when}") for record in self.records]
-            count = Counter(self.blamed(gate) for gate in gates)
+            blamed = [self.blamed(gate) for gate in gates]
+            count = Counter(blamed)
+            doubts = [getattr(record, f"doubt_{when}") for record in self.records]
             mean = np.mean(gates, axis=0).tolist()
             values[when] = {
                 "blamed": {name: count[name] for name in names},
-                "in_doubt": self._in_doubt(when),
+                "in_doubt": _in_doubt(blamed, doubts),
                 "mean": dict(zip(names, mean, strict=True)),
             }
         right = sum(values["attacked"]["blamed"][name] for name in self.touched)
         return values | {"right_rate": right / len(self.records)}
 
-    def _in_doubt(self, when: str) -> int | None:
-        """Frames that blame nobody although somebody lies; None if it cannot tell."""
-        doubts = [getattr(record, f"doubt_{when}") for record in self.records]
-        if None in doubts:
-            return None
-        gates = [getattr(record, f"gate_{when}") for record in self.records]
-        return sum(
-            doubt > 0 and self.blamed(gate) == "none"
-            for doubt, gate in zip(doubts, gates, strict=True)
-        )
+
+def _in_doubt(
+    blamed: Sequence[str | None], doubts: Sequence[float | None]
+) -> int | None:
+    """Frames that blame nobody although somebody lies; None if it cannot tell."""
+    known = [doubt for doubt in doubts if doubt is not None]
+    if len(known) < len(doubts):
+        return None
+    return sum(
+        doubt > 0 and name == "none" for doubt, name in zip(known, blamed, strict=True)
+    )
 
 
 def plain(value: Any) -> Any:

@@ -315,3 +315,5 @@ def test_errors():
         neck(sensors=SENSORS[:2])
     with pytest.raises(ValueError, match="doubt_at must be positive"):
         neck(doubt_at=3.0)
+    with pytest.raises(ValueError, match="blame_at not less"):
+        neck(blame_at=0.0)

@@ -6,14 +6,6 @@ max_epochs = 40
 train_cfg = dict(max_epochs=max_epochs, val_interval=2)
 optim_wrapper = dict(optimizer=dict(lr=4e-4))
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=500),
-    dict(
-        type="CosineAnnealingLR",
-        T_max=max_epochs,
-        eta_min_ratio=0.01,
-        begin=0,
-        end=max_epochs,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
+    dict(_base_.param_scheduler[0], start_factor=0.01, end=500),
+    dict(_base_.param_scheduler[1], T_max=max_epochs, end=max_epochs),
 ]

@@ -80,6 +80,7 @@ class AgreementFusion(MedianFusion):
         init_cfg: MMEngine initialisation config.
     """
 
+    own_pairs: Tensor  # (S, S - 1) numbers of the pairs that each sensor is in
     mean: Tensor
     deviation: Tensor
     steps: Tensor
@@ -118,6 +119,11 @@ class AgreementFusion(MedianFusion):
             )
         self.blame_at, self.doubt_at, self.momentum = blame_at, doubt_at, momentum
         self.pairs = list(combinations(range(len(self.sensors)), 2))
+        own_pairs = [
+            [p for p, pair in enumerate(self.pairs) if i in pair]
+            for i in range(len(self.sensors))
+        ]
+        self.register_buffer("own_pairs", torch.tensor(own_pairs), persistent=False)
         # Until it has seen a frame nobody contradicts anybody: the logarithms of what
         # is at most 1 are below 0, those of a lack of correlation below log 2.
         shape = len(self.pairs), _MEASURES
@@ -173,12 +179,10 @@ class AgreementFusion(MedianFusion):
         if self.training:
             self._remember(output.views, honest)
         terms = super().losses(output, odd_sensors)
-        if "loss_odd_one_out" in terms and output.doubt is not None:
-            experts = cast(OddOneOutFusion, self.fused)
-            terms["loss_doubt"] = (
-                experts.loss_weight
-                * F.binary_cross_entropy_with_logits(output.doubt, (~honest).float())
-            )
+        weight = cast(OddOneOutFusion, self.fused).loss_weight
+        if weight > 0 and output.doubt is not None:
+            loss = F.binary_cross_entropy_with_logits(output.doubt, (~honest).float())
+            terms["loss_doubt"] = weight * loss
         return terms
 
     def false_alarms(self, logs: Tensor) -> tuple[float, float]:
@@ -239,11 +243,7 @@ class AgreementFusion(MedianFusion):
 
     def _witnesses(self, apart: Tensor) -> Tensor:
         """(N, P) to the gate's logits (N, S + 1): each sensor's second witness, 0."""
-        with_ = [
-            [p for p, pair in enumerate(self.pairs) if i in pair]
-            for i in range(len(self.sensors))
-        ]
-        second = apart[:, torch.tensor(with_)].topk(2, dim=2).values[..., 1]
+        second = apart[:, self.own_pairs].topk(2, dim=2).values[..., 1]
         logits = second - self.blame_at
         return torch.cat([logits, torch.zeros_like(logits[:, :1])], dim=1)
 

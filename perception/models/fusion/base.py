@@ -27,9 +27,9 @@ class FusionOutput(NamedTuple):
         views: The head's outputs for each of :meth:`FusionNeck.views`.
         blamed: (N,) number of the sensor left out of a frame's features, S for none;
             None for necks that leave none out as a whole.
-        doubt: (N,) how far above 0 it is sure that some sensor lies, where it may not
-            know which; the others of a frame above 0 are then not believed beyond what
-            they agree on. None for necks without such a state.
+        doubt: (N,) above 0 where some sensor lies, whether or not it is known which; if
+            not, nothing is believed beyond what most agree on. None for necks without
+            such a state.
     """
 
     features: Pyramid

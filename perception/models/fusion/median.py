@@ -136,7 +136,7 @@ class MedianFusion(FusionNeck):
         Where nobody is, a frame in ``doubt`` is moved into the range itself, but for
         training, so that ``fused`` learns from it.
         """
-        freedom = None
+        freedom: Tensor | float = 1.0
         if doubt is not None and not self.training:
             free = doubt <= 0
             if blamed is not None:
@@ -144,18 +144,16 @@ class MedianFusion(FusionNeck):
             freedom = free[:, None, None, None].to(views[0][0][0])
         if blamed is not None and (blamed == len(views)).all():
             blamed = None
-
-        def moved(kind: int, n: int, level: Tensor) -> Tensor:
-            low, high = trusted_range(level, blamed)
-            if fused is None:
-                return (low + high) / 2
-            limits = [self._slack(kind, limit) for limit in (low, high)]
-            if freedom is not None:
-                limits = [freedom * limit for limit in limits]
-            return _between(fused[kind][n], low, high, *limits)
-
         return tuple(
-            [moved(kind, n, level) for n, level in enumerate(levels)]
+            [
+                self._move(
+                    kind,
+                    None if fused is None else fused[kind][n],
+                    *trusted_range(level, blamed),
+                    freedom,
+                )
+                for n, level in enumerate(levels)
+            ]
             for kind, levels in enumerate(side_by_side(views))
         )
 
@@ -205,22 +203,31 @@ class MedianFusion(FusionNeck):
         finally:
             self._forced = previous
 
+    def _move(
+        self,
+        kind: int,
+        fused: Tensor | None,
+        low: Tensor,
+        high: Tensor,
+        freedom: Tensor | float,
+    ) -> Tensor:
+        """One kind and level of ``fused`` into the trusted range, (N, K, H_l, W_l).
+
+        That is widened where ``freedom`` is 1, not where it is 0.
+        """
+        middle = (low + high) / 2
+        if fused is None:
+            return middle
+        # A lying sensor may bring NaN about: sorting puts it last, clamping keeps it.
+        fused = torch.where(fused.isnan(), middle, fused)
+        return fused.clamp(
+            low - freedom * self._slack(kind, low),
+            high + freedom * self._slack(kind, high),
+        )
+
     def _slack(self, kind: int, limit: Tensor) -> Tensor | float:
         """How far beyond a limit of the trusted range a prediction may lie."""
         return self.box_margin * limit.abs() if kind == _BOXES else self.margin
-
-
-def _between(
-    fused: Tensor,
-    low: Tensor,
-    high: Tensor,
-    below: Tensor | float,
-    above: Tensor | float,
-) -> Tensor:
-    """``fused`` within a range widened by ``below`` and ``above``."""
-    # A lying sensor may bring NaN about: sorting puts it last, clamping keeps it.
-    fused = torch.where(fused.isnan(), (low + high) / 2, fused)
-    return fused.clamp(low - below, high + above)
 
 
 def trusted_range(views: Tensor, blamed: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -24,8 +24,10 @@ from perception.models.heads import (
     in_training_mode,
     losses_of_frames,
     mean_losses,
+    run,
     run_on_views,
     shared_targets,
+    worst_within,
 )
 from perception.models.preprocessor import restricted_to
 from perception.structures import SensorSpec
@@ -113,9 +115,12 @@ class MultiModalDetector(BaseDetector):
         if self.fusion is None:
             (pyramid,) = pyramids.values()
             return FusionOutput(pyramid)
-        views = self.fusion.views(pyramids)
-        outputs = run_on_views(self.single_head, views) if views else []
-        return self.fusion(pyramids, outputs)
+        views, experts = self.fusion.views(pyramids), self.fusion.alternatives(pyramids)
+        return self.fusion(
+            pyramids,
+            run_on_views(self.single_head, views) if views else (),
+            run_on_views(self.bbox_head, experts) if experts else (),
+        )
 
     def extract_feat(self, batch_inputs: Mapping[str, Tensor]) -> Pyramid:
         """{sensor: (N, C, H, W)} to the fused pyramid."""
@@ -134,14 +139,16 @@ class MultiModalDetector(BaseDetector):
             ValueError: If there is no such part.
         """
         if part is None:
-            outputs: Any = self.bbox_head(fused.features) if fused.features else None
+            outputs: Any = run(self.bbox_head, fused.features) if fused.features else None
             if self.fusion is None or not fused.views:
                 return outputs
-            return self.fusion.combine(outputs, fused.views, fused.blamed, fused.doubt)
+            return self.fusion.combine(outputs, fused)
         if fused.views and part in self.branches:
             return fused.views[list(self.branches).index(part)]
+        if fused.experts and part == "fused":
+            return fused.experts[-1]
         if fused.views and fused.features and part == "fused":
-            return self.bbox_head(fused.features)
+            return run(self.bbox_head, fused.features)
         raise ValueError(f"the detector has no part {part!r} that its neck combines")
 
     @contextmanager
@@ -188,7 +195,9 @@ class MultiModalDetector(BaseDetector):
         for prefix, wanted in (("", False), ("attacked_", True)):
             index = [n for n, lie in enumerate(lies) if lie == wanted]
             if index:
-                terms = self._losses(outputs, fused.views, samples, index)
+                terms = self._losses(outputs, fused, samples, index)
+                if not wanted and getattr(self.fusion, "worst_loss_weight", 0):
+                    terms |= self._worst_losses(outputs, fused, samples, index)
                 losses |= {prefix + name: term for name, term in terms.items()}
         return losses
 
@@ -264,18 +273,39 @@ class MultiModalDetector(BaseDetector):
     def _losses(
         self,
         outputs: HeadOutputs,
-        views: Sequence[HeadOutputs],
+        fused: FusionOutput,
         samples: Sequence,
         index: Sequence[int],
     ) -> dict[str, Tensor]:
-        """Losses of the frames ``index``, and the mean of the views' as ``view_*``."""
+        """Losses of the frames ``index``; of views and experts the mean of theirs."""
         chosen = [samples[n] for n in index]
         losses = losses_of_frames(self.bbox_head, outputs, chosen, index)
-        if views:
-            weight = cast(FusionNeck, self.fusion).view_loss_weight
-            terms = mean_losses(self.single_head, views, chosen, index)
-            losses |= {f"view_{name}": weight * term for name, term in terms.items()}
+        if self.fusion is None:
+            return losses
+        neck = cast(FusionNeck, self.fusion)
+        for kind, head, said, weight in (
+            ("view", self.single_head, fused.views, neck.view_loss_weight),
+            ("expert", self.bbox_head, fused.experts, neck.expert_loss_weight),
+        ):
+            if said and weight:
+                terms = mean_losses(head, said, chosen, index)
+                losses |= {f"{kind}_{name}": weight * x for name, x in terms.items()}
         return losses
+
+    def _worst_losses(
+        self,
+        outputs: HeadOutputs,
+        fused: FusionOutput,
+        samples: Sequence,
+        index: Sequence[int],
+    ) -> dict[str, Tensor]:
+        """The same if any one sensor did its worst, the mean over all sensors."""
+        neck: Any = self.fusion
+        chosen = [samples[n] for n in index]
+        bounds = [neck.bounds(fused, i) for i in range(len(self.branches))]
+        worst = worst_within(self.bbox_head, outputs, bounds, chosen, index)
+        terms = mean_losses(self.bbox_head, worst, chosen, index)
+        return {f"worst_{n}": neck.worst_loss_weight * x for n, x in terms.items()}
 
     def _odd_sensors(self, batch_data_samples: Sequence) -> Tensor:
         """(N,) index of the sensor that lies in each frame, S where none does."""

@@ -21,10 +21,15 @@ Pyramid = tuple[Tensor, ...]
 HeadOutputs = tuple[list[Tensor], ...]
 
 
+def run(head: nn.Module, pyramid: Pyramid) -> HeadOutputs:
+    """The head's outputs, in float32 also where autocast computes in less."""
+    return tuple([level.float() for level in kind] for kind in head(pyramid))
+
+
 def run_on_views(head: nn.Module, views: Sequence[Pyramid]) -> list[HeadOutputs]:
     """The outputs for each of V pyramids, from one pass over all of them."""
     stacked = tuple(torch.cat(level) for level in zip(*views, strict=True))
-    kinds = [[level.chunk(len(views)) for level in kind] for kind in head(stacked)]
+    kinds = [[level.chunk(len(views)) for level in kind] for kind in run(head, stacked)]
     return [
         tuple([level[v] for level in kind] for kind in kinds) for v in range(len(views))
     ]
@@ -59,6 +64,45 @@ def mean_losses(
         name: torch.stack([_total(losses[name]) for losses in of_views]).mean()
         for name in of_views[0]
     }
+
+
+def worst_within(
+    head: Any,
+    outputs: HeadOutputs,
+    bounds: Sequence[tuple[HeadOutputs, HeadOutputs]],
+    samples: Sequence,
+    frames: Sequence[int],
+) -> list[HeadOutputs]:
+    """For each pair of bounds the outputs within them that do most harm.
+
+    To first order: every number goes to the end that raises the detection loss. For
+    class scores, whose losses are monotone and apart, that is exact.
+
+    Args:
+        head: The head whose outputs these are.
+        outputs: For N frames.
+        bounds: Smallest and largest values that outputs may take.
+        samples: The chosen frames, with ground truth.
+        frames: Their numbers among the N.
+    """
+    free = tuple([x.detach().requires_grad_() for x in kind] for kind in outputs)
+    flat = [x for kind in free for x in kind]
+    with torch.enable_grad():
+        terms = losses_of_frames(head, free, samples, frames).values()
+        loss = torch.stack([_total(term) for term in terms]).sum()
+    slopes = iter(torch.autograd.grad(loss, flat, allow_unused=True))
+
+    def pushed(low: Tensor, high: Tensor, slope: Tensor | None) -> Tensor:
+        return low if slope is None else torch.where(slope > 0, high, low)
+
+    by_number = [[next(slopes) for _ in kind] for kind in free]
+    return [
+        tuple(
+            [pushed(*x) for x in zip(*kinds, strict=True)]
+            for kinds in zip(low, high, by_number, strict=True)
+        )
+        for low, high in bounds
+    ]
 
 
 def _total(term: Tensor | list[Tensor]) -> Tensor:

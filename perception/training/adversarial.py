@@ -83,7 +83,8 @@ class AdversarialTrainLoop(EpochBasedTrainLoop):
     def run_iter(self, idx: int, data_batch: Sequence[dict]) -> None:
         """Attack one batch, then train on it twice as large."""
         begin = time.perf_counter()
-        attacked = self.attacked(data_batch)
+        with self.runner.optim_wrapper.optim_context(self.runner.model):
+            attacked = self.attacked(data_batch)
         seconds = time.perf_counter() - begin
         self.runner.message_hub.update_scalar("train/attack_s", seconds)
         super().run_iter(idx, attacked)

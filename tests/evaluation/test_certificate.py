@@ -15,7 +15,7 @@ from perception.evaluation.certificate import (
     highest_overlap,
     lowest_overlap,
 )
-from perception.models.fusion import ConcatFusion, MedianFusion
+from perception.models.fusion import ConcatFusion, FusionOutput, MedianFusion
 
 SIZE = (32, 64)
 TEST = ConfigDict(
@@ -24,6 +24,10 @@ TEST = ConfigDict(
     nms=dict(type="nms", iou_threshold=0.5),
     max_per_img=50,
 )
+
+
+def seen(views) -> FusionOutput:
+    return FusionOutput((), views=tuple(views))
 
 
 def boxes(*rows) -> torch.Tensor:
@@ -121,12 +125,12 @@ def test_what_is_certified_survives_every_lie(margin):
     )
     for seed in range(12):
         truth, labels, honest, lie = street(seed)
-        low, high = neck.bounds([*honest, honest[0]], liar=2)
+        low, high = neck.bounds(seen([*honest, honest[0]]), liar=2)
         bounds = frame_bounds(detector_head, low, high, 0, SIZE)
         sure = _vouched(bounds, truth, labels, torch.full((2,), 0.5), TEST, 0.3)
         certified += int(sure.sum())
         for _ in range(8):
-            said = neck.combine(lie() if margin else None, [*honest, lie()])
+            said = neck.combine(lie() if margin else None, seen([*honest, lie()]))
             (found,) = detector_head.predict_by_feat(
                 *said, batch_img_metas=[dict(img_shape=SIZE)], rescale=False
             )
@@ -146,7 +150,7 @@ def test_nothing_is_certified_where_the_honest_sensors_disagree():
     neck = MedianFusion(
         sensors=["a", "b", "liar"], in_channels=2, num_levels=2, out_channels=2
     )
-    low, high = neck.bounds([honest[0], blind, blind], liar=2)
+    low, high = neck.bounds(seen([honest[0], blind, blind]), liar=2)
     bounds = frame_bounds(head(), low, high, 0, SIZE)
     sure = _vouched(bounds, truth, labels, torch.full((2,), 0.5), TEST, 0.3)
     assert not sure.any()

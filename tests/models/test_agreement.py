@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_detectors import NAMES, make_batch, make_detector, make_sample
 
-from perception.models.fusion import AgreementFusion, OddOneOutFusion
+from perception.models.fusion import AgreementFusion, FusionOutput, OddOneOutFusion
 from perception.models.fusion.agreement import contradictions
 from perception.models.fusion.median import trusted_range
 
@@ -36,6 +36,10 @@ def calibrated(distance=0.01, **changes) -> AgreementFusion:
     made = neck(**changes)
     made.mean[:, 0] = math.log(distance)
     return made
+
+
+def seen(views, blamed=None, doubt=None) -> FusionOutput:
+    return FusionOutput((), views=tuple(views), blamed=blamed, doubt=doubt)
 
 
 def of_logits(*logits):
@@ -124,11 +128,11 @@ def test_a_frame_in_doubt_is_kept_to_the_median():
     views = [view(p, p, p) for p in (0.5, 0.6, 0.7)]
     said = ([torch.full((3, 1, 1, 1), 9.0)], [torch.ones(3, 1, 1, 1)])
     blamed, doubt = torch.tensor([3, 3, 0]), torch.tensor([-0.1, 0.1, 0.1])
-    (kept,), _ = made.combine(said, views, blamed, doubt)
+    (kept,), _ = made.combine(said, seen(views, blamed, doubt))
     middle, high = torch.tensor([0.6, 0.7]).logit()
     expected = torch.stack([middle + 1, middle, high + 1])
     torch.testing.assert_close(kept.flatten(), expected)
-    (alone,), _ = made.combine(said, views, None, doubt)
+    (alone,), _ = made.combine(said, seen(views, None, doubt))
     torch.testing.assert_close(alone.flatten(), middle + torch.tensor([1.0, 0.0, 0.0]))
 
 
@@ -211,9 +215,9 @@ def test_doubt_is_taught_and_holds_nobody_back_in_training():
     torch.testing.assert_close(output.doubt, doubt)
     said = ([torch.full((2, 1, 1, 1), 9.0)], [torch.ones(2, 1, 1, 1)])
     everybody = torch.tensor([3, 3])
-    (kept,), _ = made.combine(said, views, everybody, output.doubt)
+    (kept,), _ = made.combine(said, seen(views, everybody, output.doubt))
     assert kept.flatten().tolist() == [1.0, 1.0]  # the median is 0, and the margin
-    (kept,), _ = made.eval().combine(said, views, everybody, output.doubt)
+    (kept,), _ = made.eval().combine(said, seen(views, everybody, output.doubt))
     assert kept.flatten().tolist() == [1.0, 0.0]
     losses = made.losses(output, torch.tensor([3, 2]))
     expected = -(-doubt[0]).sigmoid().log() - doubt[1].sigmoid().log()
@@ -246,14 +250,14 @@ def test_bounds_hold_whatever_one_sensor_says(count, liar, lie, expert, margin, 
     said = (0.25 * torch.randn(count, generator=generator)).sigmoid().tolist()
     liar %= count
     views = [view(p) for p in said]
-    low, high = made.bounds(views, liar)
+    low, high = made.bounds(seen(views), liar)
     lied = list(views)
     lied[liar] = view(lie)
     features = [[torch.randn(1, 2, 1, 1) for _ in sensors]]
     output = made.fuse(features, lied)
     blamed = output.blamed
     fused = ([torch.full((1, 1, 1, 1), expert)], [torch.ones(1, 1, 1, 1)])
-    combined = made.combine(fused, lied, blamed, output.doubt)[0][0]
+    combined = made.combine(fused, seen(lied, blamed, output.doubt))[0][0]
     assert (low[0][0] - 1e-4 <= combined).all() and (
         combined <= high[0][0] + 1e-4
     ).all()
@@ -265,7 +269,7 @@ def test_nothing_is_certain_where_an_honest_sensor_may_be_blamed():
     made = calibrated(blame_at=3.0, doubt_at=3.0, margin=0.5)
     views = [view(0.5, 0.5), view(0.5, 0.5), view(0.6, 0.9)]
     low, high = made.bounds(
-        views, 0
+        seen(views), 0
     )  # the honest are 0.1 apart, and 0.4: more than 0.2
     expected = torch.tensor([0.5]).logit() - 0.5
     torch.testing.assert_close(low[0][0].flatten(), torch.tensor([expected, -math.inf]))

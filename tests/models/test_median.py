@@ -11,7 +11,7 @@ from tiny_detectors import NAMES, make_batch, make_detector, make_sample
 from perception.attacks import build_attack, prepare_batch
 from perception.attacks.goals import Goal
 from perception.attacks.objectives import Victim, frozen
-from perception.models.fusion import MedianFusion
+from perception.models.fusion import FusionOutput, MedianFusion
 
 SENSORS = NAMES[:3]
 
@@ -27,21 +27,25 @@ def outputs(logit: float, box: float):
     return ([torch.full((1, 1, 1, 1), logit)], [torch.full((1, 1, 1, 1), box)])
 
 
+def seen(views, blamed=None) -> FusionOutput:
+    return FusionOutput((), views=tuple(views), blamed=blamed)
+
+
 def values(combined) -> tuple[float, float]:
     return combined[0][0].item(), combined[1][0].item()
 
 
 def test_median_by_hand():
     views = [outputs(-3.0, 8.0), outputs(1.0, 2.0), outputs(0.5, 4.0)]
-    assert values(neck().combine(None, views)) == (0.5, 4.0)
+    assert values(neck().combine(None, seen(views))) == (0.5, 4.0)
 
 
 def test_four_sensors_keep_the_middle_two():
     views = [outputs(x, 10 * x) for x in (4.0, 1.0, 100.0, 2.0)]
     four = neck(sensors=NAMES)
-    assert values(four.combine(None, views)) == (3.0, 30.0)
+    assert values(four.combine(None, seen(views))) == (3.0, 30.0)
     wide = neck(sensors=NAMES, fused=dict(type="MeanFusion"))
-    assert values(wide.combine(outputs(3.5, 50.0), views)) == (3.5, 40.0)
+    assert values(wide.combine(outputs(3.5, 50.0), seen(views))) == (3.5, 40.0)
 
 
 @pytest.mark.parametrize(
@@ -52,13 +56,13 @@ def test_four_sensors_keep_the_middle_two():
 def test_a_richer_prediction_stays_near_the_median(said, kept):
     median = neck(fused=dict(type="MeanFusion"), margin=2.0, box_margin=0.25)
     views = [outputs(-3.0, 8.0), outputs(1.0, 2.0), outputs(0.5, 4.0)]
-    assert values(median.combine(outputs(*said), views)) == kept
+    assert values(median.combine(outputs(*said), seen(views))) == kept
 
 
 def test_a_sensor_known_to_lie_is_left_out():
     median = neck()
     views = [outputs(-3.0, 8.0), outputs(1.0, 2.0), outputs(0.5, 4.0)]
-    said = [median.combine(None, views, torch.tensor([i])) for i in (1, 3)]
+    said = [median.combine(None, seen(views, torch.tensor([i]))) for i in (1, 3)]
     assert [values(x) for x in said] == [(-1.25, 6.0), (0.5, 4.0)]
     levels = [[torch.zeros(2, 2, 1, 1)] * 3]
     for told, number in ((SENSORS[1], 1), (None, 3)):
@@ -87,7 +91,7 @@ def test_certificate_whatever_one_sensor_says(count, liar, lie, margin, seed):
     honest = [x for i, x in enumerate(said[:count]) if i != liar]
     views = [outputs(x, x) for x in said[:count]]
     views[liar] = outputs(lie, -lie)
-    logit, box = values(median.combine(outputs(lie, lie), views))
+    logit, box = values(median.combine(outputs(lie, lie), seen(views)))
     low, high = min(honest), max(honest)
     assert low - margin - 1e-5 <= logit <= high + margin + 1e-5
     assert low - 0.1 * abs(low) - 1e-5 <= box <= high + 0.1 * abs(high) + 1e-5
@@ -203,7 +207,7 @@ def test_where_a_view_lies_beyond_the_others_only_the_view_has_a_gradient():
     views = [outputs(x, x) for x in (0.0, 1.0)]
     said = torch.tensor(5.0, requires_grad=True)
     beyond = tuple([level * 0 + said] for (level,) in views[0])
-    combined = neck().combine(None, [*views, beyond])
+    combined = neck().combine(None, seen([*views, beyond]))
     assert values(combined) == (1.0, 1.0)
     (gradient,) = torch.autograd.grad(combined[0][0].sum(), said, allow_unused=True)
     assert gradient is None or gradient == 0

@@ -9,6 +9,7 @@ custom_imports = dict(
         "perception.datasets.transforms",
         "perception.evaluation.kitti_metric",
         "perception.training.adversarial",
+        "perception.training.amp",
     ]
 )
 randomness = dict(seed=0)

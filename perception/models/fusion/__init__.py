@@ -3,6 +3,7 @@
 from perception.models.fusion.agreement import AgreementFusion
 from perception.models.fusion.base import FusionNeck, FusionOutput
 from perception.models.fusion.concat import ConcatFusion
+from perception.models.fusion.consensus import ConsensusFusion
 from perception.models.fusion.lel import LatentEnsembleFusion
 from perception.models.fusion.mean import MeanFusion
 from perception.models.fusion.median import MedianFusion
@@ -11,6 +12,7 @@ from perception.models.fusion.odd_one_out import OddOneOutFusion
 __all__ = [
     "AgreementFusion",
     "ConcatFusion",
+    "ConsensusFusion",
     "FusionNeck",
     "FusionOutput",
     "LatentEnsembleFusion",

@@ -137,7 +137,10 @@ class AgreementFusion(MedianFusion):
         return True
 
     def fuse(
-        self, levels: Sequence[Sequence[Tensor]], views: Sequence[HeadOutputs] = ()
+        self,
+        levels: Sequence[Sequence[Tensor]],
+        views: Sequence[HeadOutputs] = (),
+        experts: Sequence[HeadOutputs] = (),
     ) -> FusionOutput:
         """Features without the sensor that two others contradict."""
         apart = self._apart(contradictions(views))
@@ -154,14 +157,23 @@ class AgreementFusion(MedianFusion):
         return FusionOutput(features, logits, tuple(views), blamed, doubt)
 
     def bounds(
-        self, views: Sequence[HeadOutputs], liar: int
+        self, output: FusionOutput, liar: int
     ) -> tuple[HeadOutputs, HeadOutputs]:
         """:meth:`MedianFusion.bounds`, infinite where an honest one may be blamed.
 
         That is where two honest sensors contradict each other: one more witness, and
         the liar may be that, and one of them is blamed.
         """
-        low, high = super().bounds(views, liar)
+        return self._unbounded(*super().bounds(output, liar), output.views, liar)
+
+    def _unbounded(
+        self,
+        low: HeadOutputs,
+        high: HeadOutputs,
+        views: Sequence[HeadOutputs],
+        liar: int,
+    ) -> tuple[HeadOutputs, HeadOutputs]:
+        """Limits that are infinite where two honest sensors contradict each other."""
         honest = [p for p, pair in enumerate(self.pairs) if liar not in pair]
         apart = self._apart(contradictions(views))[:, honest]
         open_ = (apart > self.blame_at).any(dim=1)[:, None, None, None]

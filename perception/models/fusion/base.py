@@ -30,6 +30,9 @@ class FusionOutput(NamedTuple):
         doubt: (N,) above 0 where some sensor lies, whether or not it is known which; if
             not, nothing is believed beyond what most agree on. None for necks without
             such a state.
+        experts: The head's outputs for each of :meth:`FusionNeck.alternatives`.
+        suspects: (N, S) who may lie where somebody does and nobody is blamed; None
+            if it may be anybody.
     """
 
     features: Pyramid
@@ -37,6 +40,8 @@ class FusionOutput(NamedTuple):
     views: tuple[HeadOutputs, ...] = ()
     blamed: Tensor | None = None
     doubt: Tensor | None = None
+    experts: tuple[HeadOutputs, ...] = ()
+    suspects: Tensor | None = None
 
 
 class FusionNeck(BaseModule, ABC):
@@ -51,9 +56,14 @@ class FusionNeck(BaseModule, ABC):
 
     Attributes:
         view_loss_weight: Factor of the losses of what the head says of single views.
+        expert_loss_weight: The same of experts.
+        worst_loss_weight: Factor of the losses of the worst that one lying sensor can
+            make of the outputs.
     """
 
     view_loss_weight = 0.0
+    expert_loss_weight = 0.0
+    worst_loss_weight = 0.0
 
     def __init__(
         self,
@@ -94,17 +104,20 @@ class FusionNeck(BaseModule, ABC):
         self,
         pyramids: Mapping[str, Sequence[Tensor]],
         views: Sequence[HeadOutputs] = (),
+        experts: Sequence[HeadOutputs] = (),
     ) -> FusionOutput:
         """Fuse one pyramid per sensor.
 
         Args:
             pyramids: For each sensor one (N, C, H_l, W_l) tensor per level.
             views: What the head says of each of :meth:`views`.
+            experts: What the head says of each of :meth:`alternatives`.
 
         Raises:
             ValueError: If a sensor is missing or a pyramid has the wrong depth.
         """
-        return self.fuse(self._by_level(pyramids), views)
+        levels = self._by_level(pyramids)
+        return self.fuse(levels, views, experts)
 
     def views(self, pyramids: Mapping[str, Sequence[Tensor]]) -> tuple[Pyramid, ...]:
         """One pyramid per sensor for the head to look at before they are fused.
@@ -113,9 +126,21 @@ class FusionNeck(BaseModule, ABC):
         """
         return ()
 
+    def alternatives(
+        self, pyramids: Mapping[str, Sequence[Tensor]]
+    ) -> tuple[Pyramid, ...]:
+        """Several fused pyramids for the head to look at, instead of one.
+
+        Empty but for necks that compare what the head says of them.
+        """
+        return ()
+
     @abstractmethod
     def fuse(
-        self, levels: Sequence[Sequence[Tensor]], views: Sequence[HeadOutputs] = ()
+        self,
+        levels: Sequence[Sequence[Tensor]],
+        views: Sequence[HeadOutputs] = (),
+        experts: Sequence[HeadOutputs] = (),
     ) -> FusionOutput:
         """Fuse ``levels[l][i]``, the (N, C, H_l, W_l) features of sensor i."""
 
@@ -140,20 +165,12 @@ class FusionNeck(BaseModule, ABC):
             for level in range(self.num_levels)
         ]
 
-    def combine(
-        self,
-        fused: HeadOutputs | None,
-        views: Sequence[HeadOutputs],
-        blamed: Tensor | None = None,
-        doubt: Tensor | None = None,
-    ) -> HeadOutputs:
+    def combine(self, fused: HeadOutputs | None, output: FusionOutput) -> HeadOutputs:
         """The detector's outputs from those of the fused pyramid and of each view.
 
         Args:
-            fused: The head's outputs for ``features``; None if there are none.
-            views: Those for each of :meth:`views`.
-            blamed: (N,) number of the sensor that is not asked, S for none.
-            doubt: (N,) above 0 where somebody lies, see :class:`FusionOutput`.
+            fused: The head's outputs for ``output.features``; None if there are none.
+            output: What :meth:`forward` returned.
         """
         raise NotImplementedError(f"{type(self).__name__} returns no views")
 

@@ -55,7 +55,10 @@ class LatentEnsembleFusion(FusionNeck):
         )
 
     def fuse(
-        self, levels: Sequence[Sequence[Tensor]], views: Sequence[HeadOutputs] = ()
+        self,
+        levels: Sequence[Sequence[Tensor]],
+        views: Sequence[HeadOutputs] = (),
+        experts: Sequence[HeadOutputs] = (),
     ) -> FusionOutput:
         """Fuse ``levels[l][i]`` (N, C, H_l, W_l) into (N, C_out, H_l, W_l)."""
         return FusionOutput(

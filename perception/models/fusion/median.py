@@ -114,7 +114,10 @@ class MedianFusion(FusionNeck):
         )
 
     def fuse(
-        self, levels: Sequence[Sequence[Tensor]], views: Sequence[HeadOutputs] = ()
+        self,
+        levels: Sequence[Sequence[Tensor]],
+        views: Sequence[HeadOutputs] = (),
+        experts: Sequence[HeadOutputs] = (),
     ) -> FusionOutput:
         """What ``fused`` makes of ``levels[l][i]``."""
         inner = FusionOutput(()) if self.fused is None else self.fused.fuse(levels)
@@ -123,26 +126,15 @@ class MedianFusion(FusionNeck):
             blamed = self._for_every_frame(levels, self._forced)
         return FusionOutput(inner.features, inner.gate_logits, tuple(views), blamed)
 
-    def combine(
-        self,
-        fused: HeadOutputs | None,
-        views: Sequence[HeadOutputs],
-        blamed: Tensor | None = None,
-        doubt: Tensor | None = None,
-    ) -> HeadOutputs:
+    def combine(self, fused: HeadOutputs | None, output: FusionOutput) -> HeadOutputs:
         """Every number of ``fused`` moved near the trusted range of the views'.
 
-        A sensor ``blamed[n]`` is not asked in frame n; all others are honest then.
-        Where nobody is, a frame in ``doubt`` is moved into the range itself, but for
-        training, so that ``fused`` learns from it.
+        A sensor blamed is not asked; all others are honest then. Where nobody is, a
+        frame in doubt is moved into the range itself, but for training, so that
+        ``fused`` learns from it.
         """
-        freedom: Tensor | float = 1.0
-        if doubt is not None and not self.training:
-            free = doubt <= 0
-            if blamed is not None:
-                free |= blamed < len(views)
-            freedom = free[:, None, None, None].to(views[0][0][0])
-        if blamed is not None and (blamed == len(views)).all():
+        freedom, blamed = self._freedom(output), output.blamed
+        if blamed is not None and (blamed == len(output.views)).all():
             blamed = None
         return tuple(
             [
@@ -154,29 +146,43 @@ class MedianFusion(FusionNeck):
                 )
                 for n, level in enumerate(levels)
             ]
-            for kind, levels in enumerate(side_by_side(views))
+            for kind, levels in enumerate(side_by_side(output.views))
         )
 
     def bounds(
-        self, views: Sequence[HeadOutputs], liar: int
+        self, output: FusionOutput, liar: int
     ) -> tuple[HeadOutputs, HeadOutputs]:
         """Between what the outputs lie, whatever sensor ``liar`` says: low and high.
 
         Args:
-            views: The head's outputs for every sensor's view of the clean inputs.
+            output: What :meth:`forward` returned for the clean inputs.
             liar: Index of the sensor that may say anything at all.
         """
-        honest = [view for i, view in enumerate(views) if i != liar]
-        low, high = [], []
-        for kind, levels in enumerate(side_by_side(honest)):
-            lowest = [level.amin(dim=0) for level in levels]
-            highest = [level.amax(dim=0) for level in levels]
-            if self.fused is not None:
-                lowest = [limit - self._slack(kind, limit) for limit in lowest]
-                highest = [limit + self._slack(kind, limit) for limit in highest]
-            low.append(lowest)
-            high.append(highest)
-        return tuple(low), tuple(high)
+        honest = side_by_side([v for i, v in enumerate(output.views) if i != liar])
+        return self._widened(
+            [[level.amin(dim=0) for level in levels] for levels in honest],
+            [[level.amax(dim=0) for level in levels] for levels in honest],
+        )
+
+    def _widened(
+        self, low: Sequence[Sequence[Tensor]], high: Sequence[Sequence[Tensor]]
+    ) -> tuple[HeadOutputs, HeadOutputs]:
+        """What is honest, from ``low`` to ``high``, widened by the margins."""
+        if self.fused is None:
+            return tuple(map(list, low)), tuple(map(list, high))
+        return (
+            tuple([x - self._slack(k, x) for x in kind] for k, kind in enumerate(low)),
+            tuple([x + self._slack(k, x) for x in kind] for k, kind in enumerate(high)),
+        )
+
+    def _freedom(self, output: FusionOutput) -> Tensor | float:
+        """1 where a prediction may go beyond the trusted range, 0 in doubt."""
+        if output.doubt is None or self.training:
+            return 1.0
+        free = output.doubt <= 0
+        if output.blamed is not None:
+            free |= output.blamed < len(output.views)
+        return free[:, None, None, None].to(output.views[0][0][0])
 
     def losses(self, output: FusionOutput, odd_sensors: Tensor) -> dict[str, Tensor]:
         """Those of ``fused``."""

@@ -110,7 +110,10 @@ class OddOneOutFusion(FusionNeck):
         return self.gate is not None
 
     def fuse(
-        self, levels: Sequence[Sequence[Tensor]], views: Sequence[HeadOutputs] = ()
+        self,
+        levels: Sequence[Sequence[Tensor]],
+        views: Sequence[HeadOutputs] = (),
+        experts: Sequence[HeadOutputs] = (),
     ) -> FusionOutput:
         """Fuse ``levels[l][i]`` (N, C, H_l, W_l) into (N, C_out, H_l, W_l)."""
         told = self._forced

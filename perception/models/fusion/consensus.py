@@ -1,0 +1,219 @@
+"""Fusion that keeps to what is safe to say whoever lies, leave-one-out experts included.
+
+Shape letters: N frames, S sensors, P pairs of them, K numbers of one kind, H_l, W_l
+size of pyramid level l.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import torch
+from mmdet.registry import MODELS
+from torch import Tensor
+
+from perception.models.fusion.agreement import AgreementFusion, contradictions
+from perception.models.fusion.base import FusionOutput
+from perception.models.fusion.median import side_by_side
+from perception.models.fusion.odd_one_out import OddOneOutFusion
+from perception.models.heads import HeadOutputs, Pyramid
+
+
+@MODELS.register_module()
+class ConsensusFusion(AgreementFusion):
+    """Keep to what the sensors and the leave-one-out experts can agree on.
+
+    The gate is that of :class:`AgreementFusion`; what is done with a frame differs. The
+    head looks at each sensor's view v_j and at all leave-one-out experts: e_i never
+    sees sensor i. If i lies, everything else that is honest is at hand: v_j for all
+    j != i, and e_i, which is nearly as good as all sensors together. An answer between
+    the smallest and the largest of these is safe if i lies. The *trusted range* holds
+    what is safe whoever lies:
+
+        low = max_i min(v_j for j != i, e_i),  high = min_i max(v_j for j != i, e_i).
+
+    It is never empty: of the views, leaving out any one, some are at most the second
+    smallest and some at least that. It holds the median of :class:`MedianFusion`, and
+    more where experts agree on more. The answer of the expert that sees all is moved
+    into that range, widened by ``margin``. Then
+
+    * if two sensors contradict each other by more than ``blame_at``, one of these two
+      *suspects* lies. The others are cleared, and the range shrinks to what lies, for
+      both suspects i, between the views of those cleared and e_i;
+    * if a sensor has two such contradictions it is blamed, and e_i is the answer;
+    * if any two contradict each other by more than ``doubt_at``, there is no margin.
+
+    **Certificate.** Let sensor i lie, and let the honest sensors not contradict each
+    other by more than ``blame_at``. Then i is never cleared, nobody else is blamed, and
+    every output lies within [min(v_j for j != i, e_i) - margin, max(...) + margin],
+    none of which sensor i has touched.
+
+    **Training for the worst case** needs no attack: :meth:`bounds` says in closed form
+    how far one sensor can move each output, so that ``worst_loss_weight`` adds the
+    detection loss of the worst outputs within them, for every liar in turn (compare
+    interval bound propagation, Gowal et al., ICCV 2019; here the bounds are tight).
+
+    Args:
+        sensors: Names of S >= 3 sensors.
+        in_channels: Channels of each sensor's pyramid.
+        num_levels: Number of pyramid levels.
+        out_channels: Channels of the views and of the fused pyramid.
+        blame_at: See :class:`AgreementFusion`, like all that is not explained here.
+        doubt_at: Contradiction from which there is no margin.
+        momentum: Least weight of a training step's honest frames.
+        loss_weight: Factor of the odd-one-out loss and of the cross-entropy of doubt.
+        margin: How far beyond the trusted range logits may lie.
+        box_margin: The same for boxes, as a fraction of their size.
+        view_loss_weight: Factor of the loss of each sensor's own detections.
+        expert_loss_weight: Factor of the loss of the experts' detections.
+        worst_loss_weight: Factor of the loss in the worst case.
+        init_cfg: MMEngine initialisation config.
+    """
+
+    def __init__(
+        self,
+        *,
+        sensors: Sequence[str],
+        in_channels: int,
+        num_levels: int,
+        out_channels: int,
+        blame_at: float = 2.5,
+        doubt_at: float = 2.5,
+        momentum: float = 0.02,
+        loss_weight: float = 0.0,
+        margin: float = 0.0,
+        box_margin: float = 0.0,
+        view_loss_weight: float = 1.0,
+        expert_loss_weight: float = 1.0,
+        worst_loss_weight: float = 1.0,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(
+            sensors=sensors,
+            in_channels=in_channels,
+            num_levels=num_levels,
+            out_channels=out_channels,
+            blame_at=blame_at,
+            doubt_at=doubt_at,
+            momentum=momentum,
+            loss_weight=loss_weight,
+            margin=margin,
+            box_margin=box_margin,
+            view_loss_weight=view_loss_weight,
+            init_cfg=init_cfg,
+        )
+        self.expert_loss_weight = expert_loss_weight
+        self.worst_loss_weight = worst_loss_weight
+
+    def alternatives(
+        self, pyramids: Mapping[str, Sequence[Tensor]]
+    ) -> tuple[Pyramid, ...]:
+        """What each leave-one-out expert makes of the features, and the one of all."""
+        levels = self._by_level(pyramids)
+        layer = cast(OddOneOutFusion, self.fused)
+        return tuple(
+            layer.leave_out(levels, self._for_every_frame(levels, i))
+            for i in range(len(self.sensors) + 1)
+        )
+
+    def fuse(
+        self,
+        levels: Sequence[Sequence[Tensor]],
+        views: Sequence[HeadOutputs] = (),
+        experts: Sequence[HeadOutputs] = (),
+    ) -> FusionOutput:
+        """Who lies, as far as the views tell; the head has seen all there is."""
+        apart = self._apart(contradictions(views))
+        logits = self._witnesses(apart)
+        if self._forced is not None:
+            blamed = self._for_every_frame(levels, self._forced)
+            return FusionOutput((), logits, tuple(views), blamed, None, tuple(experts))
+        blamed = logits.argmax(dim=1)
+        if self.training:  # every expert learns by itself; the answer is that of all
+            blamed = self._for_every_frame(levels, len(self.sensors))
+        doubt = apart.amax(dim=1) - self.doubt_at
+        suspects = None if self.training else self._suspects(apart)
+        return FusionOutput(
+            (), logits, tuple(views), blamed, doubt, tuple(experts), suspects
+        )
+
+    def combine(self, fused: HeadOutputs | None, output: FusionOutput) -> HeadOutputs:
+        """The expert of those not blamed, within the trusted range."""
+        views, experts = side_by_side(output.views), side_by_side(output.experts)
+        blamed = cast(Tensor, output.blamed)
+        frames = torch.arange(len(blamed), device=blamed.device)
+        told = (blamed < len(self.sensors))[:, None, None, None]
+        freedom = self._freedom(output)
+        combined = []
+        for kind, levels in enumerate(zip(views, experts, strict=True)):
+            answers = []
+            for said, asked in zip(*levels, strict=True):
+                answer = asked[blamed, frames]
+                low, high = safe_range(said, asked[:-1], output.suspects)
+                moved = self._move(kind, answer, low, high, freedom)
+                answers.append(torch.where(told, answer, moved))
+            combined.append(answers)
+        return tuple(combined)
+
+    def bounds(
+        self, output: FusionOutput, liar: int
+    ) -> tuple[HeadOutputs, HeadOutputs]:
+        """Between what the outputs lie, whatever sensor ``liar`` says: low and high.
+
+        Infinite where two honest sensors contradict each other by more than
+        ``blame_at``: the liar may be cleared there, or one of them blamed.
+        """
+        honest = [view for i, view in enumerate(output.views) if i != liar]
+        said = side_by_side([*honest, output.experts[liar]])
+        low, high = self._widened(
+            [[level.amin(dim=0) for level in levels] for levels in said],
+            [[level.amax(dim=0) for level in levels] for levels in said],
+        )
+        if self.training:  # nobody is blamed or cleared
+            return low, high
+        return self._unbounded(low, high, output.views, liar)
+
+    def _suspects(self, apart: Tensor) -> Tensor:
+        """(N, P) contradictions to (N, S): who may lie; all, or the worst pair."""
+        most, pair = apart.max(dim=1)
+        members = torch.zeros_like(apart[:, :1]).repeat(1, len(self.sensors)) > 0
+        both = torch.tensor(self.pairs, device=apart.device)[pair]
+        members = members.scatter(1, both, True)
+        return members | (most <= self.blame_at)[:, None]
+
+
+def safe_range(
+    views: Tensor, experts: Tensor, suspects: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """What is safe to say whoever of the suspects lies: low and high (N, …).
+
+    Args:
+        views: (S, N, …) what each sensor says by itself.
+        experts: (S, N, …) what all sensors but one say.
+        suspects: (N, S) the two sensors of which one lies, or all; None for all.
+    """
+    # A lying sensor may bring NaN about; any other number is as good a lie.
+    views, experts = views.nan_to_num(), experts.nan_to_num()
+    count = len(views)
+    extra = [1] * (views.ndim - 2)
+    low = torch.full_like(views[0], -torch.inf)
+    high = torch.full_like(views[0], torch.inf)
+    for i in range(count):
+        others = [j for j in range(count) if j != i]
+        if suspects is None:
+            lowest, highest = views[others].amin(dim=0), views[others].amax(dim=0)
+        else:
+            # The word of a suspect's rival counts only if nobody is cleared.
+            ignored = suspects[:, others] & ~suspects.all(dim=1, keepdim=True)
+            ignored = ignored.T.reshape(len(others), -1, *extra)
+            lowest = views[others].masked_fill(ignored, torch.inf).amin(dim=0)
+            highest = views[others].masked_fill(ignored, -torch.inf).amax(dim=0)
+        lowest = torch.minimum(lowest, experts[i])
+        highest = torch.maximum(highest, experts[i])
+        if suspects is not None:
+            cleared = ~suspects[:, i].view(-1, *extra)
+            lowest = lowest.masked_fill(cleared, -torch.inf)
+            highest = highest.masked_fill(cleared, torch.inf)
+        low, high = torch.maximum(low, lowest), torch.minimum(high, highest)
+    return low, high

@@ -8,10 +8,11 @@ A goal is named by a string:
 * ``rank``: raise the highest scores outside above the highest score inside each box, on
   every pyramid level. What average precision measures is this order;
 * ``class:NAME``: have the objects taken for ``NAME``, and for nothing else;
-* any of them followed by ``|view`` or ``|fused``, for necks that move the prediction of
-  fused features near those of single sensors: the objective of what the attacked
-  sensor's own view says, or of the fused prediction before it is moved. Where a view
-  already lies beyond the others, a median has no gradient; its view has;
+* any of them followed by ``|view``, ``|fused`` or ``|parts``, for necks that choose among
+  predictions: the objective of what the attacked sensor's own view says, of the fused
+  prediction before it is moved, or the mean over all that are chosen from and that the
+  attacked sensor reaches. Where a prediction already lies beyond the others, a median
+  or a clamp has no gradient; the prediction itself has;
 * any of them followed by ``|none*L``, ``|blame:SENSOR*L`` or ``|expert:SENSOR``:
   gate-aware. L is a factor. ``none`` subtracts L times the cross-entropy of the gate to
   "no sensor lies", ``blame`` to "SENSOR lies" (a clean one), ``expert`` computes the
@@ -41,7 +42,8 @@ class Goal:
         weight: Factor of the gate's cross-entropy.
         expert: Name of the sensor left out by the expert attacked, ``"none"`` for the
             expert that sees all, None for the whole mixture.
-        through: ``"view"`` or ``"fused"``, None for what the detector says in the end.
+        through: ``"view"``, ``"fused"`` or ``"parts"``, None for what the detector says
+            in the end.
     """
 
     base: str
@@ -63,7 +65,7 @@ class Goal:
             )
         for part in parts:
             new: dict[str, Any]
-            if part in ("view", "fused"):
+            if part in ("view", "fused", "parts"):
                 new = {"through": part}
             elif match := re.fullmatch(r"expert:(.+)", part):
                 new = {"expert": match[1]}
@@ -72,7 +74,7 @@ class Goal:
             else:
                 raise ValueError(
                     f"goal {text!r}: {part!r} is not none*L, blame:SENSOR*L, "
-                    "expert:SENSOR, view or fused"
+                    "expert:SENSOR, view, fused or parts"
                 )
             if not values.keys().isdisjoint(new):
                 raise ValueError(f"goal {text!r}: {part!r} contradicts what precedes")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -106,6 +107,9 @@ class Victim:
                 yield
 
     def _base(self, fused: Any, samples: list, goal: Goal) -> Tensor:
+        if goal.through == "parts":
+            through = [replace(goal, through=part) for part in self._parts(fused)]
+            return torch.stack([self._base(fused, samples, g) for g in through]).mean(0)
         part = self.touched[0] if goal.through == "view" else goal.through
         if goal.base == "detection":
             return self.detector.frame_losses(fused, samples, part)
@@ -133,6 +137,18 @@ class Victim:
         wrong = F.softplus(scores[..., others]).sum(dim=2)
         taken = -F.softplus(-scores[..., target]) - wrong
         return (taken * weight).sum(dim=1)
+
+    def _parts(self, fused: Any) -> list[str]:
+        """What the neck chooses from that the attacker's sensors reach."""
+        return [
+            *self.touched,
+            "fused",
+            *(
+                f"without:{name}"
+                for name in self.detector.branches
+                if fused.experts and (name,) != self.touched
+            ),
+        ]
 
     def _class_logits(self, fused: Any, part: str | None) -> tuple[Tensor, Tensor]:
         """Class logits (N, L, K), best anchor per location, and its pixel (L, 2)."""

@@ -92,9 +92,7 @@ def certified_objects(
         )
     with in_eval_mode(detector):
         fused = detector.fuse(detector.extract_branches(batch.inputs))
-    limits = {
-        name: fusion.bounds(fused, i) for i, name in enumerate(detector.branches)
-    }
+    limits = {name: fusion.bounds(fused, i) for i, name in enumerate(detector.branches)}
     classes = list(detector.dataset_meta["classes"])
     needed = torch.tensor([overlaps[name] for name in classes])
     return {

@@ -133,14 +133,17 @@ class MultiModalDetector(BaseDetector):
         Args:
             fused: What :meth:`fuse` returned.
             part: None for what the detector says; for a neck with views ``"fused"``
-                for what the fused pyramid says and a sensor's name for what its view
-                says, before the neck combines them.
+                for what the fused pyramid says, a sensor's name for what its view
+                says and, for a neck with experts, ``"without:SENSOR"`` for what they
+                say, before the neck combines them.
 
         Raises:
             ValueError: If there is no such part.
         """
         if part is None:
-            outputs: Any = run(self.bbox_head, fused.features) if fused.features else None
+            outputs: Any = (
+                run(self.bbox_head, fused.features) if fused.features else None
+            )
             if self.fusion is None or not fused.views:
                 return outputs
             return self.fusion.combine(outputs, fused)
@@ -148,6 +151,9 @@ class MultiModalDetector(BaseDetector):
             return fused.views[list(self.branches).index(part)]
         if fused.experts and part == "fused":
             return fused.experts[-1]
+        told, _, name = part.partition(":")
+        if fused.experts and told == "without" and name in self.branches:
+            return fused.experts[list(self.branches).index(name)]
         if fused.views and fused.features and part == "fused":
             return run(self.bbox_head, fused.features)
         raise ValueError(f"the detector has no part {part!r} that its neck combines")
@@ -214,7 +220,7 @@ class MultiModalDetector(BaseDetector):
         ``fused`` was made :meth:`for_losses`, as these are. ``part`` is that of
         :meth:`head_outputs`.
         """
-        head = self.bbox_head if part in (None, "fused") else self.single_head
+        head = self.single_head if part in self.branches else self.bbox_head
         self._check_for_losses()
         outputs = self.head_outputs(fused, part)
         return losses_by_frame(head, outputs, batch_data_samples)

@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--amp",
         action="store_true",
-        help="mixed precision in bfloat16: half the time on GPUs and recent server CPUs",
+        help="mixed precision in bfloat16: faster on GPUs and recent server CPUs",
     )
     parser.add_argument("--seed", type=int, help="replaces the config's seed")
     add_run_arguments(parser)

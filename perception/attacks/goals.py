@@ -8,11 +8,11 @@ A goal is named by a string:
 * ``rank``: raise the highest scores outside above the highest score inside each box, on
   every pyramid level. What average precision measures is this order;
 * ``class:NAME``: have the objects taken for ``NAME``, and for nothing else;
-* any of them followed by ``|view``, ``|fused`` or ``|parts``, for necks that choose among
-  predictions: the objective of what the attacked sensor's own view says, of the fused
-  prediction before it is moved, or the mean over all that are chosen from and that the
-  attacked sensor reaches. Where a prediction already lies beyond the others, a median
-  or a clamp has no gradient; the prediction itself has;
+* any of them followed by ``|view``, ``|fused`` or ``|parts``, for necks that choose
+  among predictions: the objective of what the attacked sensor's own view says, of the
+  fused prediction before it is moved, or the mean over all that are chosen from and
+  that the attacked sensor reaches. Where a prediction already lies beyond the others, a
+  median or a clamp has no gradient; the prediction itself has;
 * any of them followed by ``|none*L``, ``|blame:SENSOR*L`` or ``|expert:SENSOR``:
   gate-aware. L is a factor. ``none`` subtracts L times the cross-entropy of the gate to
   "no sensor lies", ``blame`` to "SENSOR lies" (a clean one), ``expert`` computes the

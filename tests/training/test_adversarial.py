@@ -11,6 +11,7 @@ from tiny_kitti import write_config, write_kitti
 
 from perception.attacks.batch import AttackBatch
 from perception.checkpoints import load_checkpoint
+from perception.models import MultiModalDetector
 from perception.runner import build_runner, load_config, train
 from perception.training.adversarial import join
 
@@ -97,6 +98,30 @@ def test_a_run_that_stopped_goes_on_to_the_same_bits(config, tmp_path):
     second = load_checkpoint(resumed / "epoch_2.pth")["state_dict"]
     for name, value in first.items():
         assert torch.equal(second[name], value), name
+
+
+@pytest.mark.slow
+def test_mixed_precision(config, tmp_path, monkeypatch):
+    """Convolutions of the attack and of training in bfloat16, losses in float32."""
+    seen = set()
+    losses = MultiModalDetector.detection_losses
+    frames = MultiModalDetector.frame_losses
+
+    def spy(detector, fused, samples, *part):
+        attacked = frames if detector.branches.camera.training is False else losses
+        outputs = detector.head_outputs(fused)
+        seen.add((attacked is frames, fused.features[0].dtype, outputs[0][0].dtype))
+        return attacked(detector, fused, samples, *part)
+
+    monkeypatch.setattr(MultiModalDetector, "detection_losses", spy)
+    monkeypatch.setattr(MultiModalDetector, "frame_losses", spy)
+    options = OPTIONS | {"train_cfg.max_epochs": 1}
+    train(load_config(config, options), work_dir=tmp_path, amp=True)
+    bfloat16, float32 = torch.bfloat16, torch.float32
+    assert seen == {(True, bfloat16, float32), (False, bfloat16, float32)}
+    weights = load_checkpoint(tmp_path / "epoch_1.pth")["state_dict"]
+    assert all(value.isfinite().all() for value in weights.values())
+    assert torch.bfloat16 not in {value.dtype for value in weights.values()}
 
 
 @pytest.mark.slow

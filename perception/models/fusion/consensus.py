@@ -1,4 +1,4 @@
-"""Fusion that keeps to what is safe to say whoever lies, leave-one-out experts included.
+"""Fusion that keeps to what is safe to say whoever lies, experts included.
 
 Shape letters: N frames, S sensors, P pairs of them, K numbers of one kind, H_l, W_l
 size of pyramid level l.

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from perception.attacks import Adaptive, build_attack
+from perception.attacks import PGD, Adaptive, build_attack
 from perception.attacks.objectives import Victim, frozen
 
 CAMERA = dict(type="MapThreat", sensor="camera", eps=8.0, steps=2)
@@ -38,6 +38,28 @@ def test_at_least_as_bad_as_each_goal(tiny_detector, tiny_batch):
     change = (worst.inputs["camera"] - tiny_batch.inputs["camera"]).abs()
     assert change.max() <= 8
     assert torch.equal(worst.inputs["lidar"], tiny_batch.inputs["lidar"])
+
+
+def test_the_best_goal_is_pursued_for_longer(tiny_detector, tiny_batch, monkeypatch):
+    """Each frame's own best goal, with three times the steps and another start."""
+    pursued, run = [], PGD.run
+
+    def spy(attack, victim):
+        threat = attack.threat
+        pursued.append((threat.goal, threat.steps, threat.seed, len(victim.batch)))
+        return run(attack, victim)
+
+    monkeypatch.setattr(PGD, "run", spy)
+    patient = build_attack("a", CONFIG)(tiny_detector, tiny_batch)
+    goals = [goal for goal, steps, seed, frames in pursued if steps == 2]
+    assert len(goals) == len(set(goals)) == 7
+    last = pursued[len(goals) :]
+    assert {(steps, seed) for _, steps, seed, _ in last} == {(6, 1)}
+    assert sum(frames for *_, frames in last) == len(tiny_batch)
+    hasty = build_attack("a", CONFIG | dict(patience=0))(tiny_detector, tiny_batch)
+    assert (patient.damage >= hasty.damage * (1 - 1e-4)).all()
+    with pytest.raises(ValueError, match="patience must not be negative"):
+        build_attack("a", CONFIG | dict(patience=-1))
 
 
 def test_unknown_search(tiny_detector, tiny_batch):

@@ -8,6 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_detectors import NAMES, make_batch, make_detector, make_sample
 
+from perception.attacks import Adaptive, build_attack, prepare_batch
+from perception.attacks.goals import Goal
+from perception.attacks.objectives import Victim, frozen
 from perception.models.fusion import ConsensusFusion, FusionOutput
 from perception.models.fusion.consensus import safe_range
 from perception.models.fusion.median import trusted_range
@@ -172,3 +175,25 @@ def test_detector_with_a_sensor_gone_mad():
             assert torch.equal(level, same) and level.isfinite().all()
     with pytest.raises(ValueError, match="no part 'without:nose'"):
         detector.head_outputs(fused, "without:nose")
+
+
+def test_an_attacker_reaches_all_that_is_chosen_from():
+    """Through the view and every expert that sees the sensor, and through no other."""
+    detector = make_detector(SENSORS, fusion="ConsensusFusion")
+    batch = prepare_batch(detector, make_batch())
+    threat = dict(type="MapThreat", sensor="thermal", eps=50.0, steps=2)
+    adaptive = build_attack(
+        "a", dict(type="Adaptive", search=dict(type="PGD"), threat=threat, weights=(1,))
+    )
+    assert isinstance(adaptive, Adaptive)
+    with frozen(detector), torch.no_grad():
+        victim = Victim(detector, batch, ("thermal",))
+        assert "detection|parts" in adaptive.goals(victim)
+        fused = detector.fuse(detector.extract_branches(batch.inputs))
+        of_parts = [
+            detector.frame_losses(fused, batch.samples, part)
+            for part in ("thermal", "fused", "without:radar", "without:sonar")
+        ]
+        image = {"thermal": batch.inputs["thermal"]}
+        together = victim.objective(image, Goal.parse("detection|parts"))
+    torch.testing.assert_close(together, torch.stack(of_parts).mean(dim=0))

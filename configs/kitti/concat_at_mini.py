@@ -1,0 +1,10 @@
+"""KITTI at half size: plain fusion with single-source adversarial training."""
+
+_base_ = [
+    "../_base_/datasets/kitti_half.py",
+    "../_base_/models/fcos_small.py",
+    "../_base_/schedules/adversarial.py",
+    "../_base_/runtime/default.py",
+]
+data_root = "data/kitti_mini"
+load_from = "work_dirs/synthetic_concat_at/epoch_4.pth"

@@ -107,7 +107,9 @@ def _belief_block(
         column.append(_gate_maps(scene, left, text_px))
     body = stack(column, gap=gap)
     beside = width - left - gap
-    below = _gate_bars(scene, beside, text_px)
+    title = "gate: which sensor disagrees"
+    bars = gate_bars(scene, beside, text_px=text_px, title=title)
+    below = [] if bars is None else [bars]
     free = body.shape[0] - sum(part.shape[0] + gap for part in below)
     high = max(free, round(0.7 * beside))
     above = _from_above(scene, last, (high, beside), text_px)
@@ -147,23 +149,23 @@ def _gate_maps(scene: Scene, width: int, text_px: int) -> np.ndarray:
     return stack([row(panels, gap=gap), legend], gap=gap)
 
 
-def _gate_bars(scene: Scene, width: int, text_px: int) -> list[np.ndarray]:
-    """The gate's bars, in a list; nothing for a detector without a gate."""
-    gate = scene.last.gate
-    if gate is None:
-        return []
-    title = "gate: which sensor disagrees"
-    (attacked,) = scene.touched if len(scene.touched) == 1 else (None,)
-    clean = None if scene.attacked is None else scene.clean.gate
-    panel = gate_panel(
-        *(gate, list(scene.sensors)),
+def gate_bars(
+    scene: Scene, width: int, *, text_px: int, title: str
+) -> np.ndarray | None:
+    """The gate's state and bars; None for a detector without a gate."""
+    last, clean = scene.last, None if scene.attacked is None else scene.clean
+    if last.gate is None:
+        return None
+    return gate_panel(
+        *(last.gate, list(scene.sensors)),
         width=width,
-        clean=clean,
-        attacked=attacked,
+        clean=None if clean is None else clean.gate,
+        attacked=scene.touched[0] if len(scene.touched) == 1 else None,
+        doubt=last.doubt,
+        clean_doubt=None if clean is None else clean.doubt,
         title=title,
         text_px=text_px,
     )
-    return [panel]
 
 
 def _from_above(

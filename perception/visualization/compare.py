@@ -10,12 +10,12 @@ from perception.structures import DataError
 from perception.visualization.attack_sheet import (
     BOX_STATUSES,
     detections_panel,
+    gate_bars,
 )
 from perception.visualization.canvas import text_px_for
 from perception.visualization.captions import damage_facts, headline
 from perception.visualization.detections import Judge, Verdict
 from perception.visualization.facts import facts_panel
-from perception.visualization.gate import gate_panel
 from perception.visualization.palette import sensor_colour
 from perception.visualization.rasters import difference_panel, raster_panels
 from perception.visualization.scene import Scene
@@ -129,14 +129,8 @@ def _detections(
 
 
 def _gate(scene: Scene, width: int, text_px: int) -> np.ndarray:
-    if scene.last.gate is None:
-        message = "no gate: every sensor is trusted alike"
-        return placeholder(4 * text_px, width, message, text_px=text_px)
-    return gate_panel(
-        *(scene.last.gate, list(scene.sensors)),
-        width=width,
-        clean=None if scene.attacked is None else scene.clean.gate,
-        attacked=scene.touched[0] if len(scene.touched) == 1 else None,
-        title="gate",
-        text_px=text_px,
-    )
+    bars = gate_bars(scene, width, text_px=text_px, title="gate")
+    if bars is not None:
+        return bars
+    message = "no gate: every sensor is trusted alike"
+    return placeholder(4 * text_px, width, message, text_px=text_px)

@@ -1,4 +1,4 @@
-"""Whom the gate blames: a bar per sensor, or a map over the image.
+"""Whom the gate blames: a bar per sensor, its state in words, a map over the image.
 
 The gate's S + 1 probabilities are one for each sensor ("this one disagrees with the
 others"), in the order of the sensors, and the last for "none".
@@ -23,6 +23,7 @@ from perception.visualization.canvas import (
     text_px_for,
     text_width,
 )
+from perception.visualization.gate_state import gate_state, state_band
 from perception.visualization.palette import (
     FAINT_INK,
     INK,
@@ -32,7 +33,7 @@ from perception.visualization.palette import (
     sensor_colour,
 )
 from perception.visualization.panels import as_rgb, panel_size
-from perception.visualization.sheet import titled
+from perception.visualization.sheet import stack, titled
 
 _TRACK = (236, 238, 242)
 _DIM = 0.45
@@ -45,10 +46,14 @@ def gate_panel(
     width: int,
     clean: np.ndarray | None = None,
     attacked: str | None = None,
+    doubt: float | None = None,
+    clean_doubt: float | None = None,
     title: str = "",
     text_px: int | None = None,
 ) -> np.ndarray:
     """The gate's belief: one bar in each sensor's colour, and one for "none".
+
+    Above them, for a fusion that knows doubt, whom it trusts or blames, in words.
 
     Args:
         probabilities: (S + 1,) from 0 to 1.
@@ -57,13 +62,34 @@ def gate_panel(
         clean: (S + 1,) on the clean input, marked by a tick on each bar.
         attacked: The sensor that really was attacked (or ``"none"``); its name is
             bold and followed by "attacked".
+        doubt: Above 0 if some sensor lies, whoever it is; None if it cannot tell.
+        clean_doubt: The same on the clean input.
         title: Title of the panel; none, no strip.
         text_px: Text size, by default that of a sheet of this width.
     """
     text_px = text_px or text_px_for(width)
-    names = [*sensors, NOBODY]
-    values = _probabilities(probabilities, len(names))
-    marks = None if clean is None else _probabilities(clean, len(names))
+    count = len(sensors) + 1
+    values = _probabilities(probabilities, count)
+    marks = None if clean is None else _probabilities(clean, count)
+    panel = _bars(values, marks, [*sensors, NOBODY], attacked, width, text_px)
+    state = gate_state(values, sensors, doubt)
+    if state is not None:
+        before = gate_state(marks, sensors, clean_doubt)
+        band = state_band(state, width, text_px=text_px, clean=before)
+        panel = stack([band, panel], gap=text_px // 2)
+    note = "tick: on the clean input" if clean is not None else ""
+    return titled(panel, title, text_px=text_px, note=note) if title else panel
+
+
+def _bars(
+    values: np.ndarray,
+    marks: np.ndarray | None,
+    names: Sequence[str],
+    attacked: str | None,
+    width: int,
+    text_px: int,
+) -> np.ndarray:
+    """A bar for each name, as long as its value, over an axis from 0 to 1."""
     fine_px, pitch = small(text_px), round(1.75 * line_height(text_px))
     labels = [_label(name, attacked) for name in names]
     left = max(text_width(label, text_px, bold=True) for label in labels) + text_px
@@ -89,8 +115,7 @@ def gate_panel(
     for tick in (0.0, 0.5, 1.0):
         spot = (left + span * tick, pitch * len(names))
         paint_text(canvas, f"{tick:g}", spot, fine_px, FAINT_INK, anchor=tick)
-    note = "tick: on the clean input" if clean is not None else ""
-    return titled(canvas, title, text_px=text_px, note=note) if title else canvas
+    return canvas
 
 
 def gate_map_panel(

@@ -51,16 +51,17 @@ _OTHER_SENSORS: tuple[Rgb, ...] = (
     (170, 68, 153),
     (17, 119, 51),
 )
-NOBODY = "none"
+NOBODY, IN_DOUBT = "none", "in doubt"
 
 
 def sensor_colour(name: str) -> Rgb:
     """The colour of a sensor: depends on its name alone, so it never changes.
 
-    ``"none"`` (the gate's "no sensor disagrees") is grey.
+    ``"none"`` (the gate's "no sensor disagrees") is grey, ``"in doubt"`` (some sensor
+    lies, but not known which) yellow.
     """
-    if name == NOBODY:
-        return GREY
+    if name in (NOBODY, IN_DOUBT):
+        return GREY if name == NOBODY else YELLOW
     if name in _SENSOR_COLOURS:
         return _SENSOR_COLOURS[name]
     return _OTHER_SENSORS[zlib.crc32(name.encode()) % len(_OTHER_SENSORS)]

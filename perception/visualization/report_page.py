@@ -17,11 +17,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from perception.files import replacing
 from perception.structures import DataError, SensorSpec
 from perception.visualization.captions import budget_of
-from perception.visualization.palette import BOX_STYLES, sensor_colour
+from perception.visualization.palette import BOX_STYLES, IN_DOUBT, sensor_colour
 from perception.visualization.report_gallery import Gallery, read_gallery
+from perception.visualization.report_gate import confusion
 from perception.visualization.report_results import read_results
 from perception.visualization.report_summary import (
-    confusion,
     curve_charts,
     failures,
     headlines,
@@ -82,6 +82,7 @@ def render(
         title=title,
         detectors=detectors,
         gallery=gallery or Gallery(),
+        in_doubt=IN_DOUBT,
         legend=[BOX_STYLES[name] for name in _LEGEND],
         style=source(environment, "report.css")[0],
         script=script,

@@ -128,6 +128,11 @@ def _attacked(name: str, entry: Mapping[str, Any], level: str) -> Attacked:
         for when in ("clean", "attacked")
         if when in gate
     }
+    doubts = {
+        when: int(gate[when]["in_doubt"])
+        for when in counts
+        if gate[when].get("in_doubt") is not None
+    }
     timing = entry.get("timing") or {}
     return Attacked(
         name=str(name),
@@ -137,6 +142,7 @@ def _attacked(name: str, entry: Mapping[str, Any], level: str) -> Attacked:
         attacked=_figures(entry["ap"]["attacked"], level),
         success={k: number(v) for k, v in (entry.get("success") or {}).items()},
         gate=counts,
+        doubts=doubts if len(doubts) == len(counts) else {},
         seconds=number(timing.get("attack_s_per_frame")),
     )
 

@@ -1,13 +1,11 @@
-"""What a report says at a glance: worst cases, the gate's blame, failures, curves."""
+"""What a report says at a glance: worst cases, failures, curves."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from perception.visualization.palette import NOBODY
 from perception.visualization.report_values import (
     Attacked,
     Measured,
@@ -15,8 +13,6 @@ from perception.visualization.report_values import (
     difference,
     number,
 )
-
-CLEAN_ROW = "none (clean)"
 
 
 @dataclass(frozen=True)
@@ -74,45 +70,6 @@ def worst_on(detector: Measured, sensor: str) -> Worst:
     ]
     mean, name = min(found) if found else (None, "")
     return Worst(name, mean)
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """Whom a gate blames.
-
-    Attributes:
-        names: Whom it can blame.
-        rows: For each sensor that truly lies the number of frames per blamed name.
-    """
-
-    names: tuple[str, ...]
-    rows: Mapping[str, Mapping[str, int]]
-
-    def share(self, row: str, name: str) -> float:
-        """Part of a row's frames, 0 … 1."""
-        total = sum(self.rows[row].values())
-        return self.rows[row].get(name, 0) / total if total else 0.0
-
-    def right(self, row: str, name: str) -> bool:
-        """Whether blaming ``name`` is right in this row."""
-        return name == (NOBODY if row == CLEAN_ROW else row)
-
-
-def confusion(detector: Measured) -> Confusion | None:
-    """Over all attacks on one sensor, failures left out; None without a gate."""
-    given = detector.extra.get("gate_confusion")
-    if given:
-        return Confusion(tuple(given["names"]), given["rows"])
-    rows: dict[str, Counter] = {}
-    for attack in detector.attacks.values():
-        if not attack.gate or attack.failure or len(attack.touched) != 1:
-            continue
-        rows.setdefault(CLEAN_ROW, Counter(attack.gate["clean"]))
-        rows.setdefault(attack.touched[0], Counter()).update(attack.gate["attacked"])
-    if not rows:
-        return None
-    order = [name for name in (CLEAN_ROW, *detector.sensors) if name in rows]
-    return Confusion((*detector.sensors, NOBODY), {name: rows[name] for name in order})
 
 
 @dataclass(frozen=True)

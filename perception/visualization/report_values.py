@@ -40,6 +40,8 @@ class Attacked:
         success: ``rate``, ``found_clean``, ``lost``, ``false_new``; may be empty.
         gate: Whom the gate blames how often, ``{"clean" | "attacked": {name: count}}``;
             empty for a detector without a gate.
+        doubts: How many of the frames that it blames on nobody are in doubt, ``{"clean"
+            | "attacked": count}``; empty for a gate that does not know doubt.
         seconds: Time per frame.
     """
 
@@ -50,6 +52,7 @@ class Attacked:
     attacked: Figures
     success: Mapping[str, Number] = field(default_factory=dict)
     gate: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    doubts: Mapping[str, int] = field(default_factory=dict)
     seconds: Number = None
 
     @property

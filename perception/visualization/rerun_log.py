@@ -23,9 +23,11 @@ from perception.structures import DataError, Objects
 from perception.visualization.boxes import corners_of
 from perception.visualization.changes import MARKS
 from perception.visualization.detections import Judge, Verdict
+from perception.visualization.gate_state import gate_state, state_text
 from perception.visualization.palette import (
     BOX_STYLES,
     HEIGHT_SCALE,
+    IN_DOUBT,
     NOBODY,
     sensor_colour,
 )
@@ -58,7 +60,8 @@ def write_recording(
     """Write scenes one after the other on the timeline ``frame``.
 
     Below ``clean`` and ``attacked`` each has the sensors' inputs, the point clouds and
-    the detections; ``world`` holds what is common to both, ``gate`` a curve a sensor.
+    the detections; ``world`` holds what is common to both, ``gate`` a curve a sensor,
+    and ``gate_state`` in words whom a gate that knows doubt trusts or blames.
 
     Args:
         path: File to write, usually ``.rrd``.
@@ -184,11 +187,17 @@ def _labels(objects: Objects) -> list[str]:
 
 
 def _log_gate(rr: Any, recording: Any, scene: Scene, view: View, which: str) -> None:
-    """One curve per sensor and one for "none"."""
+    """One curve per sensor and one for "none"; doubt is 0 or 1, and told in words."""
     if view.gate is None:
         return
-    for name, value in zip([*scene.sensors, NOBODY], view.gate, strict=True):
-        path = f"gate/{which}/{name}"
+    curves = dict(zip([*scene.sensors, NOBODY], view.gate, strict=True))
+    state = gate_state(view.gate, list(scene.sensors), view.doubt)
+    if state is not None:
+        curves[IN_DOUBT] = state == IN_DOUBT
+        told = rr.TextLog(state_text(state), color=sensor_colour(state))
+        recording.log(f"gate_state/{which}", told)
+    for name, value in curves.items():
+        path = f"gate/{which}/{'in_doubt' if name == IN_DOUBT else name}"
         style = rr.SeriesLines(colors=sensor_colour(name), names=name)
         recording.log(path, style, static=True)
         recording.log(path, rr.Scalars(float(value)))

@@ -29,6 +29,8 @@ class View:
         gate: (S + 1,) probabilities, None for a detector without a gate.
         gate_map: (S + 1, H, W) or (S + 1, h, w) over the image, None if it is not
             spatial.
+        doubt: Above 0 if the fusion is sure that some sensor lies, whether or not the
+            gate tells which; None for a detector without such a state.
         loss: Detection loss, None where there are no labels.
     """
 
@@ -37,6 +39,7 @@ class View:
     detections: Objects
     gate: np.ndarray | None = None
     gate_map: np.ndarray | None = None
+    doubt: float | None = None
     loss: float | None = None
 
 

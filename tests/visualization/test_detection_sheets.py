@@ -12,6 +12,7 @@ from perception.visualization.attack_sheet import draw_scene
 from perception.visualization.captions import budget_text, damage_facts, headline
 from perception.visualization.compare import draw_comparison
 from perception.visualization.detections import Judge
+from perception.visualization.palette import IN_DOUBT, sensor_colour
 from perception.visualization.scene import raster_changes
 from perception.visualization.sensor_rows import changed_channel
 
@@ -146,6 +147,25 @@ def test_comparison_has_a_column_per_detector():
     sheet = draw_comparison(scenes, JUDGE, width=900, note="on each detector")
     assert sheet.shape[1:] == (900, 3)
     assert draw_comparison([make_scene()] * 2, JUDGE, width=900).shape[1] == 900
+
+
+def with_doubt(scene, doubt):
+    """The scene, its gate blaming nobody when attacked, with such a doubt."""
+    view = replace(scene.attacked, gate=np.array([0.2, 0.2, 0.1, 0.5]), doubt=doubt)
+    return replace(scene, attacked=view, clean=replace(scene.clean, doubt=-1.0))
+
+
+@pytest.mark.parametrize(("doubt", "seen"), [(0.5, True), (-0.5, False)])
+def test_sheets_show_that_a_frame_is_in_doubt(doubt, seen):
+    scene = with_doubt(make_scene(attacked="depth"), doubt)
+    other = make_scene(attacked="depth")  # knows no doubt
+    for sheet in (
+        draw_scene(scene, JUDGE, width=800),
+        draw_comparison([scene, other], JUDGE, width=800),
+    ):
+        # No other part of a sheet has so long a line of that colour.
+        own = (sheet == sensor_colour(IN_DOUBT)).all(axis=2).sum(axis=1).max()
+        assert (own > 200) == seen
 
 
 def test_too_many_detectors_for_the_width():

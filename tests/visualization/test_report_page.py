@@ -48,6 +48,38 @@ def test_everything_is_there(page, tmp_path):
     assert "16 grey levels" in text and text.count("<figure class=") == 2
 
 
+def test_doubt_has_a_column_where_it_is_known(page):
+    content = robust_results()
+    plain = page(content)
+    assert "doubt" not in plain and "trusted all" not in plain
+    assert "blamed none" in plain and 'class="half"' not in plain
+    for entry in content["detectors"][1]["attacks"].values():
+        if entry["gate"]:
+            entry["gate"]["clean"]["in_doubt"] = 1
+            entry["gate"]["attacked"]["in_doubt"] = 0
+    content["detectors"][1]["attacks"]["lidar_pgd"]["gate"]["attacked"]["in_doubt"] = 2
+    text = page(content)
+    assert text.count("trusted all") == 1 and "blamed none" not in text
+    assert "In doubt: some sensor lies" in text
+    (row,) = re.findall(r">lidar</span>\s*</th>\s*(<td class=\"\".*\s*<td.*)", text)
+    cells = re.findall(r'<td class="(\w*)"[^>]*>(\d+)</td>', row)
+    assert cells == [
+        ("", "20"),
+        ("right", "50"),
+        ("half", "20"),
+        ("", "10"),
+        ("none", "10"),
+    ]
+
+
+def test_damaged_doubt_is_an_error(page):
+    content = attack_results(named(attack("a", "camera", 40.0, gate=(9, 0, 1))))
+    for when in ("clean", "attacked"):
+        content["attacks"]["a"]["gate"][when]["in_doubt"] = 7
+    with pytest.raises(DataError, match="7 frames in doubt of 1"):
+        page(content)
+
+
 def test_attacks_alone_need_no_other_section(page):
     text = page(attack_results(named(attack("camera_pgd", "camera", 40.0))))
     assert 'id="attacks"' in text

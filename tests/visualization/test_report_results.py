@@ -13,9 +13,9 @@ from report_makers import (
 )
 
 from perception.structures import DataError
+from perception.visualization.report_gate import confusion
 from perception.visualization.report_results import read_results
 from perception.visualization.report_summary import (
-    confusion,
     curve_charts,
     failures,
     headlines,
@@ -76,6 +76,75 @@ def test_gate_confusion_counts_frames(read):
     assert table.share("lidar", "lidar") == 0.5
     assert table.right("none (clean)", "none") and table.right("lidar", "lidar")
     assert not table.right("lidar", "none")
+
+
+def in_doubt(entry, clean, attacked):
+    """The entry of an attack on a gate that knows doubt, and was in doubt so often."""
+    entry["gate"]["clean"]["in_doubt"] = clean
+    entry["gate"]["attacked"]["in_doubt"] = attacked
+    return entry
+
+
+def test_frames_in_doubt_are_a_column_of_their_own(read):
+    content = attack_results(
+        named(
+            in_doubt(attack("camera_pgd", "camera", 40.0, gate=(5, 1, 4)), 2, 3),
+            in_doubt(attack("camera_apgd", "camera", 40.0, gate=(4, 0, 6)), 2, 1),
+            in_doubt(attack("lidar_pgd", "lidar", 40.0, gate=(0, 10, 0)), 2, 0),
+        )
+    )
+    table = confusion(*read(content))
+    assert table.names == ("camera", "lidar", "in doubt", "none") and table.doubts
+    assert table.rows == {
+        "none (clean)": {"camera": 1, "lidar": 0, "in doubt": 2, "none": 7},
+        "camera": {"camera": 9, "lidar": 1, "in doubt": 4, "none": 6},
+        "lidar": {"camera": 0, "lidar": 10, "in doubt": 0, "none": 0},
+    }
+    assert table.share("camera", "in doubt") == 0.2
+    assert table.half_right("camera", "in doubt")
+    assert not table.half_right("none (clean)", "in doubt")
+    headings = [table.heading(name) for name in table.names]
+    assert headings == ["blamed camera", "blamed lidar", "in doubt", "trusted all"]
+
+
+def test_doubt_of_robustness_results(read):
+    content = robust_results()
+    rows = {"none (clean)": (0, 0, 10), "camera": (6, 0, 4), "lidar": (1, 9, 0)}
+    names = ["camera", "lidar", "none"]
+    content["detectors"][1]["gate_confusion"] = {
+        "names": names,
+        "rows": {k: dict(zip(names, row, strict=True)) for k, row in rows.items()},
+        "in_doubt": {"none (clean)": 1, "camera": 4, "lidar": 0},
+    }
+    table = confusion(read(content)[1])
+    assert table.rows["none (clean)"]["in doubt"] == 1
+    assert table.rows["none (clean)"]["none"] == 9
+    assert table.rows["camera"] == {
+        "camera": 6,
+        "lidar": 0,
+        "in doubt": 4,
+        "none": 0,
+    }
+
+
+@pytest.mark.parametrize("doubts", [None, "older file"])
+def test_gates_of_which_doubt_is_unknown_stay_as_they_were(read, doubts):
+    first = attack("camera_pgd", "camera", 40.0, gate=(5, 1, 4))
+    if doubts is None:  # as tools write it of a fusion that knows no doubt
+        in_doubt(first, None, None)
+    second = attack("lidar_pgd", "lidar", 40.0, gate=(0, 9, 1))
+    if doubts == "older file":
+        in_doubt(second, 1, 1)
+    table = confusion(*read(attack_results(named(first, second))))
+    assert table.names == ("camera", "lidar", "none") and not table.doubts
+    assert table.rows["camera"] == {"camera": 5, "lidar": 1, "none": 4}
+    assert table.heading("none") == "blamed none"
+
+
+def test_more_doubt_than_frames_that_blame_nobody(read):
+    entry = in_doubt(attack("camera_pgd", "camera", 40.0, gate=(9, 0, 1)), 0, 2)
+    with pytest.raises(ValueError, match="camera: 2 frames in doubt of 1"):
+        confusion(*read(attack_results(named(entry))))
 
 
 def test_curves_from_both_kinds_of_results(read):

@@ -1,6 +1,7 @@
 """Recordings for the Rerun viewer."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 from scene_makers import make_scene
@@ -32,6 +33,19 @@ def test_recording_holds_sensors_boxes_and_gate(rr, tmp_path):
         "/gate/attacked/lidar",
     ):
         assert entity in columns, entity
+
+
+@pytest.mark.parametrize(("doubt", "seen"), [(0.5, True), (None, False)])
+def test_recording_holds_doubt_of_gates_that_know_it(rr, tmp_path, doubt, seen):
+    scene = make_scene()
+    path = tmp_path / "x.rrd"
+    view = replace(scene.clean, doubt=doubt)
+    write_recording(path, [replace(scene, clean=view)], JUDGE)
+    recording = rr.dataframe.load_recording(path)
+    columns = " ".join(str(c) for c in recording.schema().component_columns())
+    assert "/gate/clean/lidar" in columns
+    for entity in ("/gate/clean/in_doubt", "/gate_state/clean"):
+        assert (entity in columns) == seen
 
 
 def test_nothing_to_record_leaves_no_file(rr, tmp_path):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import torch
 from mmdet.models.detectors import BaseDetector
@@ -17,19 +17,18 @@ from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
-from perception.models.fusion.base import FusionNeck, FusionOutput
+from perception.models.fusion.base import FusionOutput
 from perception.models.heads import (
     HeadOutputs,
     Pyramid,
     in_training_mode,
     losses_by_frame,
     losses_of_frames,
-    mean_losses,
     run,
     run_on_views,
     shared_targets,
-    worst_within,
 )
+from perception.models.losses import losses_at_worst, losses_of_parts
 from perception.models.preprocessor import restricted_to
 from perception.structures import SensorSpec
 
@@ -201,11 +200,18 @@ class MultiModalDetector(BaseDetector):
         outputs = self.head_outputs(fused)
         for prefix, wanted in (("", False), ("attacked_", True)):
             index = [n for n, lie in enumerate(lies) if lie == wanted]
-            if index:
-                terms = self._losses(outputs, fused, samples, index)
-                if not wanted and getattr(self.fusion, "worst_loss_weight", 0):
-                    terms |= self._worst_losses(outputs, fused, samples, index)
-                losses |= {prefix + name: term for name, term in terms.items()}
+            if not index:
+                continue
+            chosen = [samples[n] for n in index]
+            terms = losses_of_frames(self.bbox_head, outputs, chosen, index)
+            if self.fusion is not None:
+                heads = self.bbox_head, self.single_head
+                terms |= losses_of_parts(self.fusion, heads, fused, chosen, index)
+                if not wanted and self.fusion.worst_loss_weight:
+                    terms |= losses_at_worst(
+                        self.fusion, self.bbox_head, outputs, fused, chosen, index
+                    )
+            losses |= {prefix + name: term for name, term in terms.items()}
         return losses
 
     def frame_losses(
@@ -220,7 +226,8 @@ class MultiModalDetector(BaseDetector):
         ``fused`` was made :meth:`for_losses`, as these are. ``part`` is that of
         :meth:`head_outputs`.
         """
-        head = self.single_head if part in self.branches else self.bbox_head
+        single = part is not None and part in self.branches
+        head = self.single_head if single else self.bbox_head
         self._check_for_losses()
         outputs = self.head_outputs(fused, part)
         return losses_by_frame(head, outputs, batch_data_samples)
@@ -272,43 +279,6 @@ class MultiModalDetector(BaseDetector):
     def _check_for_losses(self) -> None:
         if not self.bbox_head.training:
             raise RuntimeError("fuse and take losses within detector.for_losses()")
-
-    def _losses(
-        self,
-        outputs: HeadOutputs,
-        fused: FusionOutput,
-        samples: Sequence,
-        index: Sequence[int],
-    ) -> dict[str, Tensor]:
-        """Losses of the frames ``index``; of views and experts the mean of theirs."""
-        chosen = [samples[n] for n in index]
-        losses = losses_of_frames(self.bbox_head, outputs, chosen, index)
-        if self.fusion is None:
-            return losses
-        neck = cast(FusionNeck, self.fusion)
-        for kind, head, said, weight in (
-            ("view", self.single_head, fused.views, neck.view_loss_weight),
-            ("expert", self.bbox_head, fused.experts, neck.expert_loss_weight),
-        ):
-            if said and weight:
-                terms = mean_losses(head, said, chosen, index)
-                losses |= {f"{kind}_{name}": weight * x for name, x in terms.items()}
-        return losses
-
-    def _worst_losses(
-        self,
-        outputs: HeadOutputs,
-        fused: FusionOutput,
-        samples: Sequence,
-        index: Sequence[int],
-    ) -> dict[str, Tensor]:
-        """The same if any one sensor did its worst, the mean over all sensors."""
-        neck: Any = self.fusion
-        chosen = [samples[n] for n in index]
-        bounds = [neck.bounds(fused, i) for i in range(len(self.branches))]
-        worst = worst_within(self.bbox_head, outputs, bounds, chosen, index)
-        terms = mean_losses(self.bbox_head, worst, chosen, index)
-        return {f"worst_{n}": neck.worst_loss_weight * x for n, x in terms.items()}
 
     def _odd_sensors(self, batch_data_samples: Sequence) -> Tensor:
         """(N,) index of the sensor that lies in each frame, S where none does."""

@@ -1,9 +1,17 @@
-"""Losses that are not MMDetection's."""
+"""Losses that are not MMDetection's.
+
+Shape letters: N frames, S sensors, h, w size of the gate's grid.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor
+
+from perception.models.heads import HeadOutputs, mean_losses, worst_within
 
 
 def odd_one_out_loss(gate_logits: Tensor, odd_sensors: Tensor) -> Tensor:
@@ -32,3 +40,53 @@ def gate_hits(gate_logits: Tensor, odd_sensors: Tensor) -> Tensor:
     gate = gate_logits.detach().softmax(dim=1)
     mean = gate.reshape(*gate.shape[:2], -1).mean(dim=2)
     return (mean.argmax(dim=1) == odd_sensors).float()
+
+
+def losses_of_parts(
+    neck: Any, heads: tuple[Any, Any], fused: Any, samples: Sequence, frames: Sequence
+) -> dict[str, Tensor]:
+    """Detection losses of what a neck chooses from, the mean over parts of a kind.
+
+    Args:
+        neck: The ``FusionNeck``, which weights them.
+        heads: The head of fused features and that of single sensors.
+        fused: The ``FusionOutput`` of N frames.
+        samples: The chosen frames, with ground truth.
+        frames: Their numbers among the N.
+
+    Returns:
+        ``view_*`` and ``expert_*``; empty for necks without.
+    """
+    losses: dict[str, Tensor] = {}
+    for kind, head, parts, weight in (
+        ("view", heads[1], fused.views, neck.view_loss_weight),
+        ("expert", heads[0], fused.experts, neck.expert_loss_weight),
+    ):
+        if parts and weight:
+            terms = mean_losses(head, parts, samples, frames)
+            losses |= {f"{kind}_{name}": weight * x for name, x in terms.items()}
+    return losses
+
+
+def losses_at_worst(
+    neck: Any,
+    head: Any,
+    outputs: HeadOutputs,
+    fused: Any,
+    samples: Sequence,
+    frames: Sequence[int],
+) -> dict[str, Tensor]:
+    """``worst_*``: detection losses if one sensor did its worst, the mean over which.
+
+    Args:
+        neck: A neck whose ``bounds`` say how far one sensor moves the outputs.
+        head: The head whose ``outputs`` of N frames these are.
+        outputs: What the detector says.
+        fused: The ``FusionOutput`` that they were made from.
+        samples: The chosen frames, with ground truth.
+        frames: Their numbers among the N.
+    """
+    bounds = [neck.bounds(fused, i) for i in range(len(neck.sensors))]
+    worst = worst_within(head, outputs, bounds, samples, frames)
+    terms = mean_losses(head, worst, samples, frames)
+    return {f"worst_{name}": neck.worst_loss_weight * x for name, x in terms.items()}

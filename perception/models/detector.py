@@ -22,6 +22,7 @@ from perception.models.heads import (
     HeadOutputs,
     Pyramid,
     in_training_mode,
+    losses_by_frame,
     losses_of_frames,
     mean_losses,
     run_on_views,
@@ -207,11 +208,7 @@ class MultiModalDetector(BaseDetector):
         head = self.bbox_head if part in (None, "fused") else self.single_head
         self._check_for_losses()
         outputs = self.head_outputs(fused, part)
-        losses = [
-            losses_of_frames(head, outputs, [sample], [n])
-            for n, sample in enumerate(batch_data_samples)
-        ]
-        return torch.stack([self.parse_losses(terms)[0] for terms in losses])
+        return losses_by_frame(head, outputs, batch_data_samples)
 
     def predict(
         self,

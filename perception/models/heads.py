@@ -17,6 +17,11 @@ from mmdet.models.dense_heads import FCOSHead
 from mmdet.models.utils import unpack_gt_instances
 from torch import Tensor, nn
 
+from perception.models.fcos_frame_losses import (
+    can_take_frames_at_once,
+    fcos_frame_losses,
+)
+
 Pyramid = tuple[Tensor, ...]
 HeadOutputs = tuple[list[Tensor], ...]
 
@@ -45,6 +50,23 @@ def losses_of_frames(
         outputs = tuple([level[list(frames)] for level in kind] for kind in outputs)
     boxes, ignored, metas = unpack_gt_instances(list(samples))
     return head.loss_by_feat(*outputs, boxes, metas, ignored)
+
+
+def losses_by_frame(head: Any, outputs: HeadOutputs, samples: Sequence) -> Tensor:
+    """(N,) sum of the head's losses of each frame, normalised over it alone."""
+    if can_take_frames_at_once(head):
+        truth = [sample.gt_instances for sample in samples]
+        return fcos_frame_losses(head, outputs, truth)
+    terms = [
+        losses_of_frames(head, outputs, [sample], [n])
+        for n, sample in enumerate(samples)
+    ]
+    return torch.stack(
+        [
+            torch.stack([_total(losses[name]) for name in losses if "loss" in name])
+            for losses in terms
+        ]
+    ).sum(dim=1)
 
 
 def mean_losses(

@@ -31,7 +31,9 @@ the config's test frames and writes into DIR:
                        full, and what is needed to reproduce it all
   NAME/frames.jsonl    labels and detections of every frame, clean and attacked; each
                        batch is added when it is done, so --resume loses at most one
-  NAME/data            with --save-data: the attacked frames in KITTI's layout
+  NAME/data            with --save-data: the attacked frames in KITTI's layout, as
+                       small as the detector sees them; about.json has KITTI's least
+                       heights for them, without which AP is that of other objects
 """
 
 EXAMPLES = """\
@@ -46,7 +48,8 @@ examples:
   python tools/attack.py CONFIG CHECKPOINT --threat quick --num 8 --audit
   python tools/attack.py CONFIG CHECKPOINT --threat camera_pgd --save-data
   python tools/test.py CONFIG CHECKPOINT \\
-      --cfg-options data_root=work_dirs/attack/camera_pgd/data
+      --cfg-options data_root=work_dirs/attack/camera_pgd/data \\
+      "test_evaluator.difficulties=[(easy,20,0,.15),(moderate,12.5,1,.3),(hard,12.5,2,.5)]"
 """
 
 

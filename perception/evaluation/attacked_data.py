@@ -6,8 +6,9 @@
     root/about.json
 
 Everything is at the detector's input resolution: calibration and labels are scaled
-with the picture. Pictures are 8-bit, depth maps 16-bit (1/256 m); what does not fit is
-rounded so that the threat model's budget still holds.
+with the picture, and so must KITTI's least heights of objects be for the AP to be the
+attack's: ``difficulties`` in ``about.json``. Pictures are 8-bit, depth maps 16-bit
+(1/256 m); what does not fit is rounded so that the threat model's budget still holds.
 
 Attacked points are written as they are. An attacked LiDAR *map* has no point cloud: one
 point per pixel with a return is placed on the pixel's ray at the attacked depth. Its
@@ -40,11 +41,19 @@ from perception.datasets.splits import write_split
 from perception.datasets.warp import resize_transform, warp_frame
 from perception.evaluation.attacked import frame_ids_of
 from perception.evaluation.attacked_report import plain
+from perception.evaluation.kitti_rules import KITTI_DIFFICULTIES as DIFFICULTIES
 from perception.files import replacing, write_json
 from perception.geometry.projection import inverse_transform, unproject_to_cam
 from perception.structures import Calibration, DataError, Frame, SensorSpec
 
 _STEP = {"image": 1.0, "depth": 1 / DEPTH_UNITS_PER_M}
+
+
+def _about(threat: ThreatModel, batch: AttackBatch) -> dict[str, object]:
+    """The threat, and KITTI's difficulties for pictures so much smaller."""
+    scale = batch.samples[0].scale_factor[1]
+    levels = [replace(d, min_height_px=d.min_height_px * scale) for d in DIFFICULTIES]
+    return {"threat": plain(threat), "scale": scale, "difficulties": plain(levels)}
 
 
 class KittiSaver:
@@ -87,7 +96,7 @@ class KittiSaver:
             raise DataError(
                 f"{self.root}: KITTI's layout has no folder for sensor(s) {unknown}"
             )
-        write_json(self.root / "about.json", {"threat": plain(threat)})
+        write_json(self.root / "about.json", _about(threat, batch))
         kept = {
             name: round_within(threat, name, batch, result)
             for name in threat.touched

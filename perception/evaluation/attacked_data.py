@@ -6,14 +6,15 @@
     root/about.json
 
 Everything is at the detector's input resolution: calibration and labels are scaled
-with the picture. Pictures are 8-bit, depth maps 16-bit (1/256 m); what does not fit is
-rounded so that the threat model's budget still holds.
+with the picture, and so must KITTI's least heights of objects be for the AP to be the
+attack's: ``difficulties`` in ``about.json``. Pictures are 8-bit, depth maps 16-bit
+(1/256 m); what does not fit is rounded so that the threat model's budget still holds.
 
 Attacked points are written as they are. An attacked LiDAR *map* has no point cloud: one
 point per pixel with a return is placed on the pixel's ray at the attacked depth. Its
 height is then implied by depth and pixel, whatever the attack wrote in the height
-channel, and returns nearer than the rasteriser's near plane (0.1 m) are not seen again;
-the exact map (C, H, W) is stored beside it as ``raster_<sensor>``.
+channel, and returns at the rasteriser's limits are moved just inside; the exact map
+(C, H, W) is stored beside it as ``raster_<sensor>``.
 
 Shape letters: N frames, C channels, H, W input size in pixels, P points.
 """
@@ -39,12 +40,20 @@ from perception.datasets.kitti_sources import KITTI_SOURCES, SensorSource
 from perception.datasets.splits import write_split
 from perception.datasets.warp import resize_transform, warp_frame
 from perception.evaluation.attacked import frame_ids_of
+from perception.evaluation.attacked_rasters import in_sight, raster_points
 from perception.evaluation.attacked_report import plain
+from perception.evaluation.kitti_rules import KITTI_DIFFICULTIES as DIFFICULTIES
 from perception.files import replacing, write_json
-from perception.geometry.projection import inverse_transform, unproject_to_cam
-from perception.structures import Calibration, DataError, Frame, SensorSpec
+from perception.structures import DataError, Frame
 
 _STEP = {"image": 1.0, "depth": 1 / DEPTH_UNITS_PER_M}
+
+
+def _about(threat: ThreatModel, batch: AttackBatch) -> dict[str, object]:
+    """The threat, and KITTI's difficulties for pictures so much smaller."""
+    scale = batch.samples[0].scale_factor[1]
+    levels = [replace(d, min_height_px=d.min_height_px * scale) for d in DIFFICULTIES]
+    return {"threat": plain(threat), "scale": scale, "difficulties": plain(levels)}
 
 
 class KittiSaver:
@@ -87,7 +96,7 @@ class KittiSaver:
             raise DataError(
                 f"{self.root}: KITTI's layout has no folder for sensor(s) {unknown}"
             )
-        write_json(self.root / "about.json", {"threat": plain(threat)})
+        write_json(self.root / "about.json", _about(threat, batch))
         kept = {
             name: round_within(threat, name, batch, result)
             for name in threat.touched
@@ -105,7 +114,9 @@ class KittiSaver:
             for name in set(threat.touched) - set(kept) - set(points):
                 raster = result.inputs[name][n, :, :height, :width].cpu().numpy()
                 spec = batch.sensors[name]
-                sensors[name] = raster_points(raster, spec, frame.calibration)
+                clean = batch.inputs[name][n, :, :height, :width].cpu().numpy()
+                drawn = in_sight(raster, clean, spec)
+                sensors[name] = raster_points(drawn, spec, frame.calibration)
                 self._write_raster(name, frame.frame_id, raster)
             self._write(replace(frame, sensors=sensors))
 
@@ -202,35 +213,6 @@ def attacked_points(
     ):
         return {}
     return {sensor: [reading.value for reading in readings]}
-
-
-def raster_points(
-    raster: np.ndarray, spec: SensorSpec, calibration: Calibration
-) -> np.ndarray:
-    """One point per return of a (C, H, W) map: (P, 3 + F) float32.
-
-    Args:
-        raster: Model input of a points sensor, in physical units.
-        spec: What its channels hold; ``depth_m`` must be one of them.
-        calibration: Of the map's resolution.
-
-    Raises:
-        DataError: If the map has no depth.
-    """
-    channels = {c.name: raster[i] for i, c in enumerate(spec.channels)}
-    if "depth_m" not in channels:
-        raise DataError(f"sensor {spec.name!r}: a map without depth_m has no points")
-    depth_m = channels["depth_m"].astype(np.float64)
-    rows, columns = np.nonzero(depth_m > 0)
-    pixels = np.stack([columns, rows], axis=-1).astype(np.float64)
-    cam = unproject_to_cam(calibration.image_P_cam, pixels, depth_m[rows, columns])
-    sensor_T_cam = inverse_transform(calibration.cam_T_sensor[spec.name])
-    xyz = cam @ sensor_T_cam[:3, :3].T + sensor_T_cam[:3, 3]
-    features = [
-        channels[name][rows, columns] if name in channels else np.zeros(len(rows))
-        for name in spec.columns[3:]
-    ]
-    return np.column_stack([xyz, *features]).astype(np.float32)
 
 
 def _as_array(values: Tensor) -> np.ndarray:

@@ -35,6 +35,8 @@ class AttackRun:
         changes: Fields of every threat model that replace the file's.
         source: ``config`` and ``checkpoint`` of the detector on which transfer
             attacks are crafted; None takes the file's.
+        patch: Picture of a trained patch that patch threats show; None searches one
+            for each frame.
         cfg_options: Entries of the config to replace.
         split: Name of a split file instead of the config's test frames.
         frames: Only these frame ids.
@@ -55,6 +57,7 @@ class AttackRun:
     attacks_file: str
     changes: Mapping[str, Any] = field(default_factory=dict)
     source: Mapping[str, str] | None = None
+    patch: str | None = None
     cfg_options: Mapping[str, Any] | None = None
     split: str | None = None
     frames: Sequence[str] | None = None
@@ -153,7 +156,7 @@ def fitting_attack(
         DataError: If it does not fit the detector.
     """
     attack, description = attack_file.build(
-        name, run.changes, source=run.source, device=run.device
+        name, run.changes, source=run.source, patch=run.patch, device=run.device
     )
     if hasattr(attack.threat, "replay"):
         replay: dict[str, Any] = {"replay": ready.dataset}

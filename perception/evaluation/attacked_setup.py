@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -78,6 +79,7 @@ class AttackFile:
         changes: Mapping[str, Any] | None = None,
         *,
         source: Mapping[str, str] | None = None,
+        patch: str | None = None,
         device: str = "cpu",
     ) -> tuple[Attack, dict[str, Any]]:
         """An attack; with changes its name tells them: ``camera_pgd@eps=8``.
@@ -87,7 +89,9 @@ class AttackFile:
             changes: Fields of the threat model that replace the file's.
             source: ``config`` and ``checkpoint`` of the detector on which a transfer
                 attack is crafted; None takes the file's.
-            device: Where that detector runs.
+            patch: Picture of a trained patch that a patch threat shows instead of
+                searching for one; its name tells it: ``camera_patch_face@patch=sign``.
+            device: Where the source detector runs.
 
         Returns:
             The attack and its description in plain values.
@@ -100,15 +104,20 @@ class AttackFile:
             config["source"] = source
         changes = dict(changes or {})
         self._check_changes(name, config["threat"], changes)
-        if changes:
-            told = [f"{field}={_told(value)}" for field, value in changes.items()]
-            name = f"{name}@{','.join(told)}"
+        told = [f"{field}={_told(value)}" for field, value in changes.items()]
+        shown = patch if config["threat"]["type"] == "PatchThreat" else None
+        if shown is not None:
+            config = dict(type="FixedPatch", texture=shown, threat=config["threat"])
+            told.append(f"patch={_told(Path(shown).stem)}")
+        name = "@".join([name, ",".join(told)] if told else [name])
         loadable = with_sources(config, partial(load_detector, device=device))
         try:
             attack = build_attack(name, loadable, **changes)
         except (ValueError, KeyError) as error:
             raise DataError(str(error)) from error
         description = describe_attack(attack)
+        if shown is not None:
+            description["patch"] = {"picture": shown, "sha256": sha256(shown)}
         if "source" in config:
             weights = local_file(config["source"]["checkpoint"])
             description["source"] = {**config["source"], "sha256": sha256(weights)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from perception.structures import SensorSpec
@@ -45,6 +45,8 @@ def budget_text(threat: ThreatModel, sensors: Mapping[str, SensorSpec]) -> str:
 def _described(threat: ThreatModel) -> dict[str, Any]:
     """A threat model's fields, as results in JSON have them."""
     values = {field.name: getattr(threat, field.name) for field in fields(threat)}
+    if is_dataclass(placement := values.get("placement")):
+        values["placement"] = asdict(placement)  # type: ignore[arg-type]
     parts = [_described(part) for part in values.get("parts", ())]
     return {
         "type": type(threat).__name__,
@@ -60,6 +62,8 @@ def budget_of(threat: Mapping[str, Any], sensors: Mapping[str, SensorSpec]) -> s
     eps = threat.get("eps")
     spec = sensors.get(threat.get("sensor", ""))
     told = [] if eps is None else [_eps_text(threat, eps, spec)]
+    if placement := threat.get("placement"):
+        told.append(_patch_text(placement))
     for field, value in threat.items():
         if field in _TOLD_ELSEWHERE or not isinstance(value, int | float | str):
             continue
@@ -86,6 +90,17 @@ def _eps_text(threat: Mapping[str, Any], eps: Any, spec: SensorSpec | None) -> s
         kinds = dict.fromkeys(channel.unit for channel in channels)
         amount = _number(eps) + _spaced(" / ".join(kinds))
     return f"{norm} ε = {amount}".strip()
+
+
+def _patch_text(placement: Mapping[str, Any]) -> str:
+    """``patch of 1.6 x 1.4 m on face``."""
+    if "size_m" in placement:
+        (width, height), unit = placement["size_m"], " m"
+    else:
+        (width, height), unit = placement["size"], " px"
+        if placement.get("unit", "fraction") == "fraction":
+            unit = " of the picture's sides"
+    return f"patch of {_number(width)} x {_number(height)}{unit} on {placement['on']}"
 
 
 def _name_and_unit(name: str) -> tuple[str, str]:

@@ -13,15 +13,16 @@ CAMERA = MapThreat(name="t", sensor="camera", eps=16.0, steps=4)
 
 @pytest.fixture(autouse=True)
 def restored(tiny_detector):
-    """The candidates freeze the detector for good."""
+    """The toolbox freezes the detector for good."""
     yield
     tiny_detector.requires_grad_(True)
 
 
 def test_a_step_is_the_gradient_and_a_move(tiny_detector, tiny_batch):
-    candidates = step_candidates(tiny_detector, tiny_batch, CAMERA)
-    gradient = candidates["by hand"]()
-    moved = candidates["PGD step"]()
+    with frozen(tiny_detector):
+        candidates = step_candidates(tiny_detector, tiny_batch, CAMERA)
+        gradient = candidates["by hand"]()
+        moved = candidates["PGD step"]()
     start = CAMERA.random(tiny_batch, 0)
     fraction = torch.full((len(tiny_batch),), PGD(CAMERA).step_fraction)
     expected = CAMERA.project(

@@ -60,6 +60,7 @@ def test_the_detector_is_left_as_it_was(tiny_detector, tiny_batch):
     tiny_detector.zero_grad()  # another test may have left some
     wanted = [p.requires_grad for p in tiny_detector.parameters()]
     weights = {k: v.clone() for k, v in tiny_detector.state_dict().items()}
+    places = [(p.data_ptr(), p.stride()) for p in tiny_detector.parameters()]
     try:
         PGD(threat())(tiny_detector, tiny_batch)
         assert tiny_detector.branches["lidar"].training
@@ -68,6 +69,7 @@ def test_the_detector_is_left_as_it_was(tiny_detector, tiny_batch):
         tiny_detector.eval()
     assert [p.requires_grad for p in tiny_detector.parameters()] == wanted
     assert all(p.grad is None for p in tiny_detector.parameters())
+    assert [(p.data_ptr(), p.stride()) for p in tiny_detector.parameters()] == places
     after = tiny_detector.state_dict()
     assert all(torch.equal(after[k], v) for k, v in weights.items())
 

@@ -135,8 +135,12 @@ def test_stale_frames_are_earlier_ones():
     replay = [{"inputs": scene(seed)} for seed in range(7)]
     stale = fail("stale", "range", 3, batch_of([1]), replay=replay)
     assert torch.equal(stale, batch_of([4]).inputs["range"])
-    with pytest.raises(ValueError, match="a single frame has no earlier one"):
-        fail("stale", "front", 1, batch_of([0]))
+    # Four frames earlier of four would be number 1 itself: the one before it is shown.
+    stale = fail("stale", "range", 3, batch_of([1]), replay=replay[:4])
+    assert torch.equal(stale, batch_of([0]).inputs["range"])
+    for alone in (None, replay[:1]):
+        with pytest.raises(ValueError, match="a single frame has no earlier one"):
+            fail("stale", "front", 1, batch_of([0]), replay=alone)
 
 
 def test_late_points_are_farther():

@@ -8,7 +8,12 @@ from mmengine.structures import InstanceData
 
 from perception.attacks import PGD, MapThreat, prepare_batch
 from perception.attacks.goals import Goal
-from perception.attacks.objectives import Victim, frozen
+from perception.attacks.objectives import (
+    Victim,
+    frozen,
+    in_eval_mode,
+    laid_out_for_speed,
+)
 
 
 def threat(**fields) -> MapThreat:
@@ -184,3 +189,22 @@ def test_frames_need_labels_and_ids(tiny_detector, tiny_data):
     del tiny_data["data_samples"][1].gt_instances
     with pytest.raises(ValueError, match="frame 000001: no labels"):
         prepare_batch(tiny_detector, tiny_data)
+
+
+def test_the_layout_that_is_fast_changes_no_objective(tiny_detector, tiny_batch):
+    """Nor does an error leave the weights in it."""
+    convolution = next(p for p in tiny_detector.parameters() if p.ndim == 4)
+    before, place = convolution.stride(), convolution.data_ptr()
+    changed = {"camera": tiny_batch.inputs["camera"]}
+    with torch.no_grad(), in_eval_mode(tiny_detector), tiny_detector.for_losses():
+        victim = Victim(tiny_detector, tiny_batch, ("camera",))
+        plain = victim.objective(changed, Goal("detection"))
+        with laid_out_for_speed(tiny_detector):
+            assert convolution.is_contiguous(memory_format=torch.channels_last)
+            victim = Victim(tiny_detector, tiny_batch, ("camera",))
+            fast = victim.objective(changed, Goal("detection"))
+            assert torch.equal(victim.objective(changed, Goal("detection")), fast)
+    torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-5)
+    with pytest.raises(KeyError), laid_out_for_speed(tiny_detector):
+        raise KeyError
+    assert (convolution.stride(), convolution.data_ptr()) == (before, place)

@@ -14,11 +14,8 @@ from perception.attacks import AttackBatch, MapThreat, build_attack
 from perception.attacks.base import AttackResult
 from perception.datasets.kitti_frames import KittiFrames
 from perception.evaluation.attacked import evaluate_attack
-from perception.evaluation.attacked_data import (
-    KittiSaver,
-    raster_points,
-    round_within,
-)
+from perception.evaluation.attacked_data import KittiSaver, round_within
+from perception.evaluation.attacked_rasters import in_sight, raster_points
 from perception.structures import Channel, DataError, SensorSpec
 
 GREY = SensorSpec("camera", "image", (Channel("grey", "grey levels", 0, 255),))
@@ -87,6 +84,39 @@ def test_points_of_a_map_project_to_its_pixels():
     flat = SensorSpec("lidar", "points", channels[1:], columns)
     with pytest.raises(DataError, match="without depth_m"):
         raster_points(raster[1:], flat, CALIBRATION)
+
+
+def test_a_return_attacked_out_of_sight_is_drawn_again():
+    from perception.models.rasterize import rasterize_points
+
+    spec = SensorSpec(
+        "lidar",
+        "points",
+        (Channel("depth_m", "m", 0, 80),),
+        ("x", "y", "z", "reflectance"),
+    )
+    raster, clean = np.zeros((2, 1, 32, 64), np.float32)
+    pixels = [4, 50], [9, 7], [30, 63], [2, 2], [16, 32]
+    near, far, none, kept, gone = ((0, row, column) for row, column in pixels)
+    clean[near], raster[near] = 5.0, 0.05
+    clean[far], raster[far] = 79.0, 80.0
+    clean[none], raster[none] = 0.0, 0.05
+    clean[kept], raster[kept] = 20.0, 21.0
+    clean[gone], raster[gone] = 3.0, 0.0
+    points = raster_points(in_sight(raster, clean, spec), spec, CALIBRATION)
+    matrix = CALIBRATION.image_P_cam @ CALIBRATION.cam_T_sensor["lidar"]
+    drawn = rasterize_points(
+        torch.from_numpy(points),
+        torch.from_numpy(matrix).float(),
+        (32, 64),
+        columns=spec.columns,
+        channels=("depth_m",),
+        max_depth_m=80.0,
+    ).numpy()
+    values = [drawn[place] for place in (near, far, none, kept, gone)]
+    assert values == pytest.approx([0.1, 80, 0, 21, 0], rel=1e-4)
+    assert (drawn > 0).sum() == 3
+    assert raster[near] == np.float32(0.05), "the exact map is stored as it is"
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +236,10 @@ def test_labels_and_calibration_are_scaled(detector, project, tmp_path):
     stored, _ = saved(detector, frames, tmp_path, attack, [1])
     before, after = frames.frames[1], stored[0]
     assert after.image_size == (16, 32)
+    about = json.loads((tmp_path / "about.json").read_text())
+    assert about["scale"] == 0.5
+    heights = {d["name"]: d["min_height_px"] for d in about["difficulties"]}
+    assert heights == {"easy": 20, "moderate": 12.5, "hard": 12.5}
     # Pixel centres are integers: u' = (u + 0.5) / 2 - 0.5.
     expected = (before.objects.boxes_px + 0.5) / 2 - 0.5
     np.testing.assert_allclose(after.objects.boxes_px, expected, atol=0.5)

@@ -129,6 +129,25 @@ def test_budget_has_its_unit(fields, text):
     assert text in budget_text(MapThreat(name="x", **fields), SENSORS)
 
 
+@pytest.mark.parametrize(
+    ("placement", "text"),
+    [
+        ({"on": "face", "size_m": (1.6, 1.4)}, "patch of 1.6 x 1.4 m on face"),
+        (
+            {"on": "image", "size": (0.1, 0.2)},
+            "patch of 0.1 x 0.2 of the picture's sides on image",
+        ),
+        ({"on": "image", "size": (9, 8), "unit": "px"}, "patch of 9 x 8 px on image"),
+    ],
+    ids=["metres", "shares", "pixels"],
+)
+def test_a_patch_tells_its_size(placement, text):
+    from perception.attacks.patch import PatchThreat
+
+    threat = PatchThreat(name="x", sensor="camera", placement=placement)
+    assert budget_text(threat, SENSORS) == text
+
+
 def test_any_text_is_drawn_as_it_is():
     odd = "<script>\x00{frame}\n%s ✓ 車"
     scene = make_scene(attacked="camera", frame_id=odd, detector=odd, attack=odd)

@@ -101,15 +101,22 @@ points = dict(
 # A printed patch: on objects' faces, on the road, and free in the image.
 patch = dict(type="PatchThreat", sensor="camera", steps=steps)
 on_faces = dict(patch, placement=dict(on="face", size_m=(0.6, 0.6)))
+# As large as the front or the rear of a car, which nobody would overlook.
+on_cars = dict(
+    patch,
+    placement=dict(on="face", size_m=(1.6, 1.4), classes=["Car", "Van", "Truck"]),
+)
 on_road = dict(
     patch, placement=dict(on="road", size_m=(2.0, 4.0), distance_m=12.0), eot=dict()
 )
 in_image = dict(patch, placement=dict(on="image", size=(0.15, 0.3), center=(0.5, 0.75)))
 patches = dict(
     camera_patch_face=dict(type="PGD", threat=dict(on_faces, goal="hide", eot=dict())),
+    camera_patch_car=dict(type="PGD", threat=dict(on_cars, goal="hide", eot=dict())),
     camera_patch_road=dict(type="PGD", threat=on_road),
     camera_patch_free=dict(type="PGD", threat=in_image),
     camera_patch_grey=dict(type="FixedPatch", texture="grey", threat=on_faces),
+    camera_patch_car_grey=dict(type="FixedPatch", texture="grey", threat=on_cars),
 )
 
 # More than one sensor: the left picture and the depth computed from it; all at once.

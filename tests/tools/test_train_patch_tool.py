@@ -1,0 +1,87 @@
+"""One patch for many frames: trained, saved, then shown to frames it never saw."""
+
+import json
+import sys
+
+import pytest
+from attacked_project import REPOSITORY, make_project
+
+sys.path.insert(0, str(REPOSITORY / "tools"))
+
+import attack
+import train_patch
+
+from perception.attacks.patch_io import load_patch
+from perception.cli import run_tool
+
+TRAIN = ("--threat", "camera_patch_free", "--epochs", "2", "--batch-size", "1")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return make_project(tmp_path_factory.mktemp("project"))
+
+
+def run(tool, project, *words):
+    tool.main([str(project.config), str(project.checkpoint), *map(str, words)])
+
+
+def test_trained_then_shown_to_unseen_frames(project, tmp_path, capsys):
+    picture = tmp_path / "deep" / "sign.png"
+    run(train_patch, project, *TRAIN, "--out", picture)
+    told = capsys.readouterr().out
+    assert "in the first epoch" in told and str(picture) in told
+    texture, made_for = load_patch(picture)
+    assert texture.std() > 1 and made_for.placement.on == "image"
+    left = {file.name for file in picture.parent.iterdir()}
+    assert left == {"sign.png", "sign.json"}
+
+    words = ("--threat", "camera_patch_free", "camera_noise", "--set", "steps=1")
+    words += ("--patch", picture, "--out", tmp_path / "out")
+    run(attack, project, *words)
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    shown, other = results["attacks"].values()
+    assert list(results["attacks"]) == [
+        "camera_patch_free@steps=1,patch=sign",
+        "camera_noise@steps=1",
+    ]
+    assert shown["attack"]["type"] == "FixedPatch"
+    assert shown["attack"]["patch"]["picture"] == str(picture)
+    assert len(shown["attack"]["patch"]["sha256"]) == 64
+    assert "patch" not in other["attack"]
+    assert all(frame["change"]["camera"]["red"] > 0 for frame in shown["frames"])
+
+
+def test_only_what_is_unfinished_is_gone_on_with(project, tmp_path):
+    first, second = tmp_path / "a.png", tmp_path / "b.png"
+    run(train_patch, project, *TRAIN, "--out", first)
+    second.with_suffix(".pth").write_bytes(b"of another training")
+    run(train_patch, project, *TRAIN, "--out", second)
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("tool", "words", "message"),
+    [
+        (train_patch, ["--threat", "camera_pgd", "--out", "p.png"], "PatchThreat"),
+        (train_patch, ["--threat", "patches", "--out", "p.png"], "no threat 'patches'"),
+        (train_patch, ["--threat", "quick", "--out", "p.png"], "one patch is trained"),
+        (train_patch, ["--threat", "camera_patch_free", "--out", "p.jpg"], "is a .png"),
+        (
+            attack,
+            ["--threat", "camera_patch_free", "--patch", "none.png", "--out", "o"],
+            "none.json: cannot read",
+        ),
+    ],
+    ids=["no patch", "unknown", "several", "no png", "no such picture"],
+)
+def test_errors_are_one_line(
+    project, tmp_path, capsys, monkeypatch, tool, words, message
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        run_tool(lambda: run(tool, project, *words))
+    assert ended.value.code == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ") and message in error
+    assert not list(tmp_path.iterdir())

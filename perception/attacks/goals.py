@@ -35,7 +35,7 @@ class Goal:
     """A parsed goal.
 
     Attributes:
-        base: ``detection``, ``hide``, ``create`` or ``class``.
+        base: ``detection``, ``hide``, ``create``, ``rank`` or ``class``.
         target: Name of the class for ``class``.
         gate: Name of the sensor to be blamed, ``"none"`` for nobody, None if the gate
             is left alone.
@@ -53,6 +53,18 @@ class Goal:
     expert: str | None = None
     through: str | None = None
 
+    def __str__(self) -> str:
+        """The text that :meth:`parse` reads as this goal."""
+        parts = [self.base if self.target is None else f"{self.base}:{self.target}"]
+        if self.through is not None:
+            parts.append(self.through)
+        if self.expert is not None:
+            parts.append(f"expert:{self.expert}")
+        if self.gate is not None:
+            blamed = "none" if self.gate == "none" else f"blame:{self.gate}"
+            parts.append(f"{blamed}*{self.weight}")
+        return "|".join(parts)
+
     @classmethod
     def parse(cls, text: str) -> Goal:
         """Read a goal's name; raises ValueError if it is not one."""
@@ -61,7 +73,8 @@ class Goal:
         values: dict[str, Any] = {"base": name, "target": target or None}
         if name not in _BASES or (name == "class") != bool(target):
             raise ValueError(
-                f"unknown goal {text!r}; expected detection, hide, create or class:NAME"
+                f"unknown goal {text!r}; expected detection, hide, create, rank or "
+                "class:NAME"
             )
         for part in parts:
             new: dict[str, Any]

@@ -162,7 +162,24 @@ def fitting_attack(
         replay: dict[str, Any] = {"replay": ready.dataset}
         attack.threat = replace(attack.threat, **replay)
     check_attack(attack, ready.detector)
+    _check_units(run, ready.detector, attack_file.attacks[name]["threat"])
     return attack, description
+
+
+def _check_units(
+    run: AttackRun, detector: MultiModalDetector, threat: Mapping[str, Any]
+) -> None:
+    """Raise DataError if a budget in one sensor's unit would be taken for another's."""
+    sensor = run.changes.get("sensor", threat.get("sensor"))
+    if sensor == threat.get("sensor") or "eps" in run.changes or "eps" not in threat:
+        return
+    units = {c.unit for c in detector.sensors[sensor].channels}
+    known = detector.sensors.get(threat["sensor"])
+    if known is None or len(units) > 1 or units != {c.unit for c in known.channels}:
+        raise DataError(
+            f"the file's eps is meant for {threat['sensor']!r}; to attack {sensor!r} "
+            f"give --eps in its unit, {' or '.join(sorted(units))}"
+        )
 
 
 def attack_config(run: AttackRun, right_pictures: Iterable[str] = ()) -> Config:

@@ -130,6 +130,11 @@ def attack_table(reports: Sequence[AttackReport]) -> str:
             f"{hurt:>15}{right:>6}{values['timing']['attack_s_per_frame']:>9.2f}"
         )
     headline = reports[0].scoring.headline
+    lines += [
+        f"{report.name}: changed nothing in any frame"
+        for report in reports
+        if not any(map(_changed, report.to_json()["frames"]))
+    ]
     return "\n".join(
         [
             *lines,
@@ -139,6 +144,11 @@ def attack_table(reports: Sequence[AttackReport]) -> str:
             "gate: how often it blames an attacked sensor",
         ]
     )
+
+
+def _changed(frame: Mapping[str, Any]) -> bool:
+    """Whether any channel of any attacked sensor differs from the clean one."""
+    return any(any(channels.values()) for channels in frame["change"].values())
 
 
 def _ap(value: float) -> str:

@@ -30,6 +30,7 @@ def threat(**fields) -> MapThreat:
         ("hide|none*0.3", Goal("hide", gate="none", weight=0.3)),
         ("create|blame:lidar*1e1", Goal("create", gate="lidar", weight=10.0)),
         ("detection|expert:none", Goal("detection", expert="none")),
+        ("rank|view", Goal("rank", through="view")),
         (
             "detection|expert:depth|none*2.",
             Goal("detection", gate="none", weight=2.0, expert="depth"),
@@ -38,6 +39,7 @@ def threat(**fields) -> MapThreat:
 )
 def test_goals_are_read(text, goal):
     assert Goal.parse(text) == goal
+    assert Goal.parse(str(goal)) == goal
 
 
 @pytest.mark.parametrize(

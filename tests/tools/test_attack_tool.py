@@ -91,6 +91,25 @@ def test_frames_goal_and_budget(project, tmp_path):
     assert change["height_m"] == change["reflectance"] == 0
 
 
+def test_another_sensor_and_its_budget(project, tmp_path):
+    words = ("--threat", "camera_pgd", "--sensor", "depth", "--eps", "2", "--steps")
+    run(project, *words, "1", "--num", "1", "--out", tmp_path)
+    (attack,) = json.loads((tmp_path / "results.json").read_text())["attacks"].values()
+    assert attack["attack"]["threat"]["eps"] == 2
+    assert attack["frames"][0]["change"]["depth"]["depth_m"] <= 2 + 1e-5
+
+
+def test_an_attack_without_any_effect_says_so(project, tmp_path, capsys):
+    words = ("--threat", "depth_noise", "depth_pgd", "--eps", "0", "--steps", "1")
+    run(project, *words, "--num", "1", "--out", tmp_path / "none")
+    told = capsys.readouterr().out
+    for name in ("depth_noise", "depth_pgd"):
+        assert f"{name}@steps=1,eps=0: changed nothing in any frame" in told
+    words = ("--threat", "depth_noise", "--steps", "1", "--num", "1")
+    run(project, *words, "--out", tmp_path / "some")
+    assert "changed nothing" not in capsys.readouterr().out
+
+
 def test_list(capsys):
     tool.main(["--list"])
     listed = capsys.readouterr().out
@@ -117,6 +136,10 @@ ERRORS = {
     "unknown sensor": (
         ["--threat", "camera_pgd", "--sensor", "radar"],
         "'radar', but the detector has only ['camera', 'lidar', 'depth']",
+    ),
+    "another sensor's unit": (
+        ["--threat", "camera_pgd", "--sensor", "depth"],
+        "eps is meant for 'camera'; to attack 'depth' give --eps in its unit, m",
     ),
     "negative eps": (["--threat", "camera_pgd", "--eps", "-1"], "must not be negative"),
     "no eps": (["--threat", "lidar_add", "--eps", "1"], "has no eps to change"),

@@ -67,7 +67,7 @@ adaptive = dict(
 # Without gradients of the victim: steps are queries or draws.
 source = dict(
     config="configs/synthetic/concat.py",
-    checkpoint="work_dirs/synthetic_concat/epoch_10.pth",
+    checkpoint="data/zoo/concat.safetensors",
 )
 black_box = dict(
     camera_square=dict(type="SquareAttack", threat=dict(camera, **asked)),

@@ -16,7 +16,7 @@ REPO = Path(__file__).resolve().parent.parent
 SHIPPED = {
     "concat": "concat",
     "median_strict": "median",
-    "agreement_robust": "agreement_robust",
+    "consensus_robust": "consensus_robust",
 }
 
 

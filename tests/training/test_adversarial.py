@@ -100,6 +100,27 @@ def test_a_run_that_stopped_goes_on_to_the_same_bits(config, tmp_path):
         assert torch.equal(second[name], value), name
 
 
+def test_gradients_accumulate_over_attacked_batches(config, tmp_path):
+    """Two batches of which each is attacked, one step of the optimiser."""
+    options = OPTIONS | {"optim_wrapper.accumulative_counts": 2}
+    settings = load_config(config, options)
+    settings.work_dir = str(tmp_path)
+    runner = build_runner(settings)
+    loop = runner._train_loop = runner.build_train_loop(settings.train_cfg)
+    runner.optim_wrapper = runner.build_optim_wrapper(settings.optim_wrapper)
+    runner.optim_wrapper.initialize_count_status(runner.model, 0, 2)
+    runner.model.train()
+    runner._hooks.clear()  # they time and log whole runs
+    weight = loop.detector.view_head.conv_cls.weight
+    before, gradients = weight.detach().clone(), []
+    data = next(iter(loop.dataloader))
+    for _ in range(2):
+        assert torch.equal(weight, before)
+        loop.run_iter(0, data)
+        gradients.append(None if weight.grad is None else weight.grad.abs().sum())
+    assert gradients[0] > 0 and not torch.equal(weight, before)
+
+
 @pytest.mark.slow
 def test_mixed_precision(config, tmp_path, monkeypatch):
     """Convolutions of the attack and of training in bfloat16, losses in float32."""

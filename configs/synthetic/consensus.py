@@ -9,8 +9,6 @@ _base_ = [
     "../_base_/schedules/short.py",
     "../_base_/runtime/default.py",
 ]
-model = dict(
-    fusion=dict(type="ConsensusFusion", blame_at=3.0),
-    view_head={{_base_.bbox_head}},
-)
+fusion = dict(type="ConsensusFusion", blame_at=3.0)
+model = dict(fusion=fusion, view_head={{_base_.bbox_head}})
 load_from = "work_dirs/synthetic_concat/epoch_10.pth"

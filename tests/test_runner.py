@@ -181,10 +181,3 @@ def test_best_checkpoint_else_the_newest(tmp_path):
 def test_default_work_dir():
     path = default_work_dir("configs/synthetic/concat.py")
     assert path.as_posix() == "work_dirs/synthetic_concat"
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="only without CUDA")
-def test_mixed_precision_is_refused_on_cpu(repo_root, tmp_path):
-    config = load_config(repo_root / "configs" / "synthetic" / "concat.py")
-    with pytest.raises(DataError, match="--amp needs a CUDA device"):
-        train(config, work_dir=tmp_path, amp=True)

@@ -67,7 +67,7 @@ class Adaptive(Attack):
         for goal in goals if self.patience else ():
             frames = [n for n in everything if winner[n] == goal]
             if frames:
-                self._pursue(victim, frames, goal, best, most, patience=self.patience)
+                self._pursue(victim, frames, goal, best, most, again=True)
         return best
 
     def _pursue(
@@ -78,16 +78,18 @@ class Adaptive(Attack):
         best: Tensor,
         most: Tensor,
         *,
-        patience: int = 1,
+        again: bool = False,
     ) -> list[bool]:
         """Attack some frames; puts what does more damage into ``best`` and ``most``."""
         if len(frames) < len(victim.batch):
             chosen = victim.batch.select(frames)
             victim = Victim(victim.detector, chosen, victim.touched)
-        steps = self.threat.steps * patience
-        threat = replace(self.threat, goal=goal, steps=steps)
-        if patience > 1:
-            threat = replace(threat, seed=threat.seed + 1)
+        threat = replace(
+            self.threat,
+            goal=goal,
+            steps=self.threat.steps * (self.patience if again else 1),
+            seed=self.threat.seed + again,
+        )
         variable = self._searcher(threat).run(victim).detach()
         variable = threat.project(variable, victim.batch)
         with torch.no_grad():

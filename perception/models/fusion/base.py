@@ -116,8 +116,7 @@ class FusionNeck(BaseModule, ABC):
         Raises:
             ValueError: If a sensor is missing or a pyramid has the wrong depth.
         """
-        levels = self._by_level(pyramids)
-        return self.fuse(levels, views, experts)
+        return self.fuse(self._by_level(pyramids), views, experts)
 
     def views(self, pyramids: Mapping[str, Sequence[Tensor]]) -> tuple[Pyramid, ...]:
         """One pyramid per sensor for the head to look at before they are fused.

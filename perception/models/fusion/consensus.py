@@ -165,11 +165,7 @@ class ConsensusFusion(AgreementFusion):
         ``blame_at``: the liar may be cleared there, or one of them blamed.
         """
         honest = [view for i, view in enumerate(output.views) if i != liar]
-        said = side_by_side([*honest, output.experts[liar]])
-        low, high = self._widened(
-            [[level.amin(dim=0) for level in levels] for levels in said],
-            [[level.amax(dim=0) for level in levels] for levels in said],
-        )
+        low, high = self._range_of([*honest, output.experts[liar]])
         if self.training:  # nobody is blamed or cleared
             return low, high
         return self._unbounded(low, high, output.views, liar)

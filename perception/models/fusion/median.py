@@ -158,22 +158,23 @@ class MedianFusion(FusionNeck):
             output: What :meth:`forward` returned for the clean inputs.
             liar: Index of the sensor that may say anything at all.
         """
-        honest = side_by_side([v for i, v in enumerate(output.views) if i != liar])
-        return self._widened(
-            [[level.amin(dim=0) for level in levels] for levels in honest],
-            [[level.amax(dim=0) for level in levels] for levels in honest],
-        )
+        return self._range_of([v for i, v in enumerate(output.views) if i != liar])
 
-    def _widened(
-        self, low: Sequence[Sequence[Tensor]], high: Sequence[Sequence[Tensor]]
+    def _range_of(
+        self, honest: Sequence[HeadOutputs]
     ) -> tuple[HeadOutputs, HeadOutputs]:
-        """What is honest, from ``low`` to ``high``, widened by the margins."""
-        if self.fused is None:
-            return tuple(map(list, low)), tuple(map(list, high))
-        return (
-            tuple([x - self._slack(k, x) for x in kind] for k, kind in enumerate(low)),
-            tuple([x + self._slack(k, x) for x in kind] for k, kind in enumerate(high)),
-        )
+        """Smallest and largest of what is honest, widened by the margins."""
+        low: list[list[Tensor]] = []
+        high: list[list[Tensor]] = []
+        for kind, levels in enumerate(side_by_side(honest)):
+            lowest = [level.amin(dim=0) for level in levels]
+            highest = [level.amax(dim=0) for level in levels]
+            if self.fused is not None:
+                lowest = [limit - self._slack(kind, limit) for limit in lowest]
+                highest = [limit + self._slack(kind, limit) for limit in highest]
+            low.append(lowest)
+            high.append(highest)
+        return tuple(low), tuple(high)
 
     def _freedom(self, output: FusionOutput) -> Tensor | float:
         """1 where a prediction may go beyond the trusted range, 0 in doubt."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from perception.cli import HelpFormatter, run_tool
+from perception.cli import HelpFormatter, pick_device, run_tool
 from perception.structures import DataError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -54,6 +54,7 @@ def parse_args() -> argparse.Namespace:
     one.add_argument("--size", default="320x96", help="input WIDTHxHEIGHT in px")
     one.add_argument("--batch", type=int, default=1, help="frames at once")
     one.add_argument("--threads", type=int, default=1, help="torch's threads")
+    one.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:1, …")
     one.add_argument("--repeats", type=int, default=20, help="calls of each candidate")
     one.set_defaults(function=fusion)
 
@@ -109,20 +110,22 @@ def fusion(args: argparse.Namespace) -> None:
     from perception.runner import load_config
 
     torch.set_num_threads(args.threads)
+    device = pick_device(args.device)
     height, width = parse_size(args.size)
     forward: dict[str, Callable[[], object]] = {}
     backward: dict[str, Callable[[], object]] = {}
     for neck in args.necks:
         config = load_config(REPOSITORY / "configs" / "synthetic" / f"{neck}.py")
         torch.manual_seed(0)
-        detector = MODELS.build(config.model).eval()
+        detector = MODELS.build(config.model).eval().to(device)
         inputs = {
-            name: torch.rand(args.batch, len(spec.channels), height, width)
+            name: torch.rand(args.batch, len(spec.channels), height, width).to(device)
             for name, spec in detector.sensors.items()
         }
         forward[neck] = lambda d=detector, i=inputs: inference(d, i)
         backward[neck] = lambda d=detector, i=inputs: gradient(d, i)
-    print(f"forward, {args.batch} frame(s) of {args.size}, {args.threads} thread(s)")
+    where = f"{args.threads} thread(s)" if device == "cpu" else device
+    print(f"forward, {args.batch} frame(s) of {args.size}, {where}")
     print_table(interleaved(forward, args.repeats))
     print("forward and backward to the weights")
     print_table(interleaved(backward, args.repeats))
@@ -151,7 +154,9 @@ def inference(detector, inputs: Mapping) -> object:
     import torch
 
     with torch.inference_mode():
-        return detector(inputs)
+        outputs = detector(inputs)
+    wait_for(outputs[0][0].device)
+    return outputs
 
 
 def gradient(detector, inputs: Mapping) -> None:
@@ -159,6 +164,15 @@ def gradient(detector, inputs: Mapping) -> None:
     detector.zero_grad()
     outputs = detector(inputs)
     sum(level.sum() for kind in outputs for level in kind).backward()
+    wait_for(outputs[0][0].device)
+
+
+def wait_for(device) -> None:
+    """Until a GPU has done what it was told; a CPU has by now."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def interleaved(

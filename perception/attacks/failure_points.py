@@ -130,7 +130,7 @@ def misaligned_deg(reading: Reading, angle: float) -> Reading:
 
     The points stay as they are; their projection to the image changes.
     """
-    axis, way = reading.normal(2, 3).double()
+    axis, way = reading.normal(2, 3).cpu().double()
     axis, way = axis / axis.norm(), way / way.norm()
     zero = torch.zeros((), dtype=torch.float64)
     x, y, z = axis

@@ -12,7 +12,7 @@ from perception.apis import build_loader
 from perception.attacks import prepare_batch
 from perception.datasets.frame_dataset import FrameDataset
 from perception.models.fusion import AgreementFusion
-from perception.models.fusion.agreement import contradictions
+from perception.models.fusion.contradictions import contradictions
 from perception.structures import DataError
 
 

@@ -146,15 +146,11 @@ class MultiModalDetector(BaseDetector):
             if self.fusion is None or not fused.views:
                 return outputs
             return self.fusion.combine(outputs, fused)
-        if fused.views and part in self.branches:
-            return fused.views[list(self.branches).index(part)]
-        if fused.experts and part == "fused":
-            return fused.experts[-1]
-        told, _, name = part.partition(":")
-        if fused.experts and told == "without" and name in self.branches:
-            return fused.experts[list(self.branches).index(name)]
-        if fused.views and fused.features and part == "fused":
-            return run(self.bbox_head, fused.features)
+        outputs = fused.part(part, list(self.branches))
+        if outputs is None and part == "fused" and fused.views and fused.features:
+            outputs = run(self.bbox_head, fused.features)
+        if outputs is not None:
+            return outputs
         raise ValueError(f"the detector has no part {part!r} that its neck combines")
 
     @contextmanager

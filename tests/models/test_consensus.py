@@ -12,8 +12,7 @@ from perception.attacks import Adaptive, build_attack, prepare_batch
 from perception.attacks.goals import Goal
 from perception.attacks.objectives import Victim, frozen
 from perception.models.fusion import ConsensusFusion, FusionOutput
-from perception.models.fusion.consensus import safe_range
-from perception.models.fusion.median import trusted_range
+from perception.models.fusion.ranges import safe_range, trusted_range
 from perception.models.heads import worst_within
 
 SENSORS = NAMES[:3]

@@ -17,12 +17,10 @@ from mmengine.dist import all_reduce
 from torch import Tensor
 
 from perception.models.fusion.base import FusionOutput
-from perception.models.fusion.median import MedianFusion, side_by_side
+from perception.models.fusion.contradictions import MEASURES, contradictions
+from perception.models.fusion.median import MedianFusion
 from perception.models.fusion.odd_one_out import OddOneOutFusion
 from perception.models.heads import HeadOutputs
-
-_FLOOR = 1e-6  # of a contradiction, before its logarithm
-_MEASURES = 2  # of contradiction
 
 
 @MODELS.register_module()
@@ -126,7 +124,7 @@ class AgreementFusion(MedianFusion):
         self.register_buffer("own_pairs", torch.tensor(own_pairs), persistent=False)
         # Until it has seen a frame nobody contradicts anybody: the logarithms of what
         # is at most 1 are below 0, those of a lack of correlation below log 2.
-        shape = len(self.pairs), _MEASURES
+        shape = len(self.pairs), MEASURES
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("deviation", torch.ones(shape))
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
@@ -268,28 +266,3 @@ class AgreementFusion(MedianFusion):
         numbers = torch.arange(frames, device=logits.device)
         turn = (numbers // 2 + self.steps) % count
         return torch.where(numbers % 2 == 0, count, turn)
-
-
-def contradictions(views: Sequence[HeadOutputs]) -> Tensor:
-    """(N, P, 2) logarithms of how much each pair of views contradicts itself.
-
-    By two measures over all locations and classes: the mean distance of their class
-    scores, and 1 less the correlation of their class logits, which sees what scores
-    near 0 hide. The pairs are in the order of ``itertools.combinations``. What is not a
-    number contradicts as much as can be.
-    """
-    logits = torch.cat([level.flatten(2) for level in side_by_side(views)[0]], dim=2)
-    scores = logits.sigmoid()
-    centred = logits - logits.mean(dim=2, keepdim=True)
-    unit = centred / centred.norm(dim=2, keepdim=True).clamp(min=_FLOOR)
-    logs = [
-        torch.stack(
-            [
-                (scores[i] - scores[j]).abs().mean(dim=1).nan_to_num(1.0),
-                (1 - (unit[i] * unit[j]).sum(dim=1)).nan_to_num(2.0),
-            ],
-            dim=1,
-        )
-        for i, j in combinations(range(len(views)), 2)
-    ]
-    return torch.stack(logs, dim=1).clamp(_FLOOR).log()

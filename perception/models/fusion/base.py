@@ -43,6 +43,26 @@ class FusionOutput(NamedTuple):
     experts: tuple[HeadOutputs, ...] = ()
     suspects: Tensor | None = None
 
+    def part(self, name: str, sensors: Sequence[str]) -> HeadOutputs | None:
+        """What the head said of one part before the neck combined them.
+
+        Args:
+            name: A sensor for what it says alone; for a neck with experts "fused" for
+                the one that sees all and "without:SENSOR" for the others.
+            sensors: Names of the S sensors.
+
+        Returns:
+            None if there is no such part.
+        """
+        if self.views and name in sensors:
+            return self.views[sensors.index(name)]
+        if self.experts and name == "fused":
+            return self.experts[-1]
+        left_out = name.removeprefix("without:")
+        if self.experts and left_out != name and left_out in sensors:
+            return self.experts[sensors.index(left_out)]
+        return None
+
 
 class FusionNeck(BaseModule, ABC):
     """Base class of the fusion necks; a subclass writes :meth:`fuse`.

@@ -13,10 +13,11 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from perception.models.fusion.agreement import AgreementFusion, contradictions
+from perception.models.fusion.agreement import AgreementFusion
 from perception.models.fusion.base import FusionOutput
-from perception.models.fusion.median import side_by_side
+from perception.models.fusion.contradictions import contradictions
 from perception.models.fusion.odd_one_out import OddOneOutFusion
+from perception.models.fusion.ranges import safe_range, side_by_side
 from perception.models.heads import HeadOutputs, Pyramid
 
 
@@ -177,39 +178,3 @@ class ConsensusFusion(AgreementFusion):
         both = torch.tensor(self.pairs, device=apart.device)[pair]
         members = members.scatter(1, both, True)
         return members | (most <= self.blame_at)[:, None]
-
-
-def safe_range(
-    views: Tensor, experts: Tensor, suspects: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """What is safe to say whoever of the suspects lies: low and high (N, …).
-
-    Args:
-        views: (S, N, …) what each sensor says by itself.
-        experts: (S, N, …) what all sensors but one say.
-        suspects: (N, S) the two sensors of which one lies, or all; None for all.
-    """
-    # A lying sensor may bring NaN about; any other number is as good a lie.
-    views, experts = views.nan_to_num(), experts.nan_to_num()
-    count = len(views)
-    extra = [1] * (views.ndim - 2)
-    low = torch.full_like(views[0], -torch.inf)
-    high = torch.full_like(views[0], torch.inf)
-    for i in range(count):
-        others = [j for j in range(count) if j != i]
-        if suspects is None:
-            lowest, highest = views[others].amin(dim=0), views[others].amax(dim=0)
-        else:
-            # The word of a suspect's rival counts only if nobody is cleared.
-            ignored = suspects[:, others] & ~suspects.all(dim=1, keepdim=True)
-            ignored = ignored.T.reshape(len(others), -1, *extra)
-            lowest = views[others].masked_fill(ignored, torch.inf).amin(dim=0)
-            highest = views[others].masked_fill(ignored, -torch.inf).amax(dim=0)
-        lowest = torch.minimum(lowest, experts[i])
-        highest = torch.maximum(highest, experts[i])
-        if suspects is not None:
-            cleared = ~suspects[:, i].view(-1, *extra)
-            lowest = lowest.masked_fill(cleared, -torch.inf)
-            highest = highest.masked_fill(cleared, torch.inf)
-        low, high = torch.maximum(low, lowest), torch.minimum(high, highest)
-    return low, high

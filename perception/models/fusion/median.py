@@ -14,6 +14,7 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from perception.models.fusion.base import FusionNeck, FusionOutput
+from perception.models.fusion.ranges import side_by_side, trusted_range
 from perception.models.heads import HeadOutputs, Pyramid
 
 _BOXES = 1  # which of a dense head's kinds of outputs are boxes
@@ -235,29 +236,3 @@ class MedianFusion(FusionNeck):
     def _slack(self, kind: int, limit: Tensor) -> Tensor | float:
         """How far beyond a limit of the trusted range a prediction may lie."""
         return self.box_margin * limit.abs() if kind == _BOXES else self.margin
-
-
-def trusted_range(views: Tensor, blamed: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Second smallest and second largest of S views (S, N, …), low and high (N, …).
-
-    In frames where a sensor is ``blamed`` (N,), smallest and largest of the others.
-    """
-    ordered = views.sort(dim=0).values
-    low, high = ordered[1], ordered[-2]
-    if blamed is None:
-        return low, high
-    numbers = torch.arange(len(views), device=views.device)
-    shape = (len(views), -1, *[1] * (views.ndim - 2))
-    left_out = (numbers[:, None] == blamed).view(shape)
-    told = left_out.any(dim=0)
-    lowest = views.masked_fill(left_out, torch.inf).amin(dim=0)
-    highest = views.masked_fill(left_out, -torch.inf).amax(dim=0)
-    return torch.where(told, lowest, low), torch.where(told, highest, high)
-
-
-def side_by_side(views: Sequence[HeadOutputs]) -> list[list[Tensor]]:
-    """For each kind and level the views' outputs, stacked: (S, N, K, H_l, W_l)."""
-    return [
-        [torch.stack(level) for level in zip(*by_view, strict=True)]
-        for by_view in zip(*views, strict=True)
-    ]

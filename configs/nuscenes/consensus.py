@@ -1,4 +1,4 @@
-"""nuScenes, small detector: what sensors and experts agree on, from concat's weights."""
+"""nuScenes: what sensors and experts agree on, from the weights of concat."""
 
 _base_ = "concat.py"
 fusion = dict(type="ConsensusFusion", blame_at=3.0)

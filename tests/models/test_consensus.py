@@ -12,7 +12,12 @@ from perception.attacks import Adaptive, build_attack, prepare_batch
 from perception.attacks.goals import Goal
 from perception.attacks.objectives import Victim, frozen
 from perception.models.fusion import ConsensusFusion, FusionOutput
-from perception.models.fusion.ranges import safe_range, trusted_range
+from perception.models.fusion.ranges import (
+    as_levels,
+    in_one_row,
+    safe_range,
+    trusted_range,
+)
 from perception.models.heads import worst_within
 
 SENSORS = NAMES[:3]
@@ -51,6 +56,14 @@ def test_range_by_hand(views, experts, suspects, expected):
     who = None if suspects is None else torch.tensor([suspects])
     low, high = safe_range(numbers(*views), numbers(*experts), who)
     assert (low.item(), high.item()) == expected
+
+
+def test_levels_in_one_row_and_back():
+    levels = [torch.rand(3, 2, 5, 4, 6), torch.rand(3, 2, 5, 2, 3)]
+    row = in_one_row(levels)
+    assert row.shape == (3, 2, 5, 4 * 6 + 2 * 3, 1)
+    for level, again in zip(levels, as_levels(row[1], levels), strict=True):
+        assert torch.equal(again, level[1])
 
 
 def test_suspects_are_the_two_that_contradict_each_other_most():

@@ -17,7 +17,12 @@ from perception.models.fusion.agreement import AgreementFusion
 from perception.models.fusion.base import FusionOutput
 from perception.models.fusion.contradictions import contradictions
 from perception.models.fusion.odd_one_out import OddOneOutFusion
-from perception.models.fusion.ranges import safe_range, side_by_side
+from perception.models.fusion.ranges import (
+    as_levels,
+    in_one_row,
+    safe_range,
+    side_by_side,
+)
 from perception.models.heads import HeadOutputs, Pyramid
 
 
@@ -147,14 +152,13 @@ class ConsensusFusion(AgreementFusion):
         told = (blamed < len(self.sensors))[:, None, None, None]
         freedom = self._freedom(output)
         combined = []
-        for kind, levels in enumerate(zip(views, experts, strict=True)):
-            answers = []
-            for said, asked in zip(*levels, strict=True):
-                answer = asked[blamed, frames]
-                low, high = safe_range(said, asked[:-1], output.suspects)
-                moved = self._move(kind, answer, low, high, freedom)
-                answers.append(torch.where(told, answer, moved))
-            combined.append(answers)
+        # All levels in one row: a GPU takes as long for a short one.
+        for kind, (said, asked) in enumerate(zip(views, experts, strict=True)):
+            views_row, experts_row = in_one_row(said), in_one_row(asked)
+            answer = experts_row[blamed, frames]
+            low, high = safe_range(views_row, experts_row[:-1], output.suspects)
+            moved = self._move(kind, answer, low, high, freedom)
+            combined.append(as_levels(torch.where(told, answer, moved), said))
         return tuple(combined)
 
     def bounds(

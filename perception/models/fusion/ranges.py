@@ -1,6 +1,7 @@
 """Ranges of outputs that hold whoever lies.
 
-Shape letters: N frames, S sensors.
+Shape letters: N frames, S sensors, K numbers of one kind, H_l, W_l size of pyramid
+level l, L locations of all levels.
 """
 
 from __future__ import annotations
@@ -39,6 +40,20 @@ def side_by_side(views: Sequence[HeadOutputs]) -> list[list[Tensor]]:
     ]
 
 
+def in_one_row(levels: Sequence[Tensor]) -> Tensor:
+    """All levels (S, N, K, H_l, W_l) one after the other, (S, N, K, L, 1)."""
+    return torch.cat([level.flatten(3) for level in levels], dim=3).unsqueeze(4)
+
+
+def as_levels(row: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """A row (N, K, L, 1) cut into levels (N, K, H_l, W_l) as large as ``like``'s."""
+    sizes = [level.shape[-2:] for level in like]
+    parts = row.squeeze(3).split([h * w for h, w in sizes], dim=2)
+    return [
+        part.unflatten(2, (h, w)) for part, (h, w) in zip(parts, sizes, strict=True)
+    ]
+
+
 def safe_range(
     views: Tensor, experts: Tensor, suspects: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -51,25 +66,20 @@ def safe_range(
     """
     # A lying sensor may bring NaN about; any other number is as good a lie.
     views, experts = views.nan_to_num(), experts.nan_to_num()
-    count = len(views)
-    extra = [1] * (views.ndim - 2)
-    low = torch.full_like(views[0], -torch.inf)
-    high = torch.full_like(views[0], torch.inf)
-    for i in range(count):
-        others = [j for j in range(count) if j != i]
-        if suspects is None:
-            lowest, highest = views[others].amin(dim=0), views[others].amax(dim=0)
-        else:
-            # The word of a suspect's rival counts only if nobody is cleared.
-            ignored = suspects[:, others] & ~suspects.all(dim=1, keepdim=True)
-            ignored = ignored.T.reshape(len(others), -1, *extra)
-            lowest = views[others].masked_fill(ignored, torch.inf).amin(dim=0)
-            highest = views[others].masked_fill(ignored, -torch.inf).amax(dim=0)
-        lowest = torch.minimum(lowest, experts[i])
-        highest = torch.maximum(highest, experts[i])
-        if suspects is not None:
-            cleared = ~suspects[:, i].view(-1, *extra)
-            lowest = lowest.masked_fill(cleared, -torch.inf)
-            highest = highest.masked_fill(cleared, torch.inf)
-        low, high = torch.maximum(low, lowest), torch.minimum(high, highest)
-    return low, high
+    count, extra = len(views), [1] * (views.ndim - 2)
+    # [i, j]: whether the word of j is left aside for the case that i lies
+    aside = torch.eye(count, dtype=torch.bool, device=views.device)
+    aside = aside.view(count, count, 1, *extra)
+    if suspects is not None:
+        # The word of a suspect's rival counts only if nobody is cleared.
+        rivals = suspects & ~suspects.all(dim=1, keepdim=True)
+        aside = aside | rivals.T.reshape(1, count, -1, *extra)
+    lowest = views.masked_fill(aside, torch.inf).amin(dim=1)
+    highest = views.masked_fill(aside, -torch.inf).amax(dim=1)
+    lowest = torch.minimum(lowest, experts)
+    highest = torch.maximum(highest, experts)
+    if suspects is not None:
+        cleared = ~suspects.T.reshape(count, -1, *extra)
+        lowest = lowest.masked_fill(cleared, -torch.inf)
+        highest = highest.masked_fill(cleared, torch.inf)
+    return lowest.amax(dim=0), highest.amin(dim=0)

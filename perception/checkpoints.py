@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import CheckpointLoader
@@ -90,6 +91,18 @@ for _prefix in list(CheckpointLoader._schemes):
     CheckpointLoader.register_scheme(_prefix, _load_for_mmengine, force=True)
 
 
+class _WholeFiles(LocalBackend):
+    """MMEngine's files, each in place only when it is whole."""
+
+    def put(self, obj: bytes | memoryview, filepath: str | os.PathLike) -> None:
+        """Write beside the file and rename."""
+        with replacing(filepath) as temporary:
+            temporary.write_bytes(obj)
+
+
+register_backend("local", _WholeFiles, force=True, prefixes="")
+
+
 @HOOKS.register_module()
 class PlainCheckpointHook(Hook):
     """Reduces checkpoints to what can be loaded without unpickling objects.
@@ -114,12 +127,16 @@ class PlainCheckpointHook(Hook):
         }
 
 
+def as_safetensors(state_dict: dict[str, torch.Tensor]) -> bytes:
+    """Bare weights as the content of a ``.safetensors`` file."""
+    return save({name: value.contiguous() for name, value in state_dict.items()})
+
+
 def save_weights(path: str | os.PathLike, state_dict: dict[str, torch.Tensor]) -> None:
     """Write bare weights as ``.safetensors``, atomically."""
     # Not save_file, which lets nobody else read what it writes.
-    content = save({name: value.contiguous() for name, value in state_dict.items()})
     with replacing(path) as temporary:
-        temporary.write_bytes(content)
+        temporary.write_bytes(as_safetensors(state_dict))
 
 
 def sha256(path: str | os.PathLike) -> str:

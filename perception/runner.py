@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import barrier
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import find_latest_checkpoint
 
@@ -85,9 +86,25 @@ def train(
         config.resume = True
         config.load_from = latest
     runner = build_runner(config, launcher)
+    runner.register_hook(_MissedValidation(), priority="LOWEST")
     runner.train()
     barrier()  # the first process may still be writing the last checkpoint
     return best_checkpoint(work_dir)
+
+
+class _MissedValidation(Hook):
+    """Validates a checkpoint that is gone on from, if that was due.
+
+    An epoch's checkpoint is written before its validation, so that a run stopped in
+    between would never know how good it was.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """After everything is loaded and the checkpoint hook knows the best score."""
+        loop = runner.train_loop
+        due = loop.epoch % loop.val_interval == 0 or loop.epoch == loop.max_epochs
+        if loop.epoch > 0 and due and runner.val_loop is not None:
+            runner.val_loop.run()
 
 
 def test(
@@ -165,7 +182,10 @@ def build_runner(config: Config, launcher: str = "none") -> Runner:
         # MMEngine would select a CUDA device for each process.
         torch.distributed.init_process_group("gloo")
         config.model_wrapper_cfg = dict(
-            type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False
+            type="MMDistributedDataParallel",
+            device_ids=None,
+            broadcast_buffers=False,
+            find_unused_parameters=config.get("find_unused_parameters", False),
         )
     return Runner.from_cfg(config)
 

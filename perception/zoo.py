@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 
 from perception.apis import load_detector
-from perception.checkpoints import save_weights, sha256
+from perception.checkpoints import as_safetensors
 from perception.files import replacing
 from perception.structures import DataError
 
@@ -51,10 +52,11 @@ def publish(
         name: value.half() if value.is_floating_point() else value
         for name, value in detector.state_dict().items()
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save_weights(out, weights)
-    digest = sha256(out)
+    content = as_safetensors(weights)
+    digest = hashlib.sha256(content).hexdigest()
     figures = None if results is None else _figures(Path(results), digest)
+    with replacing(out) as temporary:  # nothing is replaced if the results do not fit
+        temporary.write_bytes(content)
     count = sum(parameter.numel() for parameter in detector.parameters())
     lines = _card(out.stem, config_file, command, digest, count, figures)
     with replacing(out.with_suffix(".md")) as temporary:
@@ -69,7 +71,9 @@ def _figures(results: Path, digest: str) -> Mapping[str, Any]:
         for entry in content["detectors"]:
             if entry["checkpoint_sha256"] == digest:
                 frames = len(content["frame_ids"])
-                return dict(entry) | {"run": content["command"], "frames": frames}
+                kind = content["scoring"]["headline"]
+                run = {"run": content["command"], "frames": frames, "kind": kind}
+                return dict(entry) | run
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{results}: not results of tools/robustness.py ({type(error).__name__})"
@@ -99,7 +103,7 @@ def _card(
     lines += [
         f"* Measured by: `{figures['run']}`",
         "",
-        f"Mean AP (percent, moderate, R40) on {figures['frames']} unseen frames:",
+        f"Mean AP (percent, {figures['kind']}, R40), {figures['frames']} unseen frames:",
         "",
         "| inputs | mean AP |",
         "|---|---|",

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from mmengine.runner.checkpoint import save_checkpoint
 from tiny_kitti import write_config, write_kitti
 
 from perception.checkpoints import load_checkpoint, sha256
@@ -49,6 +50,34 @@ def test_two_epochs_leave_checkpoints_and_logs(tiny):
     checkpoint = load_checkpoint(work_dir / "epoch_2.pth")
     assert {"state_dict", "optimizer", "param_schedulers"} <= set(checkpoint)
     assert checkpoint["meta"]["epoch"] == 2
+
+
+@pytest.mark.slow
+def test_a_validation_that_was_missed_is_made_up_for(tiny, tmp_path):
+    """Stopped after the last epoch's checkpoint was written, before it was scored."""
+    file, whole, _ = tiny
+    unscored = load_checkpoint(whole / "epoch_2.pth")
+    for known in unscored["message_hub"].values():
+        known.pop("best_score", None), known.pop("best_ckpt", None)
+    torch.save(unscored, tmp_path / "epoch_2.pth")
+    (tmp_path / "last_checkpoint").write_text(str(tmp_path / "epoch_2.pth"))
+    best = train(load_config(file, IN_PROCESS), work_dir=tmp_path, resume=True)
+    assert best == tmp_path / "best_kitti_mAP_epoch_2.pth"
+
+
+def test_checkpoints_are_replaced_only_by_whole_ones(tmp_path, monkeypatch):
+    file = tmp_path / "epoch_1.pth"
+    save_checkpoint({"state_dict": {"a": torch.ones(1)}}, str(file))
+    before = file.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(DataError, match="No space left"):
+        save_checkpoint({"state_dict": {"a": torch.zeros(1)}}, str(file))
+    assert file.read_bytes() == before
+    assert os.listdir(tmp_path) == ["epoch_1.pth"]
 
 
 @pytest.mark.slow

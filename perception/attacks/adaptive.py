@@ -30,7 +30,9 @@ class Adaptive(Attack):
     that for plain fusion this is the search alone, for longer. Then every frame is
     attacked once more with the goal that did it most damage, from another start and
     with ``patience`` times the steps: a gate that holds for 20 steps may fall at 60.
-    The detection loss of the whole detector is the judge throughout.
+    What the threat model's goal says of the whole detector is the judge throughout: its
+    detection loss, or with ``rank`` the order of its scores, which average precision
+    measures. Neither goal is always the worse one: report the lower AP of the two.
 
     Args:
         threat: What may be changed and how hard to try; each goal gets all its steps.
@@ -94,7 +96,7 @@ class Adaptive(Attack):
         variable = threat.project(variable, victim.batch)
         with torch.no_grad():
             rendered = threat.render(variable, victim.batch)
-            damage = victim.objective(rendered, Goal("detection")).cpu()
+            damage = victim.objective(rendered, self.goal).cpu()
         index = torch.tensor(frames)
         better = damage > most[index]
         most[index[better]] = damage[better]

@@ -28,14 +28,15 @@ def scaled(threat: Any, factor: float) -> Any:
     """
     budgets = [f.name for f in fields(threat) if f.name in ("eps", "radius_m", "count")]
     return replace(
-        threat, **{name: _times(getattr(threat, name), factor) for name in budgets}
+        threat,
+        **{name: _times(name, getattr(threat, name), factor) for name in budgets},
     )
 
 
-def _times(budget: Any, factor: float) -> Any:
+def _times(name: str, budget: Any, factor: float) -> Any:
     if isinstance(budget, Mapping):
-        return {name: value * factor for name, value in budget.items()}
-    return round(budget * factor) if isinstance(budget, int) else budget * factor
+        return {channel: value * factor for channel, value in budget.items()}
+    return round(budget * factor) if name == "count" else budget * factor
 
 
 def frame_norm(values: Tensor) -> Tensor:

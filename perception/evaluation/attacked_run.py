@@ -114,7 +114,13 @@ def audit_attacks(
         )
     except ValueError as error:
         raise DataError(str(error)) from error
-    content = {**run.invocation(), **_settings(run, ready), "audit": report.to_dict()}
+    content = {
+        **run.invocation(),
+        **_settings(run, ready),
+        "attacks": [description for _, description in ready.attacks],
+        "source": run.source and dict(run.source),
+        "audit": report.to_dict(),
+    }
     write_json(Path(run.out) / "audit.json", content)
     return report
 

@@ -151,7 +151,8 @@ def _audit(run: RobustnessRun, subject: Subject) -> dict[str, Any] | None:
     others = Path(run.audit_dir).rglob("audit.json") if run.audit_dir else []
     for path in [own, *sorted(others)]:
         report = read_audit(path)
-        if report.get("checkpoint_sha256") == subject.settings["checkpoint_sha256"]:
+        same = ("checkpoint_sha256", "config_sha256")
+        if all(report.get(key) == subject.settings[key] for key in same):
             checks = report["audit"]["checks"]
             return {
                 "passed": report["audit"]["passed"],

@@ -72,7 +72,7 @@ def jobs_of(run: RobustnessRun, subject: Subject) -> list[Job]:
             if job := _job(attack_file, subject, threat, scale):
                 jobs.setdefault(job.title, replace(job, asked=False))
     found = list(jobs.values())
-    return found + ([_audit_job(run, subject)] if run.audit else [])
+    return found + ([_audit_job(run, subject, attack_file)] if run.audit else [])
 
 
 def _frames_of(subject: Subject) -> tuple[Path, list[str]]:
@@ -107,8 +107,10 @@ def _job(
     )
 
 
-def _audit_job(run: RobustnessRun, subject: Subject) -> Job:
+def _audit_job(run: RobustnessRun, subject: Subject, attack_file: AttackFile) -> Job:
     ready, out = subject.ready, str(Path(subject.run.out) / "audit")
+    names = attack_file.names(run.probe, list(ready.detector.sensors))
+    attacks = [attack_file.build(name, source=subject.run.source)[1] for name in names]
     own = replace(subject.run, threats=run.probe, num=run.audit_num, out=out)
     ready = replace(ready, indices=choose_frames(ready.dataset, None, run.audit_num))
     return Job(
@@ -117,7 +119,8 @@ def _audit_job(run: RobustnessRun, subject: Subject) -> Job:
         threat="",
         title="audit",
         run=own,
-        settings=_settings(own, ready),
+        settings=_settings(own, ready)
+        | {"attacks": attacks, "source": own.source and dict(own.source)},
     )
 
 
@@ -136,7 +139,7 @@ def _scaled(attack: Attack, scale: float) -> dict[str, Any]:
             return {name: {key: one * scale for key, one in value.items()}}
         if value is not None:
             scaled = value * scale
-            return {name: max(1, round(scaled)) if isinstance(value, int) else scaled}
+            return {name: max(1, round(scaled)) if name == "count" else scaled}
     raise DataError(
         f"--curve: threat {attack.threat.name!r} has no budget to scale (none of "
         f"{', '.join(_BUDGETS)}); choose others with --probe"

@@ -54,8 +54,8 @@ class AttackMix:
         gate: Whether the detector has a gate that can be attacked.
 
     Raises:
-        ValueError: If an attack touches more than one sensor, or a weight is not
-            positive.
+        ValueError: If an attack touches more than one sensor, a weight is not
+            positive, or all goals need a gate that is not there.
     """
 
     def __init__(
@@ -83,6 +83,8 @@ class AttackMix:
             for goal in variation.goals
             if gate or (Goal.parse(goal).gate, Goal.parse(goal).expert) == (None, None)
         ]
+        if not self.goals:
+            raise ValueError(f"all goals need a gate: {', '.join(variation.goals)}")
 
     def draw(self, random: np.random.Generator, strength: float = 1.0) -> Attack:
         """One attack.
@@ -100,4 +102,9 @@ class AttackMix:
         if type(attack) is not PGD:
             return attack
         threat = replace(scaled(attack.threat, factor), steps=steps, goal=goal)
-        return PGD(threat, step_fraction=fraction, momentum=attack.momentum)
+        return PGD(
+            threat,
+            step_fraction=fraction,
+            momentum=attack.momentum,
+            random_start=attack.random_start,
+        )

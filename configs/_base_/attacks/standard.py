@@ -58,10 +58,14 @@ goals = dict(
 )
 
 # The attacker knows the gate and the experts; per frame the worst goal counts.
+knowing = dict(type="Adaptive", search=dict(type="PGD"))
 adaptive = dict(
-    camera_adaptive=dict(type="Adaptive", search=dict(type="PGD"), threat=camera),
-    lidar_adaptive=dict(type="Adaptive", search=dict(type="PGD"), threat=lidar),
-    depth_adaptive=dict(type="Adaptive", search=dict(type="PGD"), threat=depth),
+    camera_adaptive=dict(**knowing, threat=camera),
+    lidar_adaptive=dict(**knowing, threat=lidar),
+    depth_adaptive=dict(**knowing, threat=depth),
+    camera_adaptive_rank=dict(**knowing, threat=dict(camera, goal="rank")),
+    lidar_adaptive_rank=dict(**knowing, threat=dict(lidar, goal="rank")),
+    depth_adaptive_rank=dict(**knowing, threat=dict(depth, goal="rank")),
 )
 
 # Without gradients of the victim: steps are queries or draws.
@@ -161,13 +165,14 @@ suites = dict(
     standard=[
         *("camera_pgd", "lidar_pgd", "depth_pgd", "depth_pgd_px"),
         *("camera_apgd", "lidar_apgd", "depth_apgd"),
-        *("camera_adaptive", "lidar_adaptive", "depth_adaptive"),
+        *adaptive,
         *points,
         *("camera_patch_face", "camera_patch_road", "camera_patch_free"),
         "stereo_pgd",
         "all_pgd",
     ],
     full=[name for name in attacks if name not in transfer],
+    adaptive=list(adaptive),
     transfer=list(transfer),
     failures=list(failures),
 )

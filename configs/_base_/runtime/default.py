@@ -25,7 +25,7 @@ default_hooks = dict(
     checkpoint=dict(
         type="CheckpointHook",
         interval=1,
-        max_keep_ckpts=1,
+        max_keep_ckpts=2,  # MMEngine removes the oldest before it writes the next
         save_best="kitti/mAP",
         rule="greater",
     ),
@@ -38,5 +38,6 @@ vis_backends = [dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")
 visualizer = dict(type="Visualizer", vis_backends=vis_backends)
 log_processor = dict(type="LogProcessor", window_size=25, by_epoch=True)
 log_level = "INFO"
+find_unused_parameters = True  # a neck may leave an expert out of a training step
 load_from = None
 resume = False

@@ -103,7 +103,7 @@ def _card(
     lines += [
         f"* Measured by: `{figures['run']}`",
         "",
-        f"Mean AP (percent, {figures['kind']}, R40), {figures['frames']} unseen frames:",
+        f"Mean AP (percent, {figures['kind']}, R40), {figures['frames']} frames:",
         "",
         "| inputs | mean AP |",
         "|---|---|",

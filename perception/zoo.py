@@ -103,7 +103,8 @@ def _card(
     lines += [
         f"* Measured by: `{figures['run']}`",
         "",
-        f"Mean AP (percent, {figures['kind']}, R40), {figures['frames']} frames:",
+        f"Mean AP (percent, {figures['kind']}, R40) on {figures['frames']} "
+        "unseen frames:",
         "",
         "| inputs | mean AP |",
         "|---|---|",

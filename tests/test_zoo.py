@@ -32,6 +32,7 @@ def results(folder: Path, digest: str) -> Path:
     content = {
         "command": "python tools/robustness.py …",
         "frame_ids": ["000001", "000002"],
+        "scoring": {"headline": "moderate"},
         "detectors": [
             {
                 "checkpoint_sha256": digest,

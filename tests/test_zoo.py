@@ -74,8 +74,10 @@ def test_half_precision_weights_and_a_card_with_figures(checkpoint, tmp_path):
 def test_figures_of_other_weights_are_refused(checkpoint, tmp_path):
     out = tmp_path / "camera.safetensors"
     file = results(tmp_path, "0" * 64)
+    out.write_bytes(b"what was there before")
     with pytest.raises(DataError, match="no figures of the weights"):
         publish(CONFIG, checkpoint, out, command="", results=file)
+    assert out.read_bytes() == b"what was there before"
     file.write_text("[]")
     with pytest.raises(DataError, match="not results of"):
         publish(CONFIG, checkpoint, out, command="", results=file)

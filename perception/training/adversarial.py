@@ -25,6 +25,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from perception.attacks.batch import AttackBatch, prepare_batch
+from perception.attacks.goals import Goal
+from perception.attacks.objectives import Victim, frozen
 from perception.training.attack_mix import AttackMix, Variation
 
 
@@ -65,6 +67,7 @@ class AdversarialTrainLoop(EpochBasedTrainLoop):
         super().__init__(runner, dataloader, max_epochs, val_begin, val_interval)
         fields = {name: tuple(value) for name, value in dict(variation or {}).items()}
         detector = self.detector
+        detector.dataset_meta = self.dataloader.dataset.metainfo  # for class:NAME
         self.mix = AttackMix(
             attacks,
             variation=Variation(**fields),
@@ -73,6 +76,7 @@ class AdversarialTrainLoop(EpochBasedTrainLoop):
         for attack in self.mix.attacks:
             attack.threat.check(detector.sensors)
         self.warmup_iters = warmup_iters
+        self._goals_fit = False
 
     @property
     def detector(self) -> Any:
@@ -97,8 +101,24 @@ class AdversarialTrainLoop(EpochBasedTrainLoop):
         samples = data_batch["data_samples"]
         ids = [_number(self.runner.seed, self.iter, sample) for sample in samples]
         batch = prepare_batch(self.detector, data_batch, ids)
+        if not self._goals_fit:  # now, not when one is first drawn
+            self._try_goals(batch.select([0]))
         changed = attack.craft(self.detector, batch)
         return join(batch, changed, attack.threat.sensor)
+
+    @torch.no_grad()
+    def _try_goals(self, frame: AttackBatch) -> None:
+        """Raise ValueError if the detector cannot be attacked by a goal of the mix."""
+        threat = self.mix.attacks[0].threat
+        with frozen(self.detector):
+            victim = Victim(self.detector, frame, threat.touched)
+            inputs = threat.render(threat.clean(frame), frame)
+            for goal in self.mix.goals:
+                try:
+                    victim.objective(inputs, Goal.parse(goal))
+                except ValueError as error:
+                    raise ValueError(f"training goal {goal!r}: {error}") from error
+        self._goals_fit = True
 
 
 def join(

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from perception.attacks import PGD, Adaptive, build_attack
+from perception.attacks.goals import Goal
 from perception.attacks.objectives import Victim, frozen
 
 CAMERA = dict(type="MapThreat", sensor="camera", eps=8.0, steps=2)
@@ -60,6 +61,19 @@ def test_the_best_goal_is_pursued_for_longer(tiny_detector, tiny_batch, monkeypa
     assert (patient.damage >= hasty.damage * (1 - 1e-4)).all()
     with pytest.raises(ValueError, match="patience must not be negative"):
         build_attack("a", CONFIG | dict(patience=-1))
+
+
+def test_the_threats_own_goal_is_the_judge(tiny_detector, tiny_batch):
+    """With `rank` the order of scores counts, whatever the detection loss says."""
+    worst = build_attack("a", CONFIG, goal="rank")(tiny_detector, tiny_batch)
+    with frozen(tiny_detector):
+        victim = Victim(tiny_detector, tiny_batch, ("camera",))
+        for goal in ("rank", "rank|none*1", "rank|expert:depth"):
+            one = build_attack("b", dict(type="PGD", threat=CAMERA), goal=goal)
+            changed = one.craft(tiny_detector, tiny_batch)
+            with torch.no_grad():
+                value = victim.objective(changed, Goal("rank"))
+            assert (worst.value >= value - 1e-4 * value.abs()).all(), goal
 
 
 def test_unknown_search(tiny_detector, tiny_batch):

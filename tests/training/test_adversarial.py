@@ -72,6 +72,17 @@ def test_features_of_the_sensors_left_alone_are_shared_and_losses_the_same(loop)
         torch.testing.assert_close(value, expected[name], msg=name)
 
 
+def test_goals_that_do_not_fit_are_told_at_the_first_step(loop, monkeypatch):
+    data = next(iter(loop.dataloader))
+    monkeypatch.setattr(loop, "_goals_fit", False)
+    monkeypatch.setattr(loop.mix, "goals", ["detection", "detection|without"])
+    with pytest.raises(ValueError, match=r"training goal .detection.without.: goal"):
+        loop.attacked(data)
+    monkeypatch.setattr(loop.mix, "goals", ["detection", "class:Tram"])
+    with pytest.raises(ValueError, match=r"training goal .class:Tram.: .*classes are"):
+        loop.attacked(data)
+
+
 def test_join_by_hand(loop):
     data = next(iter(loop.dataloader))["data_samples"][:1]
     inputs = {"eye": torch.zeros(1, 1, 2, 2), "ear": torch.ones(1, 1, 2, 2)}

@@ -82,6 +82,19 @@ def test_impossible_mixes(attacks, message):
         AttackMix(attacks, variation=Variation(), gate=False)
 
 
+def test_goals_that_all_need_a_gate_that_is_not_there():
+    vary = Variation(goals=("detection|none*1",))
+    with pytest.raises(ValueError, match="all goals need a gate: detection"):
+        AttackMix({"c": CAMERA}, variation=vary, gate=False)
+
+
+def test_a_start_that_is_not_random_stays_so():
+    mix = AttackMix(
+        {"c": CAMERA | dict(random_start=False)}, variation=Variation(), gate=False
+    )
+    assert not any(attack.random_start for attack in draws(mix, 3))
+
+
 def test_impossible_ranges():
     with pytest.raises(ValueError, match="steps must be 0 < low <= high"):
         Variation(steps=(3, 2))
@@ -95,6 +108,7 @@ def test_impossible_ranges():
         (dict(type="PointShift", radius_m=0.5), ("radius_m", 0.25)),
         (dict(type="PointAdd", count=201), ("count", 100)),
         (dict(type="MapThreat", eps=4.0), ("eps", 2.0)),
+        (dict(type="MapThreat", eps=5), ("eps", 2.5)),  # no number of points
     ],
     ids=lambda value: str(value[0]) if isinstance(value, tuple) else value["type"],
 )

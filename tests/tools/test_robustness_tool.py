@@ -189,7 +189,7 @@ def test_audit_flags(words, done, tmp_path):
     checks = [{"name": "camera: gradients", "passed": False}]
     checks += [{"name": "camera: steps", "passed": True}]
     report = {"audit": {"passed": False, "checks": checks}}
-    report["checkpoint_sha256"] = detector["checkpoint_sha256"]
+    report |= {key: detector[key] for key in ("checkpoint_sha256", "config_sha256")}
     audits = tmp_path / "audits" / "one"
     audits.mkdir(parents=True)
     (audits / "audit.json").write_text(json.dumps(report))

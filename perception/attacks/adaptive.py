@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from perception.attacks.base import Attack
-from perception.attacks.goals import Goal
+from perception.attacks.base import Attack, try_goal
 from perception.attacks.objectives import Victim
 from perception.attacks.registry import ATTACKS
 from perception.attacks.threat_model import ThreatModel
@@ -116,14 +115,10 @@ class Adaptive(Attack):
 
     def _applies(self, victim: Victim, goal: str) -> bool:
         """Whether the detector has the gate or the experts that a goal speaks of."""
-        with torch.no_grad():
-            try:
-                victim.objective(
-                    self.threat.render(self.threat.clean(victim.batch), victim.batch),
-                    Goal.parse(goal),
-                )
-            except ValueError:
-                return False
+        try:
+            try_goal(victim, self.threat, goal)
+        except ValueError:
+            return False
         return True
 
     def _searcher(self, threat: ThreatModel) -> Attack:

@@ -181,6 +181,13 @@ class Search:
         return self.best[chosen + torch.arange(self.frames, device=chosen.device)]
 
 
+@torch.no_grad()
+def try_goal(victim: Victim, threat: ThreatModel, goal: str) -> None:
+    """Raise ValueError if the detector lacks what a goal speaks of, such as a gate."""
+    clean = threat.render(threat.clean(victim.batch), victim.batch)
+    victim.objective(clean, Goal.parse(goal))
+
+
 def worst_of(
     attacks: Sequence[Attack], detector: Any, batch: AttackBatch
 ) -> AttackResult:

@@ -24,8 +24,8 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from perception.attacks.base import try_goal
 from perception.attacks.batch import AttackBatch, prepare_batch
-from perception.attacks.goals import Goal
 from perception.attacks.objectives import Victim, frozen
 from perception.training.attack_mix import AttackMix, Variation
 
@@ -106,16 +106,14 @@ class AdversarialTrainLoop(EpochBasedTrainLoop):
         changed = attack.craft(self.detector, batch)
         return join(batch, changed, attack.threat.sensor)
 
-    @torch.no_grad()
     def _try_goals(self, frame: AttackBatch) -> None:
         """Raise ValueError if the detector cannot be attacked by a goal of the mix."""
         threat = self.mix.attacks[0].threat
         with frozen(self.detector):
             victim = Victim(self.detector, frame, threat.touched)
-            inputs = threat.render(threat.clean(frame), frame)
             for goal in self.mix.goals:
                 try:
-                    victim.objective(inputs, Goal.parse(goal))
+                    try_goal(victim, threat, goal)
                 except ValueError as error:
                     raise ValueError(f"training goal {goal!r}: {error}") from error
         self._goals_fit = True

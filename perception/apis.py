@@ -28,7 +28,7 @@ from perception.checkpoints import load_checkpoint
 from perception.datasets.frame_dataset import FrameDataset, collate_frames
 from perception.models import MultiModalDetector
 from perception.monitor import SensorMonitor, SensorState
-from perception.runner import load_config
+from perception.runner import compute_in_float32, load_config
 from perception.structures import DataError
 
 __all__ = [
@@ -62,6 +62,8 @@ def load_detector(
 ) -> MultiModalDetector:
     """A detector in eval mode, with trained weights or initial ones.
 
+    Convolutions are computed in float32 from then on, see ``compute_in_float32``.
+
     Args:
         config: Config or its file.
         checkpoint: ``.pth`` or ``.safetensors``; None leaves the initial weights.
@@ -70,6 +72,7 @@ def load_detector(
     Raises:
         DataError: If the checkpoint does not fit the config; names what differs.
     """
+    compute_in_float32()
     config = as_config(config)
     detector = MODELS.build(copy.deepcopy(config.model))
     if checkpoint is None:

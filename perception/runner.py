@@ -176,6 +176,7 @@ def default_work_dir(config_file: str | os.PathLike) -> Path:
 
 def build_runner(config: Config, launcher: str = "none") -> Runner:
     """MMEngine's runner, also for several processes on CPU."""
+    compute_in_float32()
     config.launcher = launcher
     config.train_dataloader.dataset.seed = config.randomness.seed
     if launcher == "pytorch" and not torch.cuda.is_available():
@@ -188,6 +189,15 @@ def build_runner(config: Config, launcher: str = "none") -> Runner:
             find_unused_parameters=config.get("find_unused_parameters", False),
         )
     return Runner.from_cfg(config)
+
+
+def compute_in_float32() -> None:
+    """Convolutions in float32 from now on, but for autocast.
+
+    A GPU's TF32, PyTorch's default, rounds to 10 bits, which moved mean AP by up to 0.7
+    points.
+    """
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def best_checkpoint(work_dir: str | os.PathLike) -> Path:

@@ -107,8 +107,9 @@ def fusion(args: argparse.Namespace) -> None:
     import torch
     from mmdet.registry import MODELS
 
-    from perception.runner import load_config
+    from perception.runner import compute_in_float32, load_config
 
+    compute_in_float32()
     torch.set_num_threads(args.threads)
     device = pick_device(args.device)
     height, width = parse_size(args.size)

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# Names of the fields of threat models that say how much may change.
+BUDGETS = ("eps", "radius_m", "count")
 _FARTHEST_PX = 1e-3  # disparity of what counts as infinitely far
 
 
@@ -22,15 +24,19 @@ def scaled(threat: Any, factor: float) -> Any:
     """The same threat model with its budget times ``factor``.
 
     Args:
-        threat: A threat model with ``eps``, ``radius_m`` or ``count``; others stay as
-            they are.
+        threat: A threat model; one without any of :data:`BUDGETS` stays as it is.
         factor: 0 or more.
     """
-    budgets = [f.name for f in fields(threat) if f.name in ("eps", "radius_m", "count")]
-    return replace(
-        threat,
-        **{name: _times(name, getattr(threat, name), factor) for name in budgets},
-    )
+    return replace(threat, **scaled_budgets(threat, factor))
+
+
+def scaled_budgets(threat: Any, factor: float) -> dict[str, Any]:
+    """The fields of a threat model that hold budgets, each times ``factor``."""
+    return {
+        field.name: _times(field.name, getattr(threat, field.name), factor)
+        for field in fields(threat)
+        if field.name in BUDGETS and getattr(threat, field.name) is not None
+    }
 
 
 def _times(name: str, budget: Any, factor: float) -> Any:

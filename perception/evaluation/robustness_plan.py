@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from perception.attacks import Adaptive, Attack
+from perception.attacks.budgets import BUDGETS, scaled_budgets
 from perception.evaluation.attacked_prepare import (
     AttackRun,
     Prepared,
@@ -21,8 +22,6 @@ from perception.evaluation.attacked_setup import AttackFile
 from perception.evaluation.robustness_setup import Job, RobustnessRun, Subject
 from perception.runner import default_work_dir
 from perception.structures import DataError
-
-_BUDGETS = ("eps", "radius_m", "count")
 
 
 def subjects_of(run: RobustnessRun) -> list[Subject]:
@@ -132,17 +131,12 @@ def _settings(
 
 
 def _scaled(attack: Attack, scale: float) -> dict[str, Any]:
-    """The field of a threat model that holds its budget, times ``scale``."""
-    for name in _BUDGETS:
-        value = getattr(attack.threat, name, None)
-        if isinstance(value, Mapping):
-            return {name: {key: one * scale for key, one in value.items()}}
-        if value is not None:
-            scaled = value * scale
-            return {name: max(1, round(scaled)) if name == "count" else scaled}
+    """The fields of a threat model that hold its budget, times ``scale``."""
+    if changes := scaled_budgets(attack.threat, scale):
+        return changes
     raise DataError(
         f"--curve: threat {attack.threat.name!r} has no budget to scale (none of "
-        f"{', '.join(_BUDGETS)}); choose others with --probe"
+        f"{', '.join(BUDGETS)}); choose others with --probe"
     )
 
 

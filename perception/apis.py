@@ -2,7 +2,8 @@
 
 from perception.apis import build_dataset, build_loader, detect, load_detector
 
-detector, config = load_detector("configs/synthetic/concat.py", "best.pth")
+config = "configs/synthetic/consensus_robust.py"
+detector = load_detector(config, "data/zoo/consensus_robust.safetensors")
 frames = build_dataset(config, "val")
 samples = detect(detector, frames, [0, 1, 2])
 """

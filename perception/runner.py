@@ -15,7 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import find_latest_checkpoint
 
-from perception.checkpoints import local_file, sha256
+from perception.checkpoints import load_checkpoint, local_file, sha256
 from perception.files import write_json
 from perception.structures import DataError
 
@@ -86,10 +86,30 @@ def train(
         config.resume = True
         config.load_from = latest
     runner = build_runner(config, launcher)
+    if config.load_from and not config.resume:
+        _check_start(runner.model, config.load_from)
     runner.register_hook(_MissedValidation(), priority="LOWEST")
     runner.train()
     barrier()  # the first process may still be writing the last checkpoint
     return best_checkpoint(work_dir)
+
+
+def _check_start(model: torch.nn.Module, checkpoint: str) -> None:
+    """Raise DataError unless most of the weights to start from fit the detector.
+
+    MMEngine leaves out what does not fit, which is right for a head of other classes;
+    for a detector of another size it would train from random weights, and not say so.
+    """
+    start = load_checkpoint(checkpoint)["state_dict"]
+    own = getattr(model, "module", model).state_dict()
+    shapes = {name: value.shape for name, value in own.items()}
+    fits = [name for name, value in start.items() if shapes.get(name) == value.shape]
+    if len(fits) < len(start) / 2:
+        raise DataError(
+            f"load_from={checkpoint}: only {len(fits)} of its {len(start)} tensors fit "
+            "this detector; start from weights of a config of the same size, or from "
+            "random ones with --cfg-options load_from=None"
+        )
 
 
 class _MissedValidation(Hook):

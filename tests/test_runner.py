@@ -210,3 +210,20 @@ def test_best_checkpoint_else_the_newest(tmp_path):
 def test_default_work_dir():
     path = default_work_dir("configs/synthetic/concat.py")
     assert path.as_posix() == "work_dirs/synthetic_concat"
+
+
+def test_weights_of_another_size_are_no_start(tiny, tmp_path):
+    """MMEngine would leave them all out and train from random ones."""
+    file, whole, _ = tiny
+    wider = {"model.bbox_head.feat_channels": 16}
+    kept = IN_PROCESS | {"load_from": str(whole / "epoch_2.pth")}
+    small = tmp_path / "small.pth"
+    weights = load_checkpoint(whole / "epoch_2.pth")["state_dict"]
+    torch.save({name: value[:1] for name, value in weights.items()}, small)
+    with pytest.raises(DataError, match=r"small\.pth: only \d+ of its \d+ tensors fit"):
+        train(
+            load_config(file, kept | {"load_from": str(small)}),
+            work_dir=tmp_path / "no",
+        )
+    best = train(load_config(file, kept | wider), work_dir=tmp_path / "yes")
+    assert best.is_file()  # a head of another width may start from random weights

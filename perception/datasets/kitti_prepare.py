@@ -107,7 +107,14 @@ def check_kitti(
         others = find_files(base / name, (suffix,), required=False)
         if extra := sorted(set(others) - set(known)):
             problems.append(f"{base / name}: no image for {listing(extra)}")
-    for path in sorted((root / "ImageSets").glob("*.txt")):
+    splits = sorted((root / "ImageSets").glob("*.txt"))
+    if splits and subset == "training":
+        problems += [
+            f"{root}/ImageSets/{name}.txt: missing, the configs read it"
+            for name in ("train", "val")
+            if name not in [path.stem for path in splits]
+        ]
+    for path in splits:
         try:
             check_split(read_split(path), known, str(path))
         except DataError as error:

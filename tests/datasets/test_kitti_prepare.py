@@ -97,7 +97,10 @@ def test_a_root_that_cannot_be_written(root, tool, monkeypatch, capsys):
 
 
 def test_check_finds_nothing_wrong(root, tool, capsys):
-    assert tool("--root", root, "--depth", "--check") == 0
+    assert tool("--root", root, "--depth", "--check") == 2
+    assert "ImageSets/val.txt: missing" in capsys.readouterr().out
+    (root / "ImageSets/val.txt").write_text("000001\n")
+    assert tool("--root", root, "--check") == 0
     assert "no problem found" in capsys.readouterr().out
 
 

@@ -82,13 +82,15 @@ def test_suspects_are_the_two_that_contradict_each_other_most():
     liar=st.integers(0, 4),
     lie=st.lists(st.floats(-50, 50) | st.just(math.nan), min_size=7, max_size=7),
     margin=st.floats(0, 2),
+    lift=st.sampled_from([0.0, 0.1, 0.5, 3.0]),
     seed=st.integers(0, 1000),
 )
-def test_bounds_hold_whatever_one_sensor_says(count, liar, lie, margin, seed):
+def test_bounds_hold_whatever_one_sensor_says(count, liar, lie, margin, lift, seed):
     """It may say anything by itself, and through every expert that sees it."""
     generator = torch.Generator().manual_seed(seed)
     sensors = [f"sensor_{i}" for i in range(count)]
-    made = neck(sensors=sensors, margin=margin, box_margin=0.1, doubt_at=1.5)
+    margins = dict(margin=margin, box_margin=0.1, lift=lift)
+    made = neck(sensors=sensors, doubt_at=1.5, **margins)
     clean = torch.randn(2, count + 1, generator=generator) / 4
     liar %= count
     views = [said(x) for x in clean[0, :count].tolist()]

@@ -16,6 +16,7 @@ from torch import Tensor
 from perception.models.fusion.agreement import AgreementFusion
 from perception.models.fusion.base import FusionOutput
 from perception.models.fusion.contradictions import contradictions
+from perception.models.fusion.median import BOXES
 from perception.models.fusion.odd_one_out import OddOneOutFusion
 from perception.models.fusion.ranges import (
     as_levels,
@@ -90,6 +91,7 @@ class ConsensusFusion(AgreementFusion):
         loss_weight: float = 0.0,
         margin: float = 0.0,
         box_margin: float = 0.0,
+        lift: float = 0.0,
         view_loss_weight: float = 1.0,
         expert_loss_weight: float = 1.0,
         worst_loss_weight: float = 1.0,
@@ -109,6 +111,7 @@ class ConsensusFusion(AgreementFusion):
             view_loss_weight=view_loss_weight,
             init_cfg=init_cfg,
         )
+        self.lift = lift
         self.expert_loss_weight = expert_loss_weight
         self.worst_loss_weight = worst_loss_weight
 
@@ -156,7 +159,8 @@ class ConsensusFusion(AgreementFusion):
         for kind, (said, asked) in enumerate(zip(views, experts, strict=True)):
             views_row, experts_row = in_one_row(said), in_one_row(asked)
             answer = experts_row[blamed, frames]
-            low, high = safe_range(views_row, experts_row[:-1], output.suspects)
+            lift = 0.0 if kind == BOXES else self.lift
+            low, high = safe_range(views_row, experts_row[:-1], output.suspects, lift)
             moved = self._move(kind, answer, low, high, freedom)
             combined.append(as_levels(torch.where(told, answer, moved), said))
         return tuple(combined)
@@ -171,9 +175,32 @@ class ConsensusFusion(AgreementFusion):
         """
         honest = [view for i, view in enumerate(output.views) if i != liar]
         low, high = self._range_of([*honest, output.experts[liar]])
+        if self.lift:
+            low, high = self._lifted(low, high, honest, output.experts[liar])
         if self.training:  # nobody is blamed or cleared
             return low, high
         return self._unbounded(low, high, output.views, liar)
+
+    def _lifted(
+        self,
+        low: HeadOutputs,
+        high: HeadOutputs,
+        honest: Sequence[HeadOutputs],
+        expert: HeadOutputs,
+    ) -> tuple[HeadOutputs, HeadOutputs]:
+        """The bounds with what :attr:`lift` adds to them, for scores."""
+        views = side_by_side(honest)
+        for kind in range(len(low)):
+            if kind == BOXES:
+                continue
+            for n, alone in enumerate(expert[kind]):
+                raised = low[kind][n] + self.lift
+                low[kind][n] = torch.minimum(raised, alone - self.margin)
+                # A lie counts beside one view less; the least of the others limits it.
+                second = views[kind][n].sort(dim=0).values[1]
+                limit = second + self.lift + self.margin
+                high[kind][n] = torch.maximum(high[kind][n], limit)
+        return low, high
 
     def _suspects(self, apart: Tensor) -> Tensor:
         """(N, P) contradictions to (N, S): who may lie; all, or the worst pair."""

@@ -17,7 +17,7 @@ from perception.models.fusion.base import FusionNeck, FusionOutput
 from perception.models.fusion.ranges import side_by_side, trusted_range
 from perception.models.heads import HeadOutputs, Pyramid
 
-_BOXES = 1  # which of a dense head's kinds of outputs are boxes
+BOXES = 1  # which of a dense head's kinds of outputs are boxes
 
 
 @MODELS.register_module()
@@ -235,4 +235,4 @@ class MedianFusion(FusionNeck):
 
     def _slack(self, kind: int, limit: Tensor) -> Tensor | float:
         """How far beyond a limit of the trusted range a prediction may lie."""
-        return self.box_margin * limit.abs() if kind == _BOXES else self.margin
+        return self.box_margin * limit.abs() if kind == BOXES else self.margin

@@ -55,7 +55,10 @@ def as_levels(row: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
 
 
 def safe_range(
-    views: Tensor, experts: Tensor, suspects: Tensor | None = None
+    views: Tensor,
+    experts: Tensor,
+    suspects: Tensor | None = None,
+    lift: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """What is safe to say whoever of the suspects lies: low and high (N, …).
 
@@ -63,6 +66,8 @@ def safe_range(
         views: (S, N, …) what each sensor says by itself.
         experts: (S, N, …) what all sensors but one say.
         suspects: (N, S) the two sensors of which one lies, or all; None for all.
+        lift: How far an expert may raise the low end above the least of the others'
+            words that count with its own; the high end is no lower.
     """
     # A lying sensor may bring NaN about; any other number is as good a lie.
     views, experts = views.nan_to_num(), experts.nan_to_num()
@@ -76,10 +81,11 @@ def safe_range(
         aside = aside | rivals.T.reshape(1, count, -1, *extra)
     lowest = views.masked_fill(aside, torch.inf).amin(dim=1)
     highest = views.masked_fill(aside, -torch.inf).amax(dim=1)
-    lowest = torch.minimum(lowest, experts)
+    lowest = torch.minimum(lowest + lift, experts)
     highest = torch.maximum(highest, experts)
     if suspects is not None:
         cleared = ~suspects.T.reshape(count, -1, *extra)
         lowest = lowest.masked_fill(cleared, -torch.inf)
         highest = highest.masked_fill(cleared, torch.inf)
-    return lowest.amax(dim=0), highest.amin(dim=0)
+    low = lowest.amax(dim=0)
+    return low, torch.maximum(low, highest.amin(dim=0))

@@ -104,7 +104,7 @@ def steps(args: argparse.Namespace) -> list[Step]:
         ),
         Step(
             "attack the shipped detectors, plain and robust, on 16 frames",
-            ["tools/robustness.py", *shipped(), "--suite", "quick", "--num", "16"]
+            ["tools/robustness.py", *shipped(), "--suite", "quiet", "--num", "16"]
             + ["--jobs", jobs, "--out", str(out / "robustness"), *options],
             out / "robustness" / "robustness.json",
             done=out / "robustness" / "robustness.json",

@@ -86,8 +86,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs="+",
         default=None,
         metavar="SUITE",
-        help="quick, standard, full, failures, … of the attacks file "
-        "(default: quick, unless --threat is given)",
+        help="quick, quiet, standard, full, failures, … of the attacks file (default: "
+        "quick and quiet, unless --threat is given)",
     )
     parser.add_argument(
         "--threat", nargs="+", default=[], metavar="NAME", help="single attacks"
@@ -201,11 +201,15 @@ def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
     from perception.evaluation.attacked_prepare import AttackRun
+    from perception.evaluation.attacked_setup import AttackFile
     from perception.evaluation.robustness import run_robustness
     from perception.evaluation.robustness_setup import RobustnessRun
     from perception.evaluation.robustness_table import markdown
 
-    suites = args.suite if args.suite is not None else [] if args.threat else ["quick"]
+    suites = args.suite
+    if suites is None:
+        known = [] if args.threat else AttackFile(args.attacks).suites
+        suites = [name for name in ("quick", "quiet") if name in known]
     if args.audit and not Path(args.audit).is_dir():
         raise DataError(f"--audit {args.audit}: no such folder")
     words = sys.argv[1:] if argv is None else argv

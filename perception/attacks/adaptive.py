@@ -17,6 +17,8 @@ from perception.attacks.objectives import Victim
 from perception.attacks.registry import ATTACKS
 from perception.attacks.threat_model import ThreatModel
 
+WAYS = ("none", "blame", "expert", "view", "fused", "parts")
+
 
 @ATTACKS.register_module()
 class Adaptive(Attack):
@@ -37,6 +39,8 @@ class Adaptive(Attack):
         threat: What may be changed and how hard to try; each goal gets all its steps.
         search: Config of the attack that pursues each goal, without ``threat``.
         weights: Factors of the gate's cross-entropy.
+        ways: Which of the ways around a gate to try: ``none`` and ``blame`` (what the
+            gate is told), ``expert``, ``view``, ``fused``, ``parts``.
         patience: How many times as long the best goal is pursued in the end; 0: not.
     """
 
@@ -46,13 +50,16 @@ class Adaptive(Attack):
         *,
         search: Mapping[str, Any],
         weights: Sequence[float] = (0.1, 1.0, 10.0),
+        ways: Sequence[str] = WAYS,
         patience: int = 3,
     ) -> None:
         super().__init__(threat)
+        if unknown := set(ways) - set(WAYS):
+            raise ValueError(f"ways must be some of {WAYS}, got {sorted(unknown)}")
         if patience < 0:
             raise ValueError(f"patience must not be negative, got {patience}")
         self.search, self.weights = dict(search), tuple(weights)
-        self.patience = patience
+        self.ways, self.patience = tuple(ways), patience
 
     def run(self, victim: Victim) -> Tensor:
         """Every goal in turn; each frame's most damaging variable, (N, …)."""
@@ -110,7 +117,7 @@ class Adaptive(Attack):
         ways = [f"{gate}*{weight:g}" for gate in gates for weight in self.weights]
         ways += [f"expert:{name}" for name in ["none", *honest]]
         ways += ["view", "fused", "parts"]
-        tried = [f"{base}|{way}" for way in ways]
+        tried = [f"{base}|{way}" for way in ways if way.startswith(self.ways)]
         return [base] + [goal for goal in tried if self._applies(victim, goal)]
 
     def _applies(self, victim: Victim, goal: str) -> bool:

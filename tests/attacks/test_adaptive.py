@@ -76,6 +76,15 @@ def test_the_threats_own_goal_is_the_judge(tiny_detector, tiny_batch):
             assert (worst.value >= value - 1e-4 * value.abs()).all(), goal
 
 
+def test_only_some_ways(tiny_detector, tiny_batch):
+    attack = build_attack("quiet", CONFIG | dict(ways=("none",), patience=0))
+    with frozen(tiny_detector):
+        goals = attack.goals(Victim(tiny_detector, tiny_batch, ("camera",)))
+    assert goals == ["detection", "detection|none*1"]
+    with pytest.raises(ValueError, match=r"ways must be some of .* got \['window'\]"):
+        build_attack("lost", CONFIG | dict(ways=("none", "window")))
+
+
 def test_unknown_search(tiny_detector, tiny_batch):
     attack = build_attack("x", CONFIG | dict(search=dict(type="Guess")))
     with pytest.raises(ValueError, match="unknown type 'Guess'"):

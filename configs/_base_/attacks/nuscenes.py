@@ -40,6 +40,16 @@ maps = dict(
     all_pgd=dict(type="PGD", threat=every_sensor),
 )
 
+# The worse of PGD and PGD that keeps a gate quiet.
+quietly = dict(
+    type="Adaptive", search=dict(type="PGD"), weights=(0.1,), ways=("none",), patience=0
+)
+quiet = dict(
+    camera_pgd_quiet=dict(**quietly, threat=camera),
+    lidar_pgd_quiet=dict(**quietly, threat=lidar),
+    radar_pgd_quiet=dict(**quietly, threat=radar),
+)
+
 # Ghosts lie in the radar's own plane: one row of cells as wide as the picture.
 plane = dict(elevation_deg=(-0.5, 0.5), candidates=(1, 160), range_m=(2.0, 100.0))
 shift = dict(type="PointShift", sensor="radar", radius_m=3.0, steps=steps)
@@ -85,15 +95,17 @@ failures = {
     for severity in (1, 2, 3, 4, 5)
 }
 
-attacks = dict(**maps, **radar_points, **lidar_points, **failures)
+attacks = dict(**maps, **quiet, **radar_points, **lidar_points, **failures)
 blackouts = ["camera_blackout_5", "lidar_blackout_5", "radar_blackout_5"]
 suites = dict(
     quick=["camera_pgd", "lidar_pgd", "radar_pgd"],
+    quiet=list(quiet),
     table=["camera_pgd", "lidar_pgd", "radar_pgd", *blackouts],
     radar=[name for name in attacks if name.startswith("radar")],
     standard=[
         *("camera_pgd", "lidar_pgd", "radar_pgd"),
         *("camera_apgd", "lidar_apgd", "radar_apgd"),
+        *quiet,
         *("camera_adaptive", "lidar_adaptive", "radar_adaptive"),
         *radar_points,
         *lidar_points,

@@ -68,6 +68,15 @@ adaptive = dict(
     depth_adaptive_rank=dict(**knowing, threat=dict(depth, goal="rank")),
 )
 
+# The least that a detector with a gate owes: the worse of PGD and PGD that keeps the gate
+# quiet. A gate that blames the attacked sensor leaves plain PGD no gradient to follow.
+quietly = dict(**knowing, weights=(0.1,), ways=("none",), patience=0)
+quiet = dict(
+    camera_pgd_quiet=dict(**quietly, threat=camera),
+    lidar_pgd_quiet=dict(**quietly, threat=lidar),
+    depth_pgd_quiet=dict(**quietly, threat=depth),
+)
+
 # Without gradients of the victim: steps are queries or draws.
 source = dict(
     config="configs/synthetic/concat.py",
@@ -151,6 +160,7 @@ failures = {
 attacks = dict(
     **maps,
     **goals,
+    **quiet,
     **adaptive,
     **black_box,
     **transfer,
@@ -162,9 +172,11 @@ attacks = dict(
 
 suites = dict(
     quick=["camera_pgd", "lidar_pgd", "depth_pgd"],
+    quiet=list(quiet),
     standard=[
         *("camera_pgd", "lidar_pgd", "depth_pgd", "depth_pgd_px"),
         *("camera_apgd", "lidar_apgd", "depth_apgd"),
+        *quiet,
         *adaptive,
         *points,
         *("camera_patch_face", "camera_patch_road", "camera_patch_free"),

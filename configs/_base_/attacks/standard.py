@@ -68,8 +68,8 @@ adaptive = dict(
     depth_adaptive_rank=dict(**knowing, threat=dict(depth, goal="rank")),
 )
 
-# The least that a detector with a gate owes: the worse of PGD and PGD that keeps the gate
-# quiet. A gate that blames the attacked sensor leaves plain PGD no gradient to follow.
+# The worse of PGD and PGD that keeps the gate quiet: a gate that blames the attacked
+# sensor leaves plain PGD no gradient to follow.
 quietly = dict(**knowing, weights=(0.1,), ways=("none",), patience=0)
 quiet = dict(
     camera_pgd_quiet=dict(**quietly, threat=camera),

@@ -38,7 +38,7 @@ def attack_facts(attack: Attack, sensors: Mapping[str, SensorSpec]) -> Facts:
 
 
 def budget_text(threat: ThreatModel, sensors: Mapping[str, SensorSpec]) -> str:
-    """The budget with its unit, e.g. ``linf ε = 16 grey levels``."""
+    """The budget with its unit, e.g. ``L∞ ε = 16 grey levels``."""
     return budget_of(_described(threat), sensors)
 
 
@@ -78,6 +78,7 @@ def budget_of(threat: Mapping[str, Any], sensors: Mapping[str, SensorSpec]) -> s
 def _eps_text(threat: Mapping[str, Any], eps: Any, spec: SensorSpec | None) -> str:
     channels = () if spec is None else spec.channels
     norm = threat.get("norm", "")
+    norm = {"linf": "L∞", "l2": "L2"}.get(norm, norm)
     if threat.get("disparity"):
         amount = f"{_number(eps)} px of disparity"
     elif isinstance(eps, Mapping):

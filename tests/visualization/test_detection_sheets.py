@@ -114,11 +114,11 @@ def test_words_say_what_happened():
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        ({"sensor": "camera", "eps": 4.0}, "linf ε = 4 grey levels"),
+        ({"sensor": "camera", "eps": 4.0}, "L∞ ε = 4 grey levels"),
         ({"sensor": "depth", "eps": 2.0, "disparity": True}, "2 px of disparity"),
         (
             {"sensor": "lidar", "eps": {"depth_m": 1.0, "reflectance": 0.1}},
-            "linf ε = 1 m depth, 0.1 reflectance",
+            "L∞ ε = 1 m depth, 0.1 reflectance",
         ),
     ],
     ids=["one unit", "disparity", "per channel"],

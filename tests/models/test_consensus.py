@@ -58,6 +58,23 @@ def test_range_by_hand(views, experts, suspects, expected):
     assert (low.item(), high.item()) == expected
 
 
+@pytest.mark.parametrize(
+    "views, experts, lift, expected",
+    [
+        # The first hides an object that the third does not see by itself.
+        ((-3.0, 1.0, -2.0), (1.5, -3.0, -3.0), 2.0, (0.0, 0.0)),
+        ((-3.0, 1.0, -2.0), (1.5, -3.0, -3.0), 9.0, (1.5, 1.5)),
+        # The second makes one up: it gets no more than that above an honest view.
+        ((-4.0, 6.0, -3.0), (6.0, -4.0, 6.0), 2.0, (-1.0, -1.0)),
+        ((1.0, 1.5, 2.0), (3.0, 3.0, 3.0), 1.0, (2.5, 3.0)),
+    ],
+    ids=["hidden", "found", "made up", "agreed"],
+)
+def test_lifted_range_by_hand(views, experts, lift, expected):
+    low, high = safe_range(numbers(*views), numbers(*experts), lift=lift)
+    assert (low.item(), high.item()) == expected
+
+
 def test_levels_in_one_row_and_back():
     levels = [torch.rand(3, 2, 5, 4, 6), torch.rand(3, 2, 5, 2, 3)]
     row = in_one_row(levels)

@@ -43,7 +43,17 @@ class ConsensusFusion(AgreementFusion):
     It is never empty: of the views, leaving out any one, some are at most the second
     smallest and some at least that. It holds the median of :class:`MedianFusion`, and
     more where experts agree on more. The answer of the expert that sees all is moved
-    into that range, widened by ``margin``. Then
+    into that range, widened by ``margin``.
+
+    So an object that one of the two honest sensors misses can be hidden: the least of
+    what is honest counts. Hiding objects is easy, since weak sensors miss many, and
+    making them up is hard. ``lift`` shifts that balance for scores: e_i may raise the
+    low end above the least of its witnesses, min(v_j for j != i, e_i), by so much,
+    never above its own word; the high end is at least the low one. Then
+
+        low = max_i min(e_i, lift + min(v_j for j != i, e_i)).
+
+    What is done with a frame depends on the contradictions:
 
     * if two sensors contradict each other by more than ``blame_at``, one of these two
       *suspects* lies. The others are cleared, and the range shrinks to what lies, for
@@ -54,7 +64,11 @@ class ConsensusFusion(AgreementFusion):
     **Certificate.** Let sensor i lie, and let the honest sensors not contradict each
     other by more than ``blame_at``. Then i is never cleared, nobody else is blamed, and
     every output lies within [min(v_j for j != i, e_i) - margin, max(...) + margin],
-    none of which sensor i has touched.
+    none of which sensor i has touched. With ``lift``, scores are at least
+    min(e_i, lift + min(...)) - margin, which is more, and at most the larger of
+    max(...) and lift + the second smallest honest view, + margin: a lie in the words of
+    e_j raises the low end to no more than lift above the least honest view but v_j, and
+    that is at most the second smallest.
 
     **Training for the worst case** needs no attack: :meth:`bounds` says in closed form
     how far one sensor can move each output, so that ``worst_loss_weight`` adds the
@@ -72,6 +86,8 @@ class ConsensusFusion(AgreementFusion):
         loss_weight: Factor of the odd-one-out loss and of the cross-entropy of doubt.
         margin: How far beyond the trusted range logits may lie.
         box_margin: The same for boxes, as a fraction of their size.
+        lift: How far an expert may raise a score above the least of its witnesses, in
+            logits; 0: not.
         view_loss_weight: Factor of the loss of each sensor's own detections.
         expert_loss_weight: Factor of the loss of the experts' detections.
         worst_loss_weight: Factor of the loss in the worst case.

@@ -117,7 +117,9 @@ class FailureThreat(ThreatModel):
         severity: 1 (hardly noticeable) to 5 (useless, or nearly so).
         replay: For ``stale``: packed frames as a data set yields them, in the order of
             time; frame number ``id`` shows the one ``age`` frames earlier. Without it
-            the frames of the batch serve, and results depend on the batching.
+            the frames of the batch serve, and results depend on the batching. Where
+            neighbours are other scenes (synthetic frames, KITTI's object benchmark)
+            it is a replay of another scene, and its severity says little.
     """
 
     kind: str = "blackout"

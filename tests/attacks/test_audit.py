@@ -49,6 +49,13 @@ class Detached(Rounded):
         return self.branch(image.detach())
 
 
+class Blind(Rounded):
+    """A branch that does not look at its input."""
+
+    def forward(self, image):
+        return self.branch(0 * image)
+
+
 def defended(detector, wrapper):
     broken = copy.deepcopy(detector)
     broken.branches["camera"] = wrapper(broken.branches["camera"])
@@ -85,6 +92,7 @@ def test_a_plain_detector_passes(tiny_detector, tiny_concat, tiny_data):
         (Saturated, "gradient reaches camera"),
         (Detached, "gradient reaches camera"),
         (Rounded, "gradient is true on camera"),
+        (Blind, "gradient is true on camera"),
         (Noisy, "same twice on camera"),
     ],
     ids=lambda value: value if isinstance(value, str) else value.__name__,

@@ -85,7 +85,7 @@ def train_patch(
     state = _Training.start(threat, json.dumps(run), resume)
     bar = tqdm(total=total, initial=state.step, disable=not progress, desc=threat.name)
     try:
-        with frozen(detector), bar:
+        with bar:
             for epoch in range(state.step // len(loader), epochs):
                 view = _of_epoch(threat, epoch)
                 for index, data in enumerate(loader):
@@ -162,12 +162,13 @@ class _Training:
     ) -> None:
         """One step on one batch."""
         self.optimiser.param_groups[0]["lr"] = rate
-        victim = Victim(detector, batch, threat.touched)
         texture = self.texture.to(batch.inputs[threat.sensor].device)
         changed = threat.render_draws(texture, batch)
-        value = victim.objective(changed, Goal.parse(threat.goal)).mean()
-        self.optimiser.zero_grad()
-        (smoothness * total_variation(texture) - value).backward()
+        with frozen(detector):  # for this batch alone: it remembers the ground truth
+            victim = Victim(detector, batch, threat.touched)
+            value = victim.objective(changed, Goal.parse(threat.goal)).mean()
+            self.optimiser.zero_grad()
+            (smoothness * total_variation(texture) - value).backward()
         self.optimiser.step()
         with torch.no_grad():
             self.texture.copy_(threat.project(self.texture, batch))

@@ -1,6 +1,7 @@
 """Patches as threat models: placement, views, gamut, search, training, files."""
 
 import json
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from mmengine.dataset import pseudo_collate
 from PIL import Image
 from tiny_kitti import CLASSES, make_frame
 
-from perception.attacks import ATTACKS, PGD, build_threat, prepare_batch
+from perception.attacks import ATTACKS, PGD, build_threat, patch_train, prepare_batch
 from perception.attacks.patch_fixed import (
     FixedPatch,
     evaluate_patch,
@@ -280,6 +281,21 @@ def test_training_raises_the_objective_and_resumes_bit_for_bit(
     assert resumed.history == whole.history
     with pytest.raises(DataError, match="other settings"):
         train_patch(tiny_detector, loader, sticker, resume=file, epochs=5)
+
+
+def test_training_forgets_each_batch(tiny_detector, loader, monkeypatch):
+    truths, alive = [], []
+
+    def spy(detector, data):
+        alive.append(sum(truth() is not None for truth in truths))
+        batch = numbered_batch(detector, data)
+        truths.extend(weakref.ref(sample.gt_instances) for sample in batch.samples)
+        return batch
+
+    monkeypatch.setattr(patch_train, "numbered_batch", spy)
+    train_patch(tiny_detector, loader, threat(IMAGE), epochs=3, progress=False)
+    assert len(truths) == 9
+    assert max(alive) <= 2, alive
 
 
 def test_evaluation_counts_frames_and_pixels(tiny_detector, loader):

@@ -7,7 +7,9 @@ from attacked_project import STANDARD, make_project
 
 from perception.apis import as_config, build_dataset, load_detector
 from perception.attacks import MapThreat, build_attack
+from perception.evaluation import attacked_report
 from perception.evaluation.attacked import describe_attack, evaluate_attack
+from perception.evaluation.attacked_frames import outcome_of
 from perception.evaluation.attacked_prepare import choose_frames
 from perception.evaluation.attacked_results import attack_table
 from perception.evaluation.attacked_setup import AttackFile
@@ -83,6 +85,19 @@ def test_report(detector, frames):
         *("easy", "moderate", "hard")
     }
     assert "camera_pgd" in attack_table([report])
+
+
+def test_frames_are_judged_once(detector, frames, monkeypatch):
+    judged = []
+
+    def spy(record, *how):
+        judged.append(record.frame_id)
+        return outcome_of(record, *how)
+
+    monkeypatch.setattr(attacked_report, "outcome_of", spy)
+    report = evaluate_attack(detector, frames, pgd(), [0, 1])
+    assert report.to_json() == report.to_json()
+    assert judged == ["000001", "000002"]
 
 
 def test_the_batch_size_does_not_matter(detector, frames):

@@ -212,6 +212,26 @@ def test_a_changed_threat_tells_so_in_its_name(standard):
     assert attack.threat.eps == eps
 
 
+def test_other_attacks_are_described_otherwise(tmp_path, project):
+    """What an attack keeps as a tensor or an attack is told as the file has it."""
+    path = tmp_path / "mine.py"
+    source = dict(config=str(project.config), checkpoint=str(project.checkpoint))
+    place = dict(on="image", size=(0.2, 0.2), center=(0.5, 0.5))
+    patch = dict(type="PatchThreat", sensor="camera", placement=place)
+    variants = {
+        "grey": dict(type="FixedPatch", texture="grey", threat=patch),
+        "noise": dict(type="FixedPatch", texture="noise", threat=patch),
+        "pgd": dict(type="TransferAttack", source=source, threat=CAMERA),
+    }
+    variants["apgd"] = variants["pgd"] | dict(search=dict(type="APGD", first_step=0.3))
+    path.write_text(f"attacks = {variants!r}")
+    told = {name: AttackFile(path).build(name)[1] for name in variants}
+    assert (told["grey"]["texture"], told["noise"]["texture"]) == ("grey", "noise")
+    assert told["apgd"]["search"] == dict(type="APGD", first_step=0.3)
+    assert "search" not in told["pgd"]
+    assert told["apgd"]["source"]["checkpoint"] == source["checkpoint"]
+
+
 def test_suites_leave_out_sensors_that_are_not_there(standard):
     assert standard.names(["quick", "camera_apgd"], ["lidar"]) == [
         "lidar_pgd",

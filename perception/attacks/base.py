@@ -181,11 +181,24 @@ class Search:
         return self.best[chosen + torch.arange(self.frames, device=chosen.device)]
 
 
+class UnfitGoalError(ValueError):
+    """The detector lacks what a goal speaks of, such as a gate."""
+
+
 @torch.no_grad()
 def try_goal(victim: Victim, threat: ThreatModel, goal: str) -> None:
-    """Raise ValueError if the detector lacks what a goal speaks of, such as a gate."""
+    """Try a goal on the clean frames.
+
+    Raises:
+        UnfitGoalError: If the detector cannot be attacked by it.
+        ValueError: If it is no goal.
+    """
+    parsed = Goal.parse(goal)
     clean = threat.render(threat.clean(victim.batch), victim.batch)
-    victim.objective(clean, Goal.parse(goal))
+    try:
+        victim.objective(clean, parsed)
+    except ValueError as error:
+        raise UnfitGoalError(str(error)) from error
 
 
 def worst_of(

@@ -11,12 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from perception.evaluation.attacked_frames import (
-    FrameRecord,
-    Gate,
-    Outcome,
-    outcome_of,
-)
+from perception.evaluation.attacked_frames import FrameRecord, Gate, Outcome, outcome_of
 from perception.evaluation.kitti_ap import Result, evaluate, mean_ap
 from perception.evaluation.kitti_rules import (
     KITTI_DIFFICULTIES,
@@ -107,12 +102,10 @@ class AttackReport:
     @cached_property
     def outcomes(self) -> list[Outcome]:
         """What became of each frame's objects."""
-        rules = self.scoring.rules["headline"]
-        hardest = self.scoring.difficulties[-1]
-        threshold = self.scoring.score_threshold
-        return [
-            outcome_of(record, rules, hardest, threshold) for record in self.records
-        ]
+        scoring = self.scoring
+        how = (scoring.rules["headline"], scoring.difficulties[-1])
+        threshold = scoring.score_threshold
+        return [outcome_of(record, *how, threshold) for record in self.records]
 
     @property
     def stages(self) -> tuple[str, ...]:

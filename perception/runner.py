@@ -176,7 +176,6 @@ def test(
                 "checkpoint": str(checkpoint),
                 "checkpoint_sha256": sha256(weights),
                 "frames": len(runner.test_dataloader.dataset),
-                "seed": config.randomness.seed,
                 "torch": torch.__version__,
                 # JSON knows no NaN, the figure of a class without objects
                 "figures": {

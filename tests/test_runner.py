@@ -135,7 +135,8 @@ def test_scores_and_what_reproduces_them(tiny, tmp_path):
     text = (tmp_path / "figures.json").read_text()
     written = json.loads(text, parse_constant=refuse)
     assert written["checkpoint_sha256"] == sha256(checkpoint)
-    assert (written["frames"], written["seed"]) == (2, 0)
+    assert written["frames"] == 2
+    assert "seed" not in written  # the config's need not be the checkpoint's
     assert written["figures"]["kitti/mAP"] == figures["kitti/mAP"]
     assert written["figures"]["kitti/Cyclist_2d_easy_R40"] is None
 

@@ -216,7 +216,7 @@ def main(argv: list[str] | None = None) -> None:
         command=shlex.join(["python", "tools/attack.py", *words]),
     )
     if args.audit:
-        report = audit_attacks(run, lambda check: print(_line(check), flush=True))
+        report = audit_attacks(run, lambda check: print(check.line(), flush=True))
         print(
             f"{len(report.checks) - len(report.failed())} checks passed, "
             f"{len(report.failed())} failed; {args.out}/audit.json"
@@ -224,14 +224,6 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(0 if report.passed else 1)
     print(attack_table(run_attacks(run)))
     print(f"{args.out}/results.json")
-
-
-def _line(check: Any) -> str:
-    """PASS or FAIL, the check and its figures; a failure with its explanation."""
-    figures = "  ".join(f"{name} {value:.4g}" for name, value in check.figures.items())
-    verdict = "PASS" if check.passed else "FAIL"
-    line = f"{verdict}  {check.name:<44}  {figures}"
-    return line if check.passed else f"{line}\n      {check.explanation}"
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 The gate compares what every two sensors detect alone, in standard deviations of what
 honest frames show (`blame_at` and `doubt_at` of its config). Training estimates these
 on training frames; on unseen ones, of another city or season, sensors disagree somewhat
-more. Give clean frames that the detector was not trained on, a hundred or
-more, and use the weights written instead of the old ones.
+more. Give clean frames that the detector was not trained on, with or without labels, a
+hundred or more, and use the weights written instead of the old ones.
 """
 
 import argparse

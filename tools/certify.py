@@ -1,10 +1,10 @@
 """Count the objects that no attack on one sensor can hide.
 
-For detectors with MedianFusion. Whatever a single sensor delivers, every output lies
-between what the others alone predict; from clean frames the tool computes which objects
-stay detected under any such change. No attack is needed for that; --check runs one
-without any budget on each sensor and counts certified objects that it hid (none, or the
-certificate is wrong).
+For detectors with MedianFusion or what is built on it (agreement, consensus). Whatever
+a single sensor delivers, every output lies between what the others alone predict; from
+clean frames the tool computes which objects stay detected under any such change. No
+attack is needed for that; --check runs one without any budget on each sensor and counts
+certified objects that it hid (none, or the certificate is wrong).
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main() -> None:
     """Certify and print one line per sensor."""
     args = parse_args()
     from perception.apis import build_dataset, load_detector
-    from perception.checkpoints import sha256
+    from perception.checkpoints import local_file, sha256
     from perception.evaluation.attacked_prepare import choose_frames, scoring_of
     from perception.evaluation.certified_run import certify
     from perception.files import write_json
@@ -89,7 +89,7 @@ def main() -> None:
         used = {
             "config": args.config,
             "checkpoint": args.checkpoint,
-            "checkpoint_sha256": sha256(args.checkpoint),
+            "checkpoint_sha256": sha256(local_file(args.checkpoint)),
             "frames": len(indices),
         }
         write_json(args.json, used | figures)

@@ -55,6 +55,7 @@ def parse_args() -> argparse.Namespace:
 def steps(args: argparse.Namespace) -> list[Step]:
     """The demo's commands, which are also those of the README."""
     out, data = Path(args.out), Path(args.data)
+    # The last checkpoint: the best one was chosen on the frames that are reported.
     model, last = out / "train", out / "train" / f"epoch_{args.epochs}.pth"
     jobs = str(os.cpu_count() or 1)
     options = ["--cfg-options", f"data_root={data}"]
@@ -77,7 +78,7 @@ def steps(args: argparse.Namespace) -> list[Step]:
         ),
         Step(
             "evaluate it on the unseen frames",
-            ["tools/test.py", args.config, "{best}", "--work-dir", str(out / "test")]
+            ["tools/test.py", args.config, str(last), "--work-dir", str(out / "test")]
             + ["--json", str(out / "ap.json"), "--dump-kitti", str(out / "results")]
             + options,
             out / "ap.json",
@@ -90,14 +91,14 @@ def steps(args: argparse.Namespace) -> list[Step]:
         ),
         Step(
             "attack one sensor at a time on 24 frames",
-            ["tools/attack.py", args.config, "{best}", "--threat", "quick"]
+            ["tools/attack.py", args.config, str(last), "--threat", "quick"]
             + ["--num", "24", "--out", str(out / "attack"), *options],
             out / "attack" / "results.json",
             done=out / "attack" / "results.json",
         ),
         Step(
             "draw what the attack did",
-            ["tools/visualize.py", "detect", args.config, "{best}", "--num", "4"]
+            ["tools/visualize.py", "detect", args.config, str(last), "--num", "4"]
             + ["--threat", "camera_pgd", "lidar_pgd", "--score", "0.2"]
             + ["--out", str(out / "attacked"), *options],
             out / "attacked",
@@ -129,19 +130,14 @@ def shipped() -> list[str]:
     return [word for pair in pairs for word in pair]
 
 
-def run(step: Step, model: Path) -> float:
+def run(step: Step) -> float:
     """Run one step, showing its output; returns the seconds it took."""
     started = time.monotonic()
     if step.done is not None and (REPO / step.done).exists():
         print(f"== {step.title}: done before ({step.done})", flush=True)
         return 0.0
-    command = list(step.command)
-    if "{best}" in command:
-        from perception.runner import best_checkpoint
-
-        command[command.index("{best}")] = str(best_checkpoint(model))
-    print(f"== {step.title}\n   python {' '.join(command)}", flush=True)
-    status = subprocess.run([sys.executable, *command], cwd=REPO, check=False)
+    print(f"== {step.title}\n   python {' '.join(step.command)}", flush=True)
+    status = subprocess.run([sys.executable, *step.command], cwd=REPO, check=False)
     if status.returncode:
         raise DataError(f"{step.title}: failed with status {status.returncode}")
     return time.monotonic() - started
@@ -152,7 +148,7 @@ def main() -> None:
     args = parse_args()
     os.chdir(REPO)
     todo = steps(args)
-    took = [run(step, Path(args.out) / "train") for step in todo]
+    took = [run(step) for step in todo]
     print("\nDone. Where everything is, and how long it took:")
     for step, seconds in zip(todo, took, strict=True):
         print(f"  {seconds:6.0f} s  {step.title}: {step.result}")

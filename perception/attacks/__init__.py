@@ -18,7 +18,7 @@ Attack your own detector in ten lines:
 
 from perception.attacks.adaptive import Adaptive
 from perception.attacks.apgd import APGD
-from perception.attacks.base import Attack, AttackResult, worst_of
+from perception.attacks.base import Attack, AttackResult
 from perception.attacks.batch import AttackBatch, prepare_batch
 from perception.attacks.black_box import (
     RandomNoise,
@@ -66,5 +66,4 @@ __all__ = [
     "build_threat",
     "prepare_batch",
     "with_sources",
-    "worst_of",
 ]

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from perception.attacks.base import Attack, try_goal
+from perception.attacks.base import Attack, UnfitGoalError, try_goal
 from perception.attacks.objectives import Victim
 from perception.attacks.registry import ATTACKS
 from perception.attacks.threat_model import ThreatModel
@@ -42,6 +42,9 @@ class Adaptive(Attack):
         ways: Which of the ways around a gate to try: ``none`` and ``blame`` (what the
             gate is told), ``expert``, ``view``, ``fused``, ``parts``.
         patience: How many times as long the best goal is pursued in the end; 0: not.
+
+    Raises:
+        ValueError: If the threat model's goal already is a way around a gate.
     """
 
     def __init__(
@@ -56,6 +59,11 @@ class Adaptive(Attack):
         super().__init__(threat)
         if unknown := set(ways) - set(WAYS):
             raise ValueError(f"ways must be some of {WAYS}, got {sorted(unknown)}")
+        if self.goal.gate or self.goal.expert or self.goal.through:
+            raise ValueError(
+                f"threat {threat.name!r}: the adaptive attack tries every gate, expert "
+                f"and part itself; its goal must name none, got {threat.goal!r}"
+            )
         if patience < 0:
             raise ValueError(f"patience must not be negative, got {patience}")
         self.search, self.weights = dict(search), tuple(weights)
@@ -124,7 +132,7 @@ class Adaptive(Attack):
         """Whether the detector has the gate or the experts that a goal speaks of."""
         try:
             try_goal(victim, self.threat, goal)
-        except ValueError:
+        except UnfitGoalError:
             return False
         return True
 

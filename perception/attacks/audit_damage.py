@@ -13,9 +13,9 @@ from perception.attacks.audit_subject import (
     Subject,
     mean_damage,
     range_threats,
-    scaled,
 )
 from perception.attacks.black_box import RandomNoise, SquareAttack, TransferAttack
+from perception.attacks.budgets import scaled
 from perception.attacks.joint import JointThreat
 from perception.attacks.pgd import PGD
 from perception.attacks.threat_model import MapThreat

@@ -59,14 +59,16 @@ def gradient_is_true(subject: Subject, threat: MapThreat) -> Check:
             slopes.append((gradient * step).flatten(1).sum(dim=1))
     slope, difference = torch.stack(slopes), torch.stack(differences)
     scale = torch.maximum(slope.abs(), difference.abs())
-    error = torch.where(scale > 0, (slope - difference).abs() / scale.clamp(1e-30), 0.0)
+    # Where nothing changes at all, nothing is confirmed: that is an error of 1.
+    error = torch.where(scale > 0, (slope - difference).abs() / scale.clamp(1e-30), 1.0)
     figures = {"error": float(error.median()), "slope": float(slope.abs().mean())}
     return Check(
         f"gradient is true on {threat.sensor}",
         figures["error"] <= settings.gradient_error,
         figures,
-        "median relative error against finite differences. Large: the gradient does "
-        "not tell how the loss changes (rounding, saturation, randomness)",
+        "median relative error against finite differences, 1 where neither changes. "
+        "Large: the gradient does not tell how the loss changes (rounding, saturation, "
+        "randomness)",
     )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from perception.attacks.base import Attack, AttackResult
 from perception.attacks.batch import AttackBatch
 from perception.attacks.black_box import RandomNoise
+from perception.attacks.budgets import scaled
 from perception.attacks.registry import ATTACKS
 from perception.attacks.threat_model import MapThreat, ThreatModel
 from perception.structures import SensorSpec
@@ -35,6 +36,15 @@ class Check:
     figures: Mapping[str, float]
     explanation: str
 
+    def line(self) -> str:
+        """PASS or FAIL, name and figures; a failure is explained in a second line."""
+        figures = "  ".join(
+            f"{name} {value:.4g}" for name, value in self.figures.items()
+        )
+        verdict = "PASS" if self.passed else "FAIL"
+        line = f"{verdict}  {self.name:<44}  {figures}"
+        return line if self.passed else f"{line}\n      {self.explanation}"
+
 
 @dataclass(frozen=True)
 class AuditReport:
@@ -50,23 +60,6 @@ class AuditReport:
     def failed(self) -> list[str]:
         """Names of the checks that did not pass."""
         return [check.name for check in self.checks if not check.passed]
-
-    def table(self) -> str:
-        """One line per check: PASS or FAIL, its name, its figures; failures explained.
-
-        A printable text without a line break at its end.
-        """
-        width = max(len(check.name) for check in self.checks)
-        lines = []
-        for check in self.checks:
-            figures = "  ".join(f"{k} {v:.4g}" for k, v in check.figures.items())
-            verdict = "PASS" if check.passed else "FAIL"
-            lines.append(f"{verdict}  {check.name:<{width}}  {figures}")
-            if not check.passed:
-                lines.append(f"      {check.explanation}")
-        count = len(self.failed())
-        lines.append(f"{len(self.checks) - count} checks passed, {count} failed")
-        return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
@@ -180,11 +173,3 @@ def range_threats(
         )
         for name, spec in sensors.items()
     ]
-
-
-def scaled(threat: MapThreat, factor: float) -> MapThreat:
-    """The same threat with ``factor`` times the budget."""
-    eps = threat.eps
-    if isinstance(eps, (int, float)):
-        return replace(threat, eps=factor * eps)
-    return replace(threat, eps={name: factor * value for name, value in eps.items()})

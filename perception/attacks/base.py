@@ -10,7 +10,6 @@ Shape letters: N frames, R restarts.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -181,32 +180,21 @@ class Search:
         return self.best[chosen + torch.arange(self.frames, device=chosen.device)]
 
 
+class UnfitGoalError(ValueError):
+    """The detector lacks what a goal speaks of, such as a gate."""
+
+
 @torch.no_grad()
 def try_goal(victim: Victim, threat: ThreatModel, goal: str) -> None:
-    """Raise ValueError if the detector lacks what a goal speaks of, such as a gate."""
-    clean = threat.render(threat.clean(victim.batch), victim.batch)
-    victim.objective(clean, Goal.parse(goal))
+    """Try a goal on the clean frames.
 
-
-def worst_of(
-    attacks: Sequence[Attack], detector: Any, batch: AttackBatch
-) -> AttackResult:
-    """Run several attacks and keep, per frame, the one that does most damage.
-
-    The adaptive attack: each goal (plain, gate-aware for every weight, through every
-    expert) is tried, and the detection loss of the whole detector is the judge.
+    Raises:
+        UnfitGoalError: If the detector cannot be attacked by it.
+        ValueError: If it is no goal.
     """
-    results = [attack(detector, batch) for attack in attacks]
-    damage = torch.stack([result.damage for result in results])
-    winner = damage.argmax(dim=0)
-    frames = torch.arange(len(batch), device=winner.device)
-
-    def pick(values: list[Tensor]) -> Tensor:
-        return torch.stack(values)[winner, frames]
-
-    inputs = {
-        name: pick([result.inputs[name] for result in results]) for name in batch.inputs
-    }
-    variable = pick([result.variable for result in results])
-    value = pick([result.value for result in results])
-    return AttackResult(inputs, variable, value, pick(list(damage)))
+    parsed = Goal.parse(goal)
+    clean = threat.render(threat.clean(victim.batch), victim.batch)
+    try:
+        victim.objective(clean, parsed)
+    except ValueError as error:
+        raise UnfitGoalError(str(error)) from error

@@ -8,17 +8,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from perception.attacks.base import Attack
 from perception.attacks.batch import AttackBatch, prepare_batch
-from perception.attacks.goals import Goal
-from perception.attacks.objectives import Victim, frozen
+from perception.attacks.objectives import Victim
 from perception.attacks.patch import PatchThreat
 from perception.attacks.patch_io import load_patch
 from perception.attacks.registry import ATTACKS
@@ -78,30 +75,6 @@ class FixedPatch(Attack):
         """The same texture for every frame."""
         images = victim.batch.inputs[self.threat.sensor]
         return self.texture.to(images).repeat(len(victim.batch), 1, 1, 1)
-
-
-def evaluate_patch(
-    detector: Any, loader: Loader, attack: Attack, *, progress: bool = True
-) -> dict[Literal["clean", "attacked", "pixels"], np.ndarray]:
-    """What an attack on one image sensor does to every frame of a loader.
-
-    Returns:
-        (N,) detection loss on clean and on attacked inputs, and the number of changed
-        pixels: 0 where a frame carries no patch.
-    """
-    sensor = attack.threat.sensor
-    rows = []
-    for data in tqdm(loader, disable=not progress, desc=attack.threat.name):
-        batch = numbered_batch(detector, data)
-        result = attack(detector, batch)
-        with frozen(detector), torch.no_grad():
-            victim = Victim(detector, batch, (sensor,))
-            clean = victim.objective({sensor: batch.inputs[sensor]}, Goal("detection"))
-        changed = (result.inputs[sensor] != batch.inputs[sensor]).any(dim=1)
-        pixels = changed.flatten(1).sum(dim=1)
-        rows.append(torch.stack([clean, result.damage, pixels.to(clean)]).cpu())
-    clean, attacked, pixels = torch.cat(rows, dim=1).numpy()
-    return {"clean": clean, "attacked": attacked, "pixels": pixels}
 
 
 def numbered_batch(detector: Any, data: Mapping[str, Any]) -> AttackBatch:

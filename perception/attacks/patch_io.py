@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,19 @@ _LONGEST_PX = 8192
 _INCH_M = 0.0254
 
 
-def save_patch(path: str | os.PathLike, texture: Tensor, threat: PatchThreat) -> None:
+def save_patch(
+    path: str | os.PathLike,
+    texture: Tensor,
+    threat: PatchThreat,
+    training: Mapping[str, Any] | None = None,
+) -> None:
     """Write ``path`` (.png) and the same name with .json.
 
     Args:
         path: The picture's file.
         texture: (1, 3, h, w) or (3, h, w) in grey levels; rounded to 8 bits.
         threat: What it was made for; it is kept in the JSON.
+        training: Plain values that say how it was trained; kept there as well.
 
     Raises:
         DataError: If the texture is no RGB picture of the threat's size, or cannot
@@ -70,6 +77,7 @@ def save_patch(path: str | os.PathLike, texture: Tensor, threat: PatchThreat) ->
             "pixels_per_texel": zoom,
             "sha256": _digest(pixels),
             "threat": {"type": type(threat).__name__} | asdict(threat),
+            "training": None if training is None else dict(training),
         },
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ def train_patch(
     step_levels: float = 12.0,
     smoothness: float = 0.0,
     resume: str | os.PathLike | None = None,
+    subject: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> PatchResult:
     """Train one texture that ascends the threat's goal on all frames.
@@ -70,10 +72,12 @@ def train_patch(
             of neighbouring texels, in shares of 255) against the objective: smooth
             patches survive printing and distance (Sharif et al., CCS 2016).
         resume: File of the unfinished training; begun where there is none.
+        subject: Plain values that say which detector and which frames these are.
         progress: Show a progress bar.
 
     Raises:
-        DataError: If ``resume`` is of a training with other settings.
+        DataError: If ``resume`` is of a training with other settings or another
+            ``subject``.
         ValueError: If the detector cannot be attacked in this way.
     """
     threat.check(detector.sensors)
@@ -82,10 +86,11 @@ def train_patch(
     total = epochs * len(loader)
     run = {"threat": asdict(threat), "epochs": epochs, "step_levels": step_levels}
     run |= {"smoothness": smoothness, "batches": len(loader)}
+    run["subject"] = dict(subject or {})
     state = _Training.start(threat, json.dumps(run), resume)
     bar = tqdm(total=total, initial=state.step, disable=not progress, desc=threat.name)
     try:
-        with frozen(detector), bar:
+        with bar:
             for epoch in range(state.step // len(loader), epochs):
                 view = _of_epoch(threat, epoch)
                 for index, data in enumerate(loader):
@@ -129,8 +134,8 @@ class _Training:
         known = load_checkpoint(path)
         if known["meta"].get("run") != self.run:
             raise DataError(
-                f"{path}: belongs to a patch training with other settings; remove it "
-                "or train into another file"
+                f"{path}: belongs to a patch training with other settings, on another "
+                "detector or other frames; remove it or train into another file"
             )
         with torch.no_grad():
             self.texture.copy_(known["state_dict"]["texture"])
@@ -162,12 +167,13 @@ class _Training:
     ) -> None:
         """One step on one batch."""
         self.optimiser.param_groups[0]["lr"] = rate
-        victim = Victim(detector, batch, threat.touched)
         texture = self.texture.to(batch.inputs[threat.sensor].device)
         changed = threat.render_draws(texture, batch)
-        value = victim.objective(changed, Goal.parse(threat.goal)).mean()
-        self.optimiser.zero_grad()
-        (smoothness * total_variation(texture) - value).backward()
+        with frozen(detector):  # for this batch alone: it remembers the ground truth
+            victim = Victim(detector, batch, threat.touched)
+            value = victim.objective(changed, Goal.parse(threat.goal)).mean()
+            self.optimiser.zero_grad()
+            (smoothness * total_variation(texture) - value).backward()
         self.optimiser.step()
         with torch.no_grad():
             self.texture.copy_(threat.project(self.texture, batch))

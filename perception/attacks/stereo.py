@@ -96,14 +96,12 @@ class StereoThreat(MapThreat):
 
     def _depth(self, left: Tensor, batch: AttackBatch, frame: int) -> Tensor:
         """One frame's (1, H', W') padded depth map from its (3, H', W') picture."""
-        sample, fx_baseline = batch.samples[frame], self._fx_baseline(batch, frame)
-        height, width = sample.img_shape[:2]
-        right = self._right(batch, frame)
-        clean_left = batch.inputs[self.sensor][frame, :, :height, :width]
+        (height, width), right = batch.sizes[frame], self._right(batch, frame)
+        fx_baseline = self._fx_baselines(batch)[frame]
         padded_m = batch.inputs[self.depth][frame]
         clean_m = padded_m[0, :height, :width]
         left = left[:, :height, :width]
-        before_m = match(clean_left, right, fx_baseline).to(clean_m)
+        before_m = self._before(batch)[frame].to(clean_m)
         after_m = match(left, right, fx_baseline).to(clean_m)
         depth_m = carry_over(clean_m, before_m, after_m)
         high_m = batch.sensors[self.depth].channels[0].high
@@ -116,6 +114,19 @@ class StereoThreat(MapThreat):
             depth_m = depth_m + slope * (drift_px - drift_px.detach())
         pad = (0, padded_m.shape[2] - width, 0, padded_m.shape[1] - height)
         return F.pad(depth_m[None], pad)
+
+    def _before(self, batch: AttackBatch) -> list[Tensor]:
+        """N depth maps (H, W) of the clean pairs, matched once per batch."""
+        key = ("stereo", self.sensor, self.right)
+        if key not in batch.memo:
+            pictures = batch.inputs[self.sensor]
+            batch.memo[key] = [
+                match(pictures[n, :, :height, :width], self._right(batch, n), known)
+                for n, ((height, width), known) in enumerate(
+                    zip(batch.sizes, self._fx_baselines(batch), strict=True)
+                )
+            ]
+        return batch.memo[key]
 
     def _drift(self, left: Tensor, right: Tensor, disparity_px: Tensor) -> Tensor:
         """(H, W) differentiable offset in pixels from the disparity found."""
@@ -143,16 +154,6 @@ class StereoThreat(MapThreat):
                 "add an image source of that name to the data set"
             )
         return pictures[frame]
-
-    def _fx_baseline(self, batch: AttackBatch, frame: int) -> float:
-        """Focal length x baseline of one frame in px m."""
-        known = batch.samples[frame].fx_baseline_px_m
-        if not known:
-            raise ValueError(
-                f"threat {self.name!r}: frame {batch.samples[frame].frame_id} has no "
-                "stereo baseline (P3) in its calibration"
-            )
-        return known
 
 
 def match(left: Tensor, right: Tensor, fx_baseline_px_m: float) -> Tensor:

@@ -211,7 +211,8 @@ class MapThreat(ThreatModel):
         clean, axes = self.clean(batch), self._axes(batch)
         low, high = clean - axes, clean + axes
         if self.disparity:
-            low, high = disparity_box(clean, axes, self._fx_baselines(batch).to(clean))
+            known = torch.tensor(self._fx_baselines(batch)).view(-1, 1, 1, 1)
+            low, high = disparity_box(clean, axes, known.to(clean))
         channels = batch.sensors[self.sensor].channels
         physical = torch.tensor([[c.low, c.high] for c in channels]).to(clean)
         # A clean value beyond the nominal range stays allowed, but goes no further.
@@ -241,12 +242,13 @@ class MapThreat(ThreatModel):
             return float(self.eps.get(channel, 0.0))
         return float(self.eps)
 
-    def _fx_baselines(self, batch: AttackBatch) -> Tensor:
-        """(N, 1, 1, 1) focal length x baseline in px m."""
+    def _fx_baselines(self, batch: AttackBatch) -> list[float]:
+        """(N,) focal length x baseline in px m."""
         known = [sample.get("fx_baseline_px_m") for sample in batch.samples]
-        if None in known:
-            raise ValueError(
-                f"threat {self.name!r}: eps in pixels of disparity needs a stereo "
-                "baseline (P3) in the calibration"
-            )
-        return torch.tensor(known).view(-1, 1, 1, 1)
+        for sample, value in zip(batch.samples, known, strict=True):
+            if not value:
+                raise ValueError(
+                    f"threat {self.name!r}: frame {sample.get('frame_id')} has no "
+                    "stereo baseline (P3) in its calibration"
+                )
+        return known

@@ -189,16 +189,29 @@ def check_attack(attack: Attack, detector: Any) -> None:
         raise DataError(str(error)) from error
 
 
-def describe_attack(attack: Attack) -> dict[str, Any]:
-    """The attack, its plain parameters and its threat model in full."""
+def describe_attack(
+    attack: Attack, config: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The attack, its parameters and its threat model in full, as plain values.
+
+    Args:
+        attack: The attack.
+        config: What it was built from. Without it, parameters that the attack does
+            not keep as plain values (a patch's texture, another attack) are left out.
+    """
+    given = {
+        name: value
+        for name, value in (config or {}).items()
+        if name not in ("type", "threat")
+    }
     parameters = {
         name: value
         for name, value in vars(attack).items()
         if name not in ("threat", "goal")
         and isinstance(value, bool | int | float | str | tuple | dict | None)
     }
-    described = {"type": type(attack).__name__, **parameters, "threat": attack.threat}
-    return plain(described)
+    name = type(attack).__name__
+    return plain({"type": name, **given, **parameters, "threat": attack.threat})
 
 
 @torch.no_grad()

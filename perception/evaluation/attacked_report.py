@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from perception.evaluation.attacked_frames import FrameRecord, Gate, outcome_of
+from perception.evaluation.attacked_frames import FrameRecord, Gate, Outcome, outcome_of
 from perception.evaluation.kitti_ap import Result, evaluate, mean_ap
 from perception.evaluation.kitti_rules import (
     KITTI_DIFFICULTIES,
@@ -99,6 +99,14 @@ class AttackReport:
             for when in self.stages
         }
 
+    @cached_property
+    def outcomes(self) -> list[Outcome]:
+        """What became of each frame's objects."""
+        scoring = self.scoring
+        how = (scoring.rules["headline"], scoring.difficulties[-1])
+        threshold = scoring.score_threshold
+        return [outcome_of(record, *how, threshold) for record in self.records]
+
     @property
     def stages(self) -> tuple[str, ...]:
         """What was scored; ``oracle`` where every frame has its detections."""
@@ -115,11 +123,8 @@ class AttackReport:
 
     def frames(self) -> list[dict[str, Any]]:
         """One plain dict per frame, without the boxes."""
-        rules = self.scoring.rules["headline"]
-        hardest = self.scoring.difficulties[-1]
         rows = []
-        for record in self.records:
-            outcome = outcome_of(record, rules, hardest, self.scoring.score_threshold)
+        for record, outcome in zip(self.records, self.outcomes, strict=True):
             rows.append(
                 {
                     "frame_id": record.frame_id,

@@ -115,9 +115,10 @@ class AttackFile:
             attack = build_attack(name, loadable, **changes)
         except (ValueError, KeyError) as error:
             raise DataError(str(error)) from error
-        description = describe_attack(attack)
-        if shown is not None:
-            description["patch"] = {"picture": shown, "sha256": sha256(shown)}
+        description = describe_attack(attack, config)
+        if description.get("texture", "grey") not in ("grey", "noise"):
+            picture = description.pop("texture")
+            description["patch"] = {"picture": picture, "sha256": sha256(picture)}
         if "source" in config:
             weights = local_file(config["source"]["checkpoint"])
             description["source"] = {**config["source"], "sha256": sha256(weights)}

@@ -9,7 +9,6 @@ import torch
 from tqdm import tqdm
 
 from perception.apis import build_loader
-from perception.attacks import prepare_batch
 from perception.datasets.frame_dataset import FrameDataset
 from perception.models.fusion import AgreementFusion
 from perception.models.fusion.contradictions import contradictions
@@ -28,7 +27,7 @@ def calibrate_gate(
 
     Args:
         detector: A ``MultiModalDetector`` in eval mode.
-        dataset: Clean frames that it was not trained on.
+        dataset: Clean frames that it was not trained on; labels are not needed.
         indices: Numbers of two or more of them.
         batch_size: Frames at a time.
 
@@ -48,10 +47,9 @@ def calibrate_gate(
         raise DataError(f"calibration needs two frames or more, got {len(indices)}")
     loader = build_loader(dataset, indices, batch_size=batch_size)
     seen = []
-    for number, data in enumerate(tqdm(loader, desc="calibrate", unit="batch")):
-        ids = indices[number * batch_size : (number + 1) * batch_size]
-        batch = prepare_batch(detector, data, ids)
-        fused = detector.fuse(detector.extract_branches(batch.inputs))
+    for data in tqdm(loader, desc="calibrate", unit="batch"):
+        inputs = detector.data_preprocessor(data, False)["inputs"]
+        fused = detector.fuse(detector.extract_branches(inputs))
         seen.append(contradictions(fused.views))
     logs = torch.cat(seen)
     before = fusion.false_alarms(logs)

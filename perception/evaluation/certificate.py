@@ -81,7 +81,9 @@ def certified_objects(
         keep the object from being detected.
 
     Raises:
-        ValueError: If the detector is not of this kind.
+        ValueError: If the detector is not of this kind, or its ``box_margin`` is
+            above 1: then a larger limit may leave a box smaller, and the bounds of
+            ``MedianFusion`` do not hold.
     """
     fusion, head = detector.fusion, detector.bbox_head
     coder = type(head.bbox_coder).__name__
@@ -89,6 +91,10 @@ def certified_objects(
         raise ValueError(
             "certificates are for MedianFusion with a head of distances (FCOS), got "
             f"{type(fusion).__name__} and {type(head).__name__}"
+        )
+    if fusion.box_margin > 1:
+        raise ValueError(
+            f"certificates need a box_margin of at most 1, got {fusion.box_margin}"
         )
     with in_eval_mode(detector):
         fused = detector.fuse(detector.extract_branches(batch.inputs))

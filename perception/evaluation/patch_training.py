@@ -10,6 +10,7 @@ from perception.attacks.patch import PatchThreat
 from perception.attacks.patch_io import save_patch
 from perception.attacks.patch_train import PatchResult, train_patch
 from perception.evaluation.attacked_prepare import AttackRun, prepare
+from perception.evaluation.attacked_results import settings_of, versions
 from perception.structures import DataError
 
 
@@ -26,14 +27,15 @@ def train_universal_patch(
     Args:
         run: The detector, one patch threat, and the frames to train on; its ``out`` is
             not used. With ``resume`` an unfinished training goes on.
-        picture: The .png to write; a .json beside it tells what it was made for, and
-            while the training lasts a .pth holds what it has come to.
+        picture: The .png to write; a .json beside it tells what it was made for and
+            how, and while the training lasts a .pth holds what it has come to.
         epochs: Passes over the frames.
         step_levels: First step in grey levels.
         smoothness: Weight of the total variation, see :func:`train_patch`.
 
     Raises:
-        DataError: If the threat is no patch, or anything is missing or impossible.
+        DataError: If the threat is no patch, the unfinished training is another one,
+            or anything is missing or impossible.
     """
     picture = Path(picture)
     if picture.suffix.lower() != ".png":
@@ -54,6 +56,11 @@ def train_universal_patch(
     loader = build_loader(
         ready.dataset, ready.indices, batch_size=run.batch_size, workers=run.workers
     )
+    settings = settings_of(
+        ready.config, run.config, run.checkpoint, ready.dataset, ready.indices
+    )
+    del settings["save_data"]
+    subject = settings | {"batch_size": run.batch_size}
     try:
         result = train_patch(
             ready.detector,
@@ -63,9 +70,12 @@ def train_universal_patch(
             step_levels=step_levels,
             smoothness=smoothness,
             resume=state,
+            subject=subject,
         )
     except ValueError as error:
         raise DataError(str(error)) from error
-    save_patch(picture, result.texture, threat)
+    how = dict(epochs=epochs, step_levels=step_levels, smoothness=smoothness)
+    training = {**run.invocation(), **subject, **how, "versions": versions()}
+    save_patch(picture, result.texture, threat, training)
     state.unlink(missing_ok=True)
     return result

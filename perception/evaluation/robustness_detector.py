@@ -146,16 +146,21 @@ def _curves(
 
 
 def _audit(run: RobustnessRun, subject: Subject) -> dict[str, Any] | None:
-    """What the audit of these weights found; None if there was none."""
+    """What all audits of these weights found; None if there was none."""
     own = Path(subject.run.out) / "audit" / "audit.json"
     others = Path(run.audit_dir).rglob("audit.json") if run.audit_dir else []
-    for path in [own, *sorted(others)]:
-        report = read_audit(path)
-        same = ("checkpoint_sha256", "config_sha256")
-        if all(report.get(key) == subject.settings[key] for key in same):
-            checks = report["audit"]["checks"]
-            return {
-                "passed": report["audit"]["passed"],
-                "failed": [check["name"] for check in checks if not check["passed"]],
-            }
-    return None
+    reports = [read_audit(path) for path in [own, *sorted(others)]]
+    same = ("checkpoint_sha256", "config_sha256")
+    audits = [
+        report["audit"]
+        for report in reports
+        if all(report.get(key) == subject.settings[key] for key in same)
+    ]
+    if not audits:
+        return None
+    checks = [check for audit in audits for check in audit["checks"]]
+    failed = [check["name"] for check in checks if not check["passed"]]
+    return {
+        "passed": all(audit["passed"] for audit in audits),
+        "failed": list(dict.fromkeys(failed)),
+    }

@@ -64,27 +64,12 @@ def unproject_to_cam(
     return scale[..., None] * rays - centre
 
 
-def depth_map_to_cam(image_P_cam: np.ndarray, depth_m: np.ndarray) -> np.ndarray:
-    """(P, 3) cam points, row by row, of the valid pixels of an (H, W) depth map."""
-    rows, columns = np.nonzero(depth_m > 0)
-    pixels = np.stack([columns, rows], axis=-1).astype(np.float64)
-    return unproject_to_cam(image_P_cam, pixels, depth_m[rows, columns])
-
-
 def disparity_to_depth(
     disparity_px: np.ndarray, fx_px: float, baseline_m: float
 ) -> np.ndarray:
     """Depth in metres of a stereo disparity in pixels; 0 (no match) stays 0."""
     valid = disparity_px > 0
     return np.where(valid, fx_px * baseline_m / np.where(valid, disparity_px, 1), 0)
-
-
-def depth_to_disparity(
-    depth_m: np.ndarray, fx_px: float, baseline_m: float
-) -> np.ndarray:
-    """Stereo disparity in pixels of a depth in metres; 0 (no return) stays 0."""
-    # Depth and disparity are each other's reciprocal: one formula serves both.
-    return disparity_to_depth(depth_m, fx_px, baseline_m)
 
 
 def wrap_angle(angle: np.ndarray) -> np.ndarray:
@@ -95,11 +80,6 @@ def wrap_angle(angle: np.ndarray) -> np.ndarray:
 def rotation_y_to_alpha(rotation_y: np.ndarray, location_m: np.ndarray) -> np.ndarray:
     """(N,) observation angles: the yaw relative to the ray to the (N, 3) objects."""
     return wrap_angle(rotation_y - np.arctan2(location_m[..., 0], location_m[..., 2]))
-
-
-def alpha_to_rotation_y(alpha: np.ndarray, location_m: np.ndarray) -> np.ndarray:
-    """(N,) yaws around the cam y axis; the inverse of ``rotation_y_to_alpha``."""
-    return wrap_angle(alpha + np.arctan2(location_m[..., 0], location_m[..., 2]))
 
 
 def box_corners(

@@ -10,7 +10,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from perception.apis import build_dataset, load_detector
 from perception.attacks.base import Attack
 from perception.checkpoints import local_file, sha256
 from perception.datasets.image_io import read_image, write_image
@@ -18,10 +17,9 @@ from perception.evaluation.attacked import frame_ids_of
 from perception.evaluation.attacked_prepare import (
     AttackRun,
     Prepared,
-    attack_config,
     choose_frames,
+    load_subject,
     prepare,
-    scoring_of,
 )
 from perception.evaluation.attacked_report import Scoring
 from perception.structures import DataError
@@ -145,8 +143,9 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
 
 def _contestants(run: DetectRun) -> list[Prepared]:
     """Every detector with its frames and attacks; no attack stands for clean input."""
+    ready = prepare if run.threats else load_subject
     return [
-        _prepared(
+        ready(
             AttackRun(
                 config=config,
                 checkpoint=checkpoint,
@@ -164,21 +163,6 @@ def _contestants(run: DetectRun) -> list[Prepared]:
         )
         for config, checkpoint in run.detectors
     ]
-
-
-def _prepared(run: AttackRun) -> Prepared:
-    if run.threats:
-        return prepare(run)
-    config = attack_config(run)
-    dataset = build_dataset(config, "test")
-    return Prepared(
-        config=config,
-        detector=load_detector(config, run.checkpoint, device=run.device),
-        dataset=dataset,
-        indices=choose_frames(dataset, run.frames, run.num),
-        attacks=[],
-        scoring=scoring_of(config, run.score_threshold),
-    )
 
 
 def _judge(scoring: Scoring) -> Judge:

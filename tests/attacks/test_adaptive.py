@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from perception.attacks import PGD, Adaptive, build_attack
+from perception.attacks.base import UnfitGoalError, try_goal
 from perception.attacks.goals import Goal
 from perception.attacks.objectives import Victim, frozen
 
@@ -83,6 +84,23 @@ def test_only_some_ways(tiny_detector, tiny_batch):
     assert goals == ["detection", "detection|none*1"]
     with pytest.raises(ValueError, match=r"ways must be some of .* got \['window'\]"):
         build_attack("lost", CONFIG | dict(ways=("none", "window")))
+
+
+@pytest.mark.parametrize("way", ["none*0.1", "blame:lidar*1", "expert:none", "view"])
+def test_a_goal_that_goes_one_way_already_is_refused(way):
+    with pytest.raises(ValueError, match="must name none, got 'detection"):
+        build_attack("a", CONFIG, goal=f"detection|{way}")
+
+
+def test_only_what_does_not_fit_is_left_out(tiny_concat, tiny_batch):
+    attack = build_attack("a", CONFIG)
+    with frozen(tiny_concat):
+        victim = Victim(tiny_concat, tiny_batch, ("camera",))
+        with pytest.raises(UnfitGoalError, match="the detector has none"):
+            try_goal(victim, attack.threat, "detection|none*1")
+        with pytest.raises(ValueError, match="contradicts") as caught:
+            try_goal(victim, attack.threat, "detection|none*1|none*1")
+    assert not isinstance(caught.value, UnfitGoalError)
 
 
 def test_unknown_search(tiny_detector, tiny_batch):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from attack_makers import Bowl, made_batch
 
-from perception.attacks import PGD, Attack, MapThreat, build_attack, worst_of
+from perception.attacks import PGD, Attack, MapThreat, build_attack
 from perception.attacks.base import Search
 
 
@@ -97,13 +97,6 @@ def test_no_gradient_is_zero_and_not_an_error():
     search = Search(PGD(threat()), Deaf(made_batch(), target=0.0))
     value, gradient = search.ascent(search.start(random=False))
     assert value.tolist() == [0, 0] and (gradient == 0).all()
-
-
-def test_worst_of_picks_per_frame(tiny_detector, tiny_batch):
-    attacks = [PGD(threat(sensor=s, eps=8.0)) for s in ("camera", "depth")]
-    results = [attack(tiny_detector, tiny_batch) for attack in attacks]
-    worst = worst_of([attacks[0], attacks[0]], tiny_detector, tiny_batch)
-    assert torch.equal(worst.damage, results[0].damage)
 
 
 def test_unknown_sensor_is_one_clear_error(tiny_detector, tiny_batch):

@@ -1,6 +1,7 @@
 """Patches as threat models: placement, views, gamut, search, training, files."""
 
 import json
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -10,10 +11,9 @@ from mmengine.dataset import pseudo_collate
 from PIL import Image
 from tiny_kitti import CLASSES, make_frame
 
-from perception.attacks import ATTACKS, PGD, build_threat, prepare_batch
+from perception.attacks import ATTACKS, PGD, build_threat, patch_train, prepare_batch
 from perception.attacks.patch_fixed import (
     FixedPatch,
-    evaluate_patch,
     numbered_batch,
 )
 from perception.attacks.patch_io import load_patch, save_patch
@@ -282,23 +282,28 @@ def test_training_raises_the_objective_and_resumes_bit_for_bit(
         train_patch(tiny_detector, loader, sticker, resume=file, epochs=5)
 
 
-def test_evaluation_counts_frames_and_pixels(tiny_detector, loader):
-    found = evaluate_patch(
-        tiny_detector,
-        loader,
-        FixedPatch(threat(IMAGE), texture="noise"),
-        progress=False,
-    )
-    assert found["clean"].shape == found["attacked"].shape == (3,)
-    assert (found["pixels"] > 0).all()
-    none = evaluate_patch(
-        tiny_detector,
-        loader,
-        FixedPatch(threat(FACE | {"face": "front"})),
-        progress=False,
-    )
-    assert none["clean"] == pytest.approx(none["attacked"], rel=1e-5)
-    assert (none["pixels"] == 0).all()
+def test_training_forgets_each_batch(tiny_detector, loader, monkeypatch):
+    truths, alive = [], []
+
+    def spy(detector, data):
+        alive.append(sum(truth() is not None for truth in truths))
+        batch = numbered_batch(detector, data)
+        truths.extend(weakref.ref(sample.gt_instances) for sample in batch.samples)
+        return batch
+
+    monkeypatch.setattr(patch_train, "numbered_batch", spy)
+    train_patch(tiny_detector, loader, threat(IMAGE), epochs=3, progress=False)
+    assert len(truths) == 9
+    assert max(alive) <= 2, alive
+
+
+def test_noise_is_the_same_in_all_frames(tiny_detector, batch):
+    noise = FixedPatch(threat(IMAGE), texture="noise")
+    result = noise(tiny_detector, batch)
+    assert (result.variable == result.variable[0]).all()
+    assert result.variable.std() > 50
+    pixels = changed_pixels(result.inputs, batch).flatten(1).sum(dim=1)
+    assert (pixels > 0).all()
 
 
 def test_total_variation_by_hand():

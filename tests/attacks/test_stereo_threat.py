@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmdet.structures import DetDataSample
 
-from perception.attacks import PGD, AttackBatch
+from perception.attacks import PGD, AttackBatch, stereo
 from perception.attacks.batch import prepare_batch
 from perception.attacks.stereo import StereoThreat, carry_over, match
 from perception.structures import Channel, SensorSpec
@@ -102,6 +102,24 @@ def test_attacks_a_detector(tiny_detector, tiny_data):
     assert not torch.equal(result.inputs["depth"], tiny.inputs["depth"])
     change = (result.inputs["camera"] - tiny.inputs["camera"]).abs()
     assert change.max() <= 24
+
+
+def test_the_clean_pair_is_matched_once(tiny_detector, tiny_data, monkeypatch):
+    matched = []
+
+    def spy(*pair):
+        matched.append(pair)
+        return match(*pair)
+
+    tiny_data["inputs"]["right"] = tiny_data["inputs"]["camera"]
+    tiny = prepare_batch(tiny_detector, tiny_data)
+    monkeypatch.setattr(stereo, "match", spy)
+    threat = StereoThreat(name="t", sensor="camera", eps=24.0, steps=1)
+    first = threat.render(threat.clean(tiny), tiny)
+    assert len(matched) == 2 * len(tiny)
+    again = threat.render(threat.clean(tiny), tiny)
+    assert len(matched) == 3 * len(tiny)
+    assert torch.equal(first["depth"], again["depth"])
 
 
 def test_impossible_requests(batch, tiny_detector):

@@ -7,7 +7,9 @@ from attacked_project import STANDARD, make_project
 
 from perception.apis import as_config, build_dataset, load_detector
 from perception.attacks import MapThreat, build_attack
+from perception.evaluation import attacked_report
 from perception.evaluation.attacked import describe_attack, evaluate_attack
+from perception.evaluation.attacked_frames import outcome_of
 from perception.evaluation.attacked_prepare import choose_frames
 from perception.evaluation.attacked_results import attack_table
 from perception.evaluation.attacked_setup import AttackFile
@@ -83,6 +85,19 @@ def test_report(detector, frames):
         *("easy", "moderate", "hard")
     }
     assert "camera_pgd" in attack_table([report])
+
+
+def test_frames_are_judged_once(detector, frames, monkeypatch):
+    judged = []
+
+    def spy(record, *how):
+        judged.append(record.frame_id)
+        return outcome_of(record, *how)
+
+    monkeypatch.setattr(attacked_report, "outcome_of", spy)
+    report = evaluate_attack(detector, frames, pgd(), [0, 1])
+    assert report.to_json() == report.to_json()
+    assert judged == ["000001", "000002"]
 
 
 def test_the_batch_size_does_not_matter(detector, frames):
@@ -195,6 +210,26 @@ def test_a_changed_threat_tells_so_in_its_name(standard):
     attack, _ = standard.build("lidar_pgd", {"eps": eps, "goal": "class:Car"})
     assert attack.threat.name == "lidar_pgd@eps=depth_m-0.5,goal=class_Car"
     assert attack.threat.eps == eps
+
+
+def test_other_attacks_are_described_otherwise(tmp_path, project):
+    """What an attack keeps as a tensor or an attack is told as the file has it."""
+    path = tmp_path / "mine.py"
+    source = dict(config=str(project.config), checkpoint=str(project.checkpoint))
+    place = dict(on="image", size=(0.2, 0.2), center=(0.5, 0.5))
+    patch = dict(type="PatchThreat", sensor="camera", placement=place)
+    variants = {
+        "grey": dict(type="FixedPatch", texture="grey", threat=patch),
+        "noise": dict(type="FixedPatch", texture="noise", threat=patch),
+        "pgd": dict(type="TransferAttack", source=source, threat=CAMERA),
+    }
+    variants["apgd"] = variants["pgd"] | dict(search=dict(type="APGD", first_step=0.3))
+    path.write_text(f"attacks = {variants!r}")
+    told = {name: AttackFile(path).build(name)[1] for name in variants}
+    assert (told["grey"]["texture"], told["noise"]["texture"]) == ("grey", "noise")
+    assert told["apgd"]["search"] == dict(type="APGD", first_step=0.3)
+    assert "search" not in told["pgd"]
+    assert told["apgd"]["source"]["checkpoint"] == source["checkpoint"]
 
 
 def test_suites_leave_out_sensors_that_are_not_there(standard):

@@ -165,3 +165,18 @@ def test_other_fusions_are_refused():
 
     with pytest.raises(ValueError, match="MedianFusion with a head of distances"):
         certified_objects(Detector(), None, overlaps={})
+
+
+def test_wide_box_margins_are_refused():
+    class Detector:
+        fusion = MedianFusion(
+            sensors=["a", "b", "c"],
+            in_channels=2,
+            num_levels=1,
+            out_channels=2,
+            box_margin=1.5,
+        )
+        bbox_head = head()
+
+    with pytest.raises(ValueError, match=r"box_margin of at most 1, got 1\.5"):
+        certified_objects(Detector(), None, overlaps={})

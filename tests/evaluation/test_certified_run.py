@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from tiny_kitti import write_config, write_kitti
 
 from perception.apis import build_dataset, load_detector
+from perception.checkpoints import sha256
 from perception.evaluation.certified_run import certify
 
 REPOSITORY = Path(__file__).parents[2]
@@ -50,6 +52,19 @@ def test_tool(made, tmp_path, monkeypatch, capsys):
     assert "1 frames, 2 objects" in out and "any change of depth" in out
     figures = json.loads(file.read_text())
     assert figures["frames"] == 1 and len(figures["checkpoint_sha256"]) == 64
+
+
+def test_tool_takes_an_address(made, tmp_path, monkeypatch):
+    tool, file = REPOSITORY / "tools" / "certify.py", tmp_path / "c.json"
+    words = [str(tool), str(made[0]), "https://example.org/weights.pth"]
+    words += ["--num", "1", "--json", str(file)]
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(
+        torch.hub, "download_url_to_file", lambda url, to: shutil.copy(made[1], to)
+    )
+    monkeypatch.setattr(sys, "argv", words)
+    runpy.run_path(str(tool), run_name="__main__")
+    assert json.loads(file.read_text())["checkpoint_sha256"] == sha256(made[1])
 
 
 def test_tool_refuses_other_fusions(made, tmp_path, monkeypatch, capsys):

@@ -24,6 +24,7 @@ def run(monkeypatch, *words) -> int:
 
 def test_weights_know_unseen_frames(tmp_path, monkeypatch, capsys):
     project = make_project(tmp_path, base="agreement")
+    (project.data / "training" / "label_2").rename(tmp_path / "nobody needs them")
     out = tmp_path / "calibrated.safetensors"
     assert run(monkeypatch, project.config, project.checkpoint, "--out", out) == 0
     said = capsys.readouterr().out

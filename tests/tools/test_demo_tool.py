@@ -19,6 +19,18 @@ def test_report_is_made_of_what_was_attacked_and_drawn(repo_root, monkeypatch):
     assert str(last.result) == args.out == "elsewhere/report.html"
 
 
+def test_the_last_checkpoint_is_reported(repo_root, monkeypatch):
+    """Not the one that did best on the frames of the report."""
+    monkeypatch.syspath_prepend(str(repo_root / "tools"))
+    import demo
+
+    monkeypatch.setattr(sys, "argv", ["demo.py", "--epochs", "3", "--out", "elsewhere"])
+    steps = demo.steps(demo.parse_args())
+    last = "elsewhere/train/epoch_3.pth"
+    reported = [step.command[0] for step in steps if last in step.command]
+    assert reported == ["tools/test.py", "tools/attack.py", "tools/visualize.py"]
+
+
 def test_shipped_detectors_are_there(repo_root, monkeypatch):
     monkeypatch.syspath_prepend(str(repo_root / "tools"))
     import demo

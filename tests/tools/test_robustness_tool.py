@@ -190,9 +190,12 @@ def test_audit_flags(words, done, tmp_path):
     checks += [{"name": "camera: steps", "passed": True}]
     report = {"audit": {"passed": False, "checks": checks}}
     report |= {key: detector[key] for key in ("checkpoint_sha256", "config_sha256")}
+    passed = report | {"audit": {"passed": True, "checks": checks[1:]}}
     audits = tmp_path / "audits" / "one"
-    audits.mkdir(parents=True)
-    (audits / "audit.json").write_text(json.dumps(report))
+    for folder, content in (("a", passed), ("one", report), ("two", report)):
+        path = tmp_path / "audits" / folder / "audit.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(content))
     more = ("--suite", "all", "--out", done, "--names", "gate", "again", "camera")
     run(words, *more, "--audit", audits.parent, "--baseline", "again")
     results = read(done)

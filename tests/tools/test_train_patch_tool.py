@@ -2,8 +2,10 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
+import torch
 from attacked_project import REPOSITORY, make_project
 
 sys.path.insert(0, str(REPOSITORY / "tools"))
@@ -11,8 +13,12 @@ sys.path.insert(0, str(REPOSITORY / "tools"))
 import attack
 import train_patch
 
+from perception.apis import load_detector
 from perception.attacks.patch_io import load_patch
+from perception.checkpoints import save_weights, sha256
 from perception.cli import run_tool
+from perception.evaluation import patch_training
+from perception.structures import DataError
 
 TRAIN = ("--threat", "camera_patch_free", "--epochs", "2", "--batch-size", "1")
 
@@ -58,6 +64,41 @@ def test_only_what_is_unfinished_is_gone_on_with(project, tmp_path):
     second.with_suffix(".pth").write_bytes(b"of another training")
     run(train_patch, project, *TRAIN, "--out", second)
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_the_picture_tells_how_it_came_about(project, tmp_path):
+    run(train_patch, project, *TRAIN, "--num", 1, "--out", tmp_path / "sign.png")
+    told = json.loads((tmp_path / "sign.json").read_text())["training"]
+    assert told["checkpoint_sha256"] == sha256(project.checkpoint)
+    assert told["frame_ids"] == ["000000"]
+    assert (told["epochs"], told["batch_size"], told["split"]) == (2, 1, "train")
+    assert len(told["config_sha256"]) == 64
+    assert told["command"].startswith("python tools/train_patch.py ")
+
+
+def test_only_the_same_training_is_gone_on_with(project, tmp_path, monkeypatch):
+    """Other weights or frames are refused, however alike the trainings are."""
+    split = project.data / "ImageSets" / "one.txt"
+    split.write_text("000001\n")
+    words = [*TRAIN, "--split", "one", "--resume", "--out", tmp_path / "sign.png"]
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(patch_training, "save_patch", _stopped)
+        run(train_patch, project, *words)
+    torch.manual_seed(1)
+    other = tmp_path / "other.safetensors"
+    save_weights(other, load_detector(project.config).state_dict())
+    with pytest.raises(DataError, match="another detector or other frames"):
+        run(train_patch, replace(project, checkpoint=other), *words)
+    split.write_text("000002\n")
+    with pytest.raises(DataError, match="another detector or other frames"):
+        run(train_patch, project, *words)
+    split.write_text("000001\n")
+    run(train_patch, project, *words)
+    assert (tmp_path / "sign.png").is_file()
+
+
+def _stopped(*_):
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(

@@ -104,8 +104,16 @@ def steps(args: argparse.Namespace) -> list[Step]:
             out / "attacked",
         ),
         Step(
-            "attack the shipped detectors, plain and robust, on 16 frames",
-            ["tools/robustness.py", *shipped(), "--suite", "quiet", "--num", "16"]
+            "attack the shipped detectors, plain and robust, on 8 frames",
+            [
+                "tools/robustness.py",
+                *shipped(),
+                "--suite",
+                "quick",
+                "quiet",
+                "--num",
+                "8",
+            ]
             + ["--jobs", jobs, "--out", str(out / "robustness"), *options],
             out / "robustness" / "robustness.json",
             done=out / "robustness" / "robustness.json",

@@ -68,13 +68,22 @@ adaptive = dict(
     depth_adaptive_rank=dict(**knowing, threat=dict(depth, goal="rank")),
 )
 
-# The worse of PGD and PGD that keeps the gate quiet: a gate that blames the attacked
-# sensor leaves plain PGD no gradient to follow.
-quietly = dict(**knowing, weights=(0.1,), ways=("none",), patience=0)
-quiet = dict(
-    camera_pgd_quiet=dict(**quietly, threat=camera),
-    lidar_pgd_quiet=dict(**quietly, threat=lidar),
-    depth_pgd_quiet=dict(**quietly, threat=depth),
+# Around a gate, from the clean input, where it blames nobody: at a random start it
+# blames the attacked sensor, and what that sensor delivers moves the outputs no more,
+# so that there is no gradient to follow. Small steps stay where the gate is quiet.
+softly = dict(type="PGD", random_start=False)
+quietly = dict(type="Adaptive", ways=("none",), patience=0)
+quiet = dict(**quietly, search=dict(**softly, step_fraction=0.1), weights=(0.1,))
+careful = dict(
+    **quietly, search=dict(**softly, step_fraction=0.05), weights=(0.03, 0.3)
+)
+stealth = dict(
+    camera_pgd_quiet=dict(**quiet, threat=camera),
+    lidar_pgd_quiet=dict(**quiet, threat=lidar),
+    depth_pgd_quiet=dict(**quiet, threat=depth),
+    camera_pgd_careful=dict(**careful, threat=dict(camera, steps=60)),
+    lidar_pgd_careful=dict(**careful, threat=dict(lidar, steps=60)),
+    depth_pgd_careful=dict(**careful, threat=dict(depth, steps=60)),
 )
 
 # Without gradients of the victim: steps are queries or draws.
@@ -160,7 +169,7 @@ failures = {
 attacks = dict(
     **maps,
     **goals,
-    **quiet,
+    **stealth,
     **adaptive,
     **black_box,
     **transfer,
@@ -172,11 +181,11 @@ attacks = dict(
 
 suites = dict(
     quick=["camera_pgd", "lidar_pgd", "depth_pgd"],
-    quiet=list(quiet),
+    quiet=["camera_pgd_quiet", "lidar_pgd_quiet", "depth_pgd_quiet"],
     standard=[
         *("camera_pgd", "lidar_pgd", "depth_pgd", "depth_pgd_px"),
         *("camera_apgd", "lidar_apgd", "depth_apgd"),
-        *quiet,
+        *stealth,
         *adaptive,
         *points,
         *("camera_patch_face", "camera_patch_road", "camera_patch_free"),
@@ -184,7 +193,12 @@ suites = dict(
         "all_pgd",
     ],
     full=[name for name in attacks if name not in transfer],
-    adaptive=list(adaptive),
+    adaptive=[
+        *adaptive,
+        "camera_pgd_careful",
+        "lidar_pgd_careful",
+        "depth_pgd_careful",
+    ],
     transfer=list(transfer),
     failures=list(failures),
 )

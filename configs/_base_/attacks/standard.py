@@ -118,6 +118,9 @@ points = dict(
     lidar_add=dict(type="PGD", threat=add),
     lidar_drop=dict(type="PGD", threat=drop),
     lidar_reflectance=dict(type="PGD", threat=repaint),
+    lidar_shift_3d_quiet=dict(**quiet, threat=dict(shift, along="free")),
+    lidar_add_quiet=dict(**quiet, threat=add),
+    lidar_drop_quiet=dict(**quiet, threat=drop),
 )
 
 # A printed patch: on objects' faces, on the road, and free in the image.

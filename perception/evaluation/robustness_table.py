@@ -19,6 +19,13 @@ from perception.evaluation.robustness_table_gate import alarm_table, blame_table
 
 Detector = Mapping[str, Any]
 
+STAR = " *"
+_NOTE = (
+    "\\* The gate blames the attacked sensor in most frames. If it then leaves that "
+    "sensor out, the attack has no gradient to follow, and this is noise of its "
+    "budget: look at the suites `quiet` and `adaptive`."
+)
+
 
 def markdown(results: Results) -> str:
     """All tables of a run, from the content of ``robustness.json``."""
@@ -110,16 +117,30 @@ def _attacks(results: Results) -> list[str]:
     ]
     header = ["attack", "on", *(one["name"] for one in detectors)]
     clean = ["clean", "", *(ap(clean_ap(one)) for one in detectors)]
-    return table(header, [clean, *rows]) if rows else []
+    if not rows:
+        return []
+    noted = [] if not any(STAR in cell for row in rows for cell in row) else ["", _NOTE]
+    return [*table(header, [clean, *rows]), *noted]
 
 
 def _attacked(detector: Detector, name: str) -> str:
     """AP under an attack, and the difference to the baseline."""
     if name not in detector["attacks"]:
         return "does not apply" if name in detector["not_applicable"] else NOTHING
-    value = ap(mean_ap(detector["attacks"][name]))
+    entry = detector["attacks"][name]
+    value = ap(mean_ap(entry)) + (STAR if _blamed_in_vain(entry) else "")
     change = detector.get("difference", {}).get(name)
     return value if change is None else f"{value} ({change:+.1f})"
+
+
+def _blamed_in_vain(entry: Mapping[str, Any]) -> bool:
+    """Whether a gradient attack that ignores the gate is blamed in most frames."""
+    if not entry.get("gate") or entry["attack"]["type"] not in ("PGD", "APGD"):
+        return False
+    blamed = entry["gate"]["attacked"]["blamed"]
+    hits = sum(blamed.get(sensor, 0) for sensor in entry["touched"])
+    aware = "|" in entry["attack"]["threat"].get("goal", "")
+    return not aware and hits > sum(blamed.values()) / 2
 
 
 def _failures(results: Results) -> list[str]:

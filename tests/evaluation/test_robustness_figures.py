@@ -251,3 +251,26 @@ def test_the_monitor_is_checked_on_frames_held_out():
     # Calibrated on calm frames alone, it gives the alarm on all others.
     assert described["held_out"] == {"frames": 10, "false_alarm_rate": 1.0}
     assert calibrated_monitor([CALM], ["camera", "lidar"]) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "goal", "blamed", "starred"),
+    [
+        ("PGD", "detection", {"camera": 3, "none": 1}, True),
+        ("PGD", "detection", {"camera": 2, "lidar": 1, "none": 1}, False),
+        ("PGD", "detection|none*0.1", {"camera": 3, "none": 1}, False),
+        ("Failure", "detection", {"camera": 4}, False),
+    ],
+    ids=["in vain", "half", "knows the gate", "no search"],
+)
+def test_an_attack_without_a_gradient_is_starred(kind, goal, blamed, starred):
+    """Once a gate leaves the attacked sensor out, plain PGD is noise."""
+    from perception.evaluation.robustness_table import _blamed_in_vain
+
+    entry = {
+        "touched": ["camera"],
+        "attack": {"type": kind, "threat": {"goal": goal}},
+        "gate": {"attacked": {"blamed": blamed}},
+    }
+    assert _blamed_in_vain(entry) is starred
+    assert not _blamed_in_vain(entry | {"gate": None})

@@ -13,6 +13,7 @@ import torch
 
 from perception.apis import load_detector
 from perception.checkpoints import as_safetensors
+from perception.evaluation.robustness_table import NOTE, STAR, blamed_in_vain
 from perception.files import replacing
 from perception.structures import DataError
 
@@ -110,10 +111,13 @@ def _card(
         "|---|---|",
         f"| clean | {_ap(figures['clean'])} |",
     ]
+    vain = False
     for attack, entry in figures["attacks"].items():
         if "ap" in entry:
-            lines.append(f"| {attack} | {_ap(entry['ap']['attacked'])} |")
-    return lines
+            star = STAR if blamed_in_vain(entry) else ""
+            lines.append(f"| {attack} | {_ap(entry['ap']['attacked'])}{star} |")
+            vain = vain or bool(star)
+    return [*lines, "", NOTE] if vain else lines
 
 
 def _ap(result: Mapping[str, Any]) -> str:

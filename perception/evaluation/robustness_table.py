@@ -20,7 +20,7 @@ from perception.evaluation.robustness_table_gate import alarm_table, blame_table
 Detector = Mapping[str, Any]
 
 STAR = " *"
-_NOTE = (
+NOTE = (
     "\\* The gate blames the attacked sensor in most frames. If it then leaves that "
     "sensor out, the attack has no gradient to follow, and this is noise of its "
     "budget: look at the suites `quiet` and `adaptive`."
@@ -119,7 +119,7 @@ def _attacks(results: Results) -> list[str]:
     clean = ["clean", "", *(ap(clean_ap(one)) for one in detectors)]
     if not rows:
         return []
-    noted = [] if not any(STAR in cell for row in rows for cell in row) else ["", _NOTE]
+    noted = [] if not any(STAR in cell for row in rows for cell in row) else ["", NOTE]
     return [*table(header, [clean, *rows]), *noted]
 
 
@@ -128,12 +128,12 @@ def _attacked(detector: Detector, name: str) -> str:
     if name not in detector["attacks"]:
         return "does not apply" if name in detector["not_applicable"] else NOTHING
     entry = detector["attacks"][name]
-    value = ap(mean_ap(entry)) + (STAR if _blamed_in_vain(entry) else "")
+    value = ap(mean_ap(entry)) + (STAR if blamed_in_vain(entry) else "")
     change = detector.get("difference", {}).get(name)
     return value if change is None else f"{value} ({change:+.1f})"
 
 
-def _blamed_in_vain(entry: Mapping[str, Any]) -> bool:
+def blamed_in_vain(entry: Mapping[str, Any]) -> bool:
     """Whether a gradient attack that ignores the gate is blamed in most frames."""
     if not entry.get("gate") or entry["attack"]["type"] not in ("PGD", "APGD"):
         return False

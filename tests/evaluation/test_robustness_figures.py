@@ -265,12 +265,12 @@ def test_the_monitor_is_checked_on_frames_held_out():
 )
 def test_an_attack_without_a_gradient_is_starred(kind, goal, blamed, starred):
     """Once a gate leaves the attacked sensor out, plain PGD is noise."""
-    from perception.evaluation.robustness_table import _blamed_in_vain
+    from perception.evaluation.robustness_table import blamed_in_vain
 
     entry = {
         "touched": ["camera"],
         "attack": {"type": kind, "threat": {"goal": goal}},
         "gate": {"attacked": {"blamed": blamed}},
     }
-    assert _blamed_in_vain(entry) is starred
-    assert not _blamed_in_vain(entry | {"gate": None})
+    assert blamed_in_vain(entry) is starred
+    assert not blamed_in_vain(entry | {"gate": None})

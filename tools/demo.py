@@ -109,7 +109,6 @@ def steps(args: argparse.Namespace) -> list[Step]:
                 "tools/robustness.py",
                 *shipped(),
                 "--suite",
-                "quick",
                 "quiet",
                 "--num",
                 "8",

@@ -87,7 +87,7 @@ class ConsensusFusion(AgreementFusion):
         margin: How far beyond the trusted range logits may lie.
         box_margin: The same for boxes, as a fraction of their size.
         lift: How far an expert may raise a score above the least of its witnesses, in
-            logits; 0: not.
+            logits; 0: not. Bounds get wider by it: few objects stay certified at 2.
         view_loss_weight: Factor of the loss of each sensor's own detections.
         expert_loss_weight: Factor of the loss of the experts' detections.
         worst_loss_weight: Factor of the loss in the worst case.

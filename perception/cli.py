@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from perception.structures import DataError
 
@@ -53,6 +54,19 @@ def add_config_options(
         action=DictAction,
         metavar="KEY=VALUE",
         help=f"set entries of {of}",
+    )
+
+
+def add_attacks_file(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup,
+) -> None:
+    """``--attacks``: the file that defines attacks by name, ours unless given."""
+    standard = Path(__file__).parents[1] / "configs/_base_/attacks/standard.py"
+    parser.add_argument(
+        "--attacks",
+        default=str(standard),
+        metavar="FILE",
+        help="file that defines attacks and suites",
     )
 
 

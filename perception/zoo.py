@@ -111,12 +111,11 @@ def _card(
         "|---|---|",
         f"| clean | {_ap(figures['clean'])} |",
     ]
-    vain = False
-    for attack, entry in figures["attacks"].items():
-        if "ap" in entry:
-            star = STAR if blamed_in_vain(entry) else ""
-            lines.append(f"| {attack} | {_ap(entry['ap']['attacked'])}{star} |")
-            vain = vain or bool(star)
+    measured = {a: entry for a, entry in figures["attacks"].items() if "ap" in entry}
+    vain = {attack for attack, entry in measured.items() if blamed_in_vain(entry)}
+    for attack, entry in measured.items():
+        star = STAR if attack in vain else ""
+        lines.append(f"| {attack} | {_ap(entry['ap']['attacked'])}{star} |")
     return [*lines, "", NOTE] if vain else lines
 
 

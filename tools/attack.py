@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from pathlib import Path
 from typing import Any
 
 from perception.cli import (
     HelpFormatter,
+    add_attacks_file,
     add_config_options,
     budget,
     pick_device,
@@ -17,8 +17,6 @@ from perception.cli import (
     run_tool,
 )
 from perception.structures import DataError
-
-STANDARD_ATTACKS = Path(__file__).parents[1] / "configs/_base_/attacks/standard.py"
 
 DESCRIPTION = """\
 Attack a detector's sensors and report what is left of its AP.
@@ -66,12 +64,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--out", default="work_dirs/attack", metavar="DIR", help="folder for results"
     )
-    parser.add_argument(
-        "--attacks",
-        default=str(STANDARD_ATTACKS),
-        metavar="FILE",
-        help="file that defines the names",
-    )
+    add_attacks_file(parser)
     parser.add_argument(
         "--list", action="store_true", help="list the names and what they mean"
     )

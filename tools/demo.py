@@ -105,14 +105,7 @@ def steps(args: argparse.Namespace) -> list[Step]:
         ),
         Step(
             "attack the shipped detectors, plain and robust, on 8 frames",
-            [
-                "tools/robustness.py",
-                *shipped(),
-                "--suite",
-                "quiet",
-                "--num",
-                "8",
-            ]
+            ["tools/robustness.py", *shipped(), "--suite", "quiet", "--num", "8"]
             + ["--jobs", jobs, "--out", str(out / "robustness"), *options],
             out / "robustness" / "robustness.json",
             done=out / "robustness" / "robustness.json",

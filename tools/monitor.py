@@ -10,13 +10,12 @@ from typing import Any
 
 from perception.cli import (
     HelpFormatter,
+    add_attacks_file,
     add_config_options,
     pick_device,
     positive,
     run_tool,
 )
-
-STANDARD_ATTACKS = Path(__file__).parents[1] / "configs/_base_/attacks/standard.py"
 
 CALIBRATION = ("calibration_split", "calibration_num", "false_alarm_rate", "smoothing")
 
@@ -88,12 +87,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="attack the second half of the frames, to see an alarm come (attack.py "
         "--list names attacks; needs labels)",
     )
-    group.add_argument(
-        "--attacks",
-        default=str(STANDARD_ATTACKS),
-        metavar="FILE",
-        help="file that defines the names",
-    )
+    add_attacks_file(group)
     group = parser.add_argument_group("running")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
     group.add_argument(

@@ -10,14 +10,13 @@ from pathlib import Path
 
 from perception.cli import (
     HelpFormatter,
+    add_attacks_file,
     add_config_options,
     pick_device,
     positive,
     run_tool,
 )
 from perception.structures import DataError
-
-STANDARD_ATTACKS = Path(__file__).parents[1] / "configs/_base_/attacks/standard.py"
 
 DESCRIPTION = """\
 Attack several detectors with every threat model and compare what is left.
@@ -107,12 +106,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="NAME",
         help="detector that others are compared with (default: the first)",
     )
-    parser.add_argument(
-        "--attacks",
-        default=str(STANDARD_ATTACKS),
-        metavar="FILE",
-        help="file that defines attacks and suites",
-    )
+    add_attacks_file(parser)
     parser.add_argument(
         "--source",
         nargs=2,

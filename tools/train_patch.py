@@ -9,9 +9,15 @@ import argparse
 import shlex
 import sys
 
-from attack import STANDARD_ATTACKS, add_running, add_threat_changes, threat_changes
+from attack import add_running, add_threat_changes, threat_changes
 
-from perception.cli import HelpFormatter, pick_device, positive, run_tool
+from perception.cli import (
+    HelpFormatter,
+    add_attacks_file,
+    pick_device,
+    positive,
+    run_tool,
+)
 
 EXAMPLES = """\
 examples:
@@ -35,12 +41,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--out", required=True, metavar="PNG", help="the picture; a .json comes with it"
     )
-    parser.add_argument(
-        "--attacks",
-        default=str(STANDARD_ATTACKS),
-        metavar="FILE",
-        help="file that defines the names",
-    )
+    add_attacks_file(parser)
     parser.add_argument("--epochs", type=positive, default=10, help="passes")
     parser.add_argument(
         "--step-levels", type=float, default=12.0, help="first step in grey levels"

@@ -132,8 +132,8 @@ def attack_batch(
     changes = largest_changes(
         batch.inputs, result.inputs, batch.sensors, attack.threat.touched
     )
-    clean = _predict(detector, batch.inputs, batch.samples)
-    attacked = _predict(detector, result.inputs, batch.samples)
+    clean = predictions_of(detector, batch.inputs, batch.samples)
+    attacked = predictions_of(detector, result.inputs, batch.samples)
     oracle = _predict_told(detector, result.inputs, batch.samples, attack)
     return [
         FrameRecord(
@@ -215,7 +215,7 @@ def describe_attack(
 
 
 @torch.no_grad()
-def _predict(
+def predictions_of(
     detector: Any,
     inputs: Any,
     samples: Sequence[DetDataSample],
@@ -237,4 +237,4 @@ def _predict_told(
     if len(touched) != 1 or not hasattr(detector.fusion, "blaming"):
         return None
     with detector.fusion.blaming(touched[0]):
-        return _predict(detector, inputs, samples)
+        return predictions_of(detector, inputs, samples)

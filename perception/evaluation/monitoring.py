@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from perception.apis import build_dataset, build_loader
 from perception.attacks import Attack, prepare_batch
 from perception.datasets.frame_dataset import FrameDataset
-from perception.evaluation.attacked_frames import Prediction, read_prediction
+from perception.evaluation.attacked import predictions_of
+from perception.evaluation.attacked_frames import Prediction
 from perception.evaluation.attacked_prepare import (
     AttackRun,
     Prepared,
@@ -236,14 +236,11 @@ def _detect(
     if not ids:
         return []
     if attack is None:
-        with torch.no_grad():
-            samples = detector.test_step(data)
-    else:
-        batch = prepare_batch(detector, data, ids)
-        try:
-            inputs = attack(detector, batch).inputs
-        except ValueError as error:
-            raise DataError(str(error)) from error
-        with torch.no_grad():
-            samples = detector.predict(inputs, batch.samples)
-    return [read_prediction(one, detector.dataset_meta["classes"]) for one in samples]
+        packed = detector.data_preprocessor(data, False)
+        return predictions_of(detector, packed["inputs"], packed["data_samples"])
+    batch = prepare_batch(detector, data, ids)
+    try:
+        inputs = attack(detector, batch).inputs
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    return predictions_of(detector, inputs, batch.samples)

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from perception.cli import HelpFormatter, budget, pick_device, positive
+from perception.cli import (
+    HelpFormatter,
+    add_attacks_file,
+    budget,
+    pick_device,
+    positive,
+)
 from perception.structures import DataError
-
-STANDARD_ATTACKS = Path(__file__).parents[2] / "configs/_base_/attacks/standard.py"
 
 DETECT_DESCRIPTION = """\
 One sheet for each frame: what a detector finds, judged against the labels as correct,
@@ -56,12 +59,7 @@ def add_detect_command(commands: argparse._SubParsersAction) -> None:
     _add_choice(parser)
     attack = parser.add_argument_group("attack")
     attack.add_argument("--threat", nargs="+", metavar="NAME", help="threat models")
-    attack.add_argument(
-        "--attacks",
-        default=str(STANDARD_ATTACKS),
-        metavar="FILE",
-        help="file that defines the names",
-    )
+    add_attacks_file(attack)
     attack.add_argument(
         "--eps",
         nargs="+",

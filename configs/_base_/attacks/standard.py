@@ -72,18 +72,20 @@ adaptive = dict(
 # blames the attacked sensor, and what that sensor delivers moves the outputs no more,
 # so that there is no gradient to follow. Small steps stay where the gate is quiet.
 softly = dict(type="PGD", random_start=False)
-quietly = dict(type="Adaptive", ways=("none",), patience=0)
-quiet = dict(**quietly, search=dict(**softly, step_fraction=0.1), weights=(0.1,))
-careful = dict(
-    **quietly, search=dict(**softly, step_fraction=0.05), weights=(0.03, 0.3)
+around = dict(type="Adaptive", ways=("none",), patience=0)
+quietly = dict(**around, search=dict(**softly, step_fraction=0.1), weights=(0.1,))
+carefully = dict(
+    **around, search=dict(**softly, step_fraction=0.05), weights=(0.03, 0.3)
 )
-stealth = dict(
-    camera_pgd_quiet=dict(**quiet, threat=camera),
-    lidar_pgd_quiet=dict(**quiet, threat=lidar),
-    depth_pgd_quiet=dict(**quiet, threat=depth),
-    camera_pgd_careful=dict(**careful, threat=dict(camera, steps=60)),
-    lidar_pgd_careful=dict(**careful, threat=dict(lidar, steps=60)),
-    depth_pgd_careful=dict(**careful, threat=dict(depth, steps=60)),
+quiet = dict(
+    camera_pgd_quiet=dict(**quietly, threat=camera),
+    lidar_pgd_quiet=dict(**quietly, threat=lidar),
+    depth_pgd_quiet=dict(**quietly, threat=depth),
+)
+careful = dict(
+    camera_pgd_careful=dict(**carefully, threat=dict(camera, steps=60)),
+    lidar_pgd_careful=dict(**carefully, threat=dict(lidar, steps=60)),
+    depth_pgd_careful=dict(**carefully, threat=dict(depth, steps=60)),
 )
 
 # Without gradients of the victim: steps are queries or draws.
@@ -118,9 +120,9 @@ points = dict(
     lidar_add=dict(type="PGD", threat=add),
     lidar_drop=dict(type="PGD", threat=drop),
     lidar_reflectance=dict(type="PGD", threat=repaint),
-    lidar_shift_3d_quiet=dict(**quiet, threat=dict(shift, along="free")),
-    lidar_add_quiet=dict(**quiet, threat=add),
-    lidar_drop_quiet=dict(**quiet, threat=drop),
+    lidar_shift_3d_quiet=dict(**quietly, threat=dict(shift, along="free")),
+    lidar_add_quiet=dict(**quietly, threat=add),
+    lidar_drop_quiet=dict(**quietly, threat=drop),
 )
 
 # A printed patch: on objects' faces, on the road, and free in the image.
@@ -172,7 +174,8 @@ failures = {
 attacks = dict(
     **maps,
     **goals,
-    **stealth,
+    **quiet,
+    **careful,
     **adaptive,
     **black_box,
     **transfer,
@@ -184,11 +187,12 @@ attacks = dict(
 
 suites = dict(
     quick=["camera_pgd", "lidar_pgd", "depth_pgd"],
-    quiet=["camera_pgd_quiet", "lidar_pgd_quiet", "depth_pgd_quiet"],
+    quiet=list(quiet),
     standard=[
         *("camera_pgd", "lidar_pgd", "depth_pgd", "depth_pgd_px"),
         *("camera_apgd", "lidar_apgd", "depth_apgd"),
-        *stealth,
+        *quiet,
+        *careful,
         *adaptive,
         *points,
         *("camera_patch_face", "camera_patch_road", "camera_patch_free"),
@@ -196,12 +200,7 @@ suites = dict(
         "all_pgd",
     ],
     full=[name for name in attacks if name not in transfer],
-    adaptive=[
-        *adaptive,
-        "camera_pgd_careful",
-        "lidar_pgd_careful",
-        "depth_pgd_careful",
-    ],
+    adaptive=[*adaptive, *careful],
     transfer=list(transfer),
     failures=list(failures),
 )

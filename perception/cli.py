@@ -85,6 +85,24 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_running_options(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, batch: str, of: str
+) -> None:
+    """What changes no result of a tool that runs detectors, and ``--cfg-options``.
+
+    Args:
+        parser: What to add them to.
+        batch: What happens to a batch, e.g. ``frames attacked``.
+        of: See :func:`add_config_options`.
+    """
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
+    parser.add_argument(
+        "--batch-size", type=positive, default=8, help=f"{batch} at a time"
+    )
+    parser.add_argument("--workers", type=int, default=0, help="data loading processes")
+    add_config_options(parser, of)
+
+
 def export_local_rank(rank: int) -> None:
     """Make the rank given as an argument known where MMEngine looks for it."""
     os.environ.setdefault("LOCAL_RANK", str(rank))

@@ -10,7 +10,7 @@ from typing import Any
 from perception.cli import (
     HelpFormatter,
     add_attacks_file,
-    add_config_options,
+    add_running_options,
     budget,
     pick_device,
     positive,
@@ -98,7 +98,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add_threat_changes(parser)
     _add_frames(parser)
-    add_running(parser)
+    group = parser.add_argument_group("running")
+    add_running_options(
+        group, "frames attacked", "the config, e.g. data_root=data/kitti"
+    )
     args = parser.parse_args(argv)
     if not args.list and not (args.config and args.checkpoint and args.threat):
         parser.error("CONFIG, CHECKPOINT and --threat are needed (or --list)")
@@ -145,17 +148,6 @@ def _add_frames(parser: argparse.ArgumentParser) -> None:
         default=0.3,
         help="detections below it do not count for per-frame success",
     )
-
-
-def add_running(parser: argparse.ArgumentParser) -> None:
-    """Options that change no result."""
-    group = parser.add_argument_group("running")
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
-    group.add_argument(
-        "--batch-size", type=positive, default=8, help="frames attacked at a time"
-    )
-    group.add_argument("--workers", type=int, default=0, help="data loading processes")
-    add_config_options(group, "the config, e.g. data_root=data/kitti")
 
 
 def threat_changes(args: argparse.Namespace) -> dict[str, Any]:

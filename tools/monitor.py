@@ -11,7 +11,7 @@ from typing import Any
 from perception.cli import (
     HelpFormatter,
     add_attacks_file,
-    add_config_options,
+    add_running_options,
     pick_device,
     positive,
     run_tool,
@@ -89,12 +89,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add_attacks_file(group)
     group = parser.add_argument_group("running")
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
-    group.add_argument(
-        "--batch-size", type=positive, default=8, help="frames at a time"
-    )
-    group.add_argument("--workers", type=int, default=0, help="data loading processes")
-    add_config_options(group, "the config, e.g. data_root=data/drive")
+    add_running_options(group, "frames", "the config, e.g. data_root=data/drive")
     args = parser.parse_args(argv)
     if args.monitor and (given := _calibration(args)):
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)

@@ -11,7 +11,7 @@ from pathlib import Path
 from perception.cli import (
     HelpFormatter,
     add_attacks_file,
-    add_config_options,
+    add_running_options,
     pick_device,
     positive,
     run_tool,
@@ -166,11 +166,9 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="go on with the results in DIR",
     )
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
-    group.add_argument(
-        "--batch-size", type=positive, default=8, help="frames attacked at a time"
+    add_running_options(
+        group, "frames attacked", "every config, e.g. data_root=data/kitti"
     )
-    add_config_options(group, "every config, e.g. data_root=data/kitti")
 
 
 def _factor(text: str) -> float:
@@ -219,6 +217,7 @@ def main(argv: list[str] | None = None) -> None:
         num=args.num,
         resume=args.resume,
         batch_size=args.batch_size,
+        workers=args.workers,
         device=_device(args.device),
         command=shlex.join(["python", "tools/robustness.py", *words]),
     )

@@ -9,11 +9,12 @@ import argparse
 import shlex
 import sys
 
-from attack import add_running, add_threat_changes, threat_changes
+from attack import add_threat_changes, threat_changes
 
 from perception.cli import (
     HelpFormatter,
     add_attacks_file,
+    add_running_options,
     pick_device,
     positive,
     run_tool,
@@ -60,7 +61,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--resume", action="store_true", help="go on with an unfinished training"
     )
     add_threat_changes(parser)
-    add_running(parser)
+    group = parser.add_argument_group("running")
+    add_running_options(
+        group, "frames attacked", "the config, e.g. data_root=data/kitti"
+    )
     return parser.parse_args(argv)
 
 

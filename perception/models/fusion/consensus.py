@@ -16,7 +16,7 @@ from torch import Tensor
 from perception.models.fusion.agreement import AgreementFusion
 from perception.models.fusion.base import FusionOutput
 from perception.models.fusion.contradictions import contradictions
-from perception.models.fusion.median import BOXES
+from perception.models.fusion.median import CLASSES
 from perception.models.fusion.odd_one_out import OddOneOutFusion
 from perception.models.fusion.ranges import (
     as_levels,
@@ -47,11 +47,13 @@ class ConsensusFusion(AgreementFusion):
 
     So an object that one of the two honest sensors misses can be hidden: the least of
     what is honest counts. Hiding objects is easy, since weak sensors miss many, and
-    making them up is hard. ``lift`` shifts that balance for scores: e_i may raise the
-    low end above the least of its witnesses, min(v_j for j != i, e_i), by so much,
+    making them up is hard. ``lift`` shifts that balance: for class logits, e_i may raise
+    the low end above the least of its witnesses, min(v_j for j != i, e_i), by so much,
     never above its own word; the high end is at least the low one. Then
 
         low = max_i min(e_i, lift + min(v_j for j != i, e_i)).
+
+    Other outputs are not lifted: raised centre-ness helps no object, and ghosts.
 
     What is done with a frame depends on the contradictions:
 
@@ -64,7 +66,7 @@ class ConsensusFusion(AgreementFusion):
     **Certificate.** Let sensor i lie, and let the honest sensors not contradict each
     other by more than ``blame_at``. Then i is never cleared, nobody else is blamed, and
     every output lies within [min(v_j for j != i, e_i) - margin, max(...) + margin],
-    none of which sensor i has touched. With ``lift``, scores are at least
+    none of which sensor i has touched. With ``lift``, class logits are at least
     min(e_i, lift + min(...)) - margin, which is more, and at most the larger of
     max(...) and lift + the second smallest honest view, + margin: a lie in the words of
     e_j raises the low end to no more than lift above the least honest view but v_j, and
@@ -86,8 +88,9 @@ class ConsensusFusion(AgreementFusion):
         loss_weight: Factor of the odd-one-out loss and of the cross-entropy of doubt.
         margin: How far beyond the trusted range logits may lie.
         box_margin: The same for boxes, as a fraction of their size.
-        lift: How far an expert may raise a score above the least of its witnesses, in
-            logits; 0: not. Bounds get wider by it: few objects stay certified at 2.
+        lift: How far an expert may raise a class logit above the least of its
+            witnesses; 0: not. What attackers can hide falls with it, and what they can
+            make up grows.
         view_loss_weight: Factor of the loss of each sensor's own detections.
         expert_loss_weight: Factor of the loss of the experts' detections.
         worst_loss_weight: Factor of the loss in the worst case.
@@ -107,7 +110,7 @@ class ConsensusFusion(AgreementFusion):
         loss_weight: float = 0.0,
         margin: float = 0.0,
         box_margin: float = 0.0,
-        lift: float = 0.0,
+        lift: float = 1.0,
         view_loss_weight: float = 1.0,
         expert_loss_weight: float = 1.0,
         worst_loss_weight: float = 1.0,
@@ -127,6 +130,8 @@ class ConsensusFusion(AgreementFusion):
             view_loss_weight=view_loss_weight,
             init_cfg=init_cfg,
         )
+        if not 0 <= lift < float("inf"):
+            raise ValueError(f"lift must be finite and not negative, got {lift}")
         self.lift = lift
         self.expert_loss_weight = expert_loss_weight
         self.worst_loss_weight = worst_loss_weight
@@ -175,7 +180,7 @@ class ConsensusFusion(AgreementFusion):
         for kind, (said, asked) in enumerate(zip(views, experts, strict=True)):
             views_row, experts_row = in_one_row(said), in_one_row(asked)
             answer = experts_row[blamed, frames]
-            lift = 0.0 if kind == BOXES else self.lift
+            lift = self.lift if kind == CLASSES else 0.0
             low, high = safe_range(views_row, experts_row[:-1], output.suspects, lift)
             moved = self._move(kind, answer, low, high, freedom)
             combined.append(as_levels(torch.where(told, answer, moved), said))
@@ -204,18 +209,15 @@ class ConsensusFusion(AgreementFusion):
         honest: Sequence[HeadOutputs],
         expert: HeadOutputs,
     ) -> tuple[HeadOutputs, HeadOutputs]:
-        """The bounds with what :attr:`lift` adds to them, for scores."""
-        views = side_by_side(honest)
-        for kind in range(len(low)):
-            if kind == BOXES:
-                continue
-            for n, alone in enumerate(expert[kind]):
-                raised = low[kind][n] + self.lift
-                low[kind][n] = torch.minimum(raised, alone - self.margin)
-                # A lie counts beside one view less; the least of the others limits it.
-                second = views[kind][n].sort(dim=0).values[1]
-                limit = second + self.lift + self.margin
-                high[kind][n] = torch.maximum(high[kind][n], limit)
+        """The bounds with what :attr:`lift` adds to them, for class logits."""
+        views = side_by_side(honest)[CLASSES]
+        for n, alone in enumerate(expert[CLASSES]):
+            raised = low[CLASSES][n] + self.lift
+            low[CLASSES][n] = torch.minimum(raised, alone - self.margin)
+            # A lie counts beside one view less; the least of the others limits it.
+            second = views[n].sort(dim=0).values[1]
+            limit = second + self.lift + self.margin
+            high[CLASSES][n] = torch.maximum(high[CLASSES][n], limit)
         return low, high
 
     def _suspects(self, apart: Tensor) -> Tensor:

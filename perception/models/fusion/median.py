@@ -17,7 +17,7 @@ from perception.models.fusion.base import FusionNeck, FusionOutput
 from perception.models.fusion.ranges import side_by_side, trusted_range
 from perception.models.heads import HeadOutputs, Pyramid
 
-BOXES = 1  # which of a dense head's kinds of outputs are boxes
+CLASSES, BOXES = 0, 1  # which of a dense head's kinds of outputs are these
 
 
 @MODELS.register_module()

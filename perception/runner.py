@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,18 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import find_latest_checkpoint
 
-from perception.checkpoints import load_checkpoint, local_file, sha256
+from perception.checkpoints import load_checkpoint, local_file
 from perception.files import write_json
 from perception.structures import DataError
 
 LAUNCHERS = ("none", "pytorch", "slurm")
+# Entries that a config may lack: what MMEngine's runner reads, and `load_config`.
+_OPTIONAL = {
+    *inspect.signature(Runner).parameters,
+    *("activation_checkpointing", "compile", "custom_imports", "data_root"),
+    *("efficient_conv_bn_eval", "find_unused_parameters", "model_wrapper_cfg"),
+    "sync_bn",
+}
 
 
 def load_config(
@@ -30,20 +39,37 @@ def load_config(
     A ``data_root`` in the config becomes the root of every data loader's frames.
 
     Raises:
-        DataError: If the file is missing or is not a config.
+        DataError: If the file is missing or is not a config, or an option sets an
+            entry that the config does not have at the top.
     """
     if not Path(path).is_file():
         raise DataError(f"{path}: no such config file")
     try:
         config = Config.fromfile(path)
+        _check_options(path, config, options or {})
         config.merge_from_dict(dict(options or {}))
         for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
             if "data_root" in config and loader in config:
                 config[loader].dataset.frames.setdefault("root", config.data_root)
+    except DataError:
+        raise
     except Exception as error:  # a config is code: anything can go wrong in it
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise DataError(f"{path}: not a usable config ({reason})") from error
     return config
+
+
+def _check_options(
+    path: str | os.PathLike, config: Config, options: Iterable[str]
+) -> None:
+    """Raise DataError if an option sets what nothing reads, e.g. a misspelt entry."""
+    for option in options:
+        entry = option.split(".")[0]
+        if entry in config or entry in _OPTIONAL:
+            continue
+        near = get_close_matches(entry, [*config, *_OPTIONAL], 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise DataError(f"{path}: has no entry {entry!r} to set{hint}")
 
 
 def first_evaluator(config: Config) -> dict[str, Any]:
@@ -134,6 +160,7 @@ def test(
     work_dir: str | os.PathLike,
     dump_kitti: str | os.PathLike | None = None,
     json_file: str | os.PathLike | None = None,
+    invocation: Mapping[str, Any] | None = None,
     launcher: str = "none",
 ) -> dict[str, float]:
     """Score a checkpoint on the config's test frames.
@@ -144,6 +171,7 @@ def test(
         work_dir: Folder of logs.
         dump_kitti: Folder for one KITTI result file per frame.
         json_file: File for the figures and what is needed to reproduce them.
+        invocation: What that file says of how the run was started, e.g. ``command``.
         launcher: As in :func:`train`.
 
     Returns:
@@ -169,14 +197,20 @@ def test(
         ) from error
     figures = {name: float(value) for name, value in runner.test().items()}
     if json_file is not None:
+        # These import this module.
+        from perception.evaluation.attacked_results import settings_of, versions
+
+        frames: Any = runner.test_dataloader.dataset
         write_json(
             json_file,
             {
-                "config": str(config.filename),
+                **(invocation or {}),
                 "checkpoint": str(checkpoint),
-                "checkpoint_sha256": sha256(weights),
-                "frames": len(runner.test_dataloader.dataset),
-                "torch": torch.__version__,
+                **settings_of(
+                    config, config.filename, weights, frames, range(len(frames))
+                ),
+                "frames": len(frames),
+                "versions": versions(),
                 # JSON knows no NaN, the figure of a class without objects
                 "figures": {
                     name: None if math.isnan(value) else value

@@ -9,7 +9,9 @@ import torch
 from mmengine.runner.checkpoint import save_checkpoint
 from tiny_kitti import write_config, write_kitti
 
+from perception.apis import as_config, build_dataset
 from perception.checkpoints import load_checkpoint, sha256
+from perception.evaluation.attacked_results import settings_of
 from perception.runner import (
     best_checkpoint,
     build_runner,
@@ -125,6 +127,7 @@ def test_scores_and_what_reproduces_them(tiny, tmp_path):
         work_dir=tmp_path / "work",
         dump_kitti=tmp_path / "results",
         json_file=tmp_path / "figures.json",
+        invocation={"command": "python tools/test.py …"},
     )
     assert 0 <= figures["kitti/mAP"] <= 100
     assert sorted(os.listdir(tmp_path / "results")) == ["000004.txt", "000005.txt"]
@@ -136,6 +139,14 @@ def test_scores_and_what_reproduces_them(tiny, tmp_path):
     written = json.loads(text, parse_constant=refuse)
     assert written["checkpoint_sha256"] == sha256(checkpoint)
     assert written["frames"] == 2
+    assert written["frame_ids"] == ["000004", "000005"]
+    assert written["data_root"] == str(file.parent / "kitti")
+    assert written["command"] == "python tools/test.py …"
+    assert written["versions"]["torch"]
+    # The same as an attack on the same frames would write.
+    dataset = build_dataset(file, "test")
+    settings = settings_of(as_config(file), file, checkpoint, dataset, [0, 1])
+    assert settings.items() <= written.items()
     assert "seed" not in written  # the config's need not be the checkpoint's
     assert written["figures"]["kitti/mAP"] == figures["kitti/mAP"]
     assert written["figures"]["kitti/Cyclist_2d_easy_R40"] is None
@@ -167,6 +178,18 @@ def test_config_options_and_data_root(repo_root):
     assert config.train_cfg.max_epochs == 3
     for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
         assert config[loader].dataset.frames.root == "here"
+
+
+def test_options_that_nothing_reads_are_refused(repo_root, tmp_path):
+    path = repo_root / "configs" / "synthetic" / "concat.py"
+    with pytest.raises(DataError, match=r"'dataroot' to set; did you mean data_root"):
+        load_config(path, {"dataroot": "here"})
+    with pytest.raises(DataError, match=r"no entry 'xyz' to set$"):
+        load_config(path, {"xyz.depth": 1})
+    (tmp_path / "bare.py").write_text("model = dict()\n")
+    options = {"load_from": "x.pth", "randomness.seed": 1, "work_dir": "here"}
+    config = load_config(tmp_path / "bare.py", options)
+    assert (config.load_from, config.randomness.seed) == ("x.pth", 1)
 
 
 def test_every_config_loads_and_leaves_are_short(repo_root):

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
-from typing import Any
 
+from perception.attack_options import (
+    add_attacks_file,
+    add_threat_changes,
+    threat_changes,
+)
 from perception.cli import (
     HelpFormatter,
-    add_attacks_file,
     add_running_options,
-    budget,
+    add_score_threshold,
+    command_line,
     pick_device,
     positive,
     run_tool,
 )
-from perception.structures import DataError
 
 DESCRIPTION = """\
 Attack a detector's sensors and report what is left of its AP.
@@ -105,33 +107,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if not args.list and not (args.config and args.checkpoint and args.threat):
         parser.error("CONFIG, CHECKPOINT and --threat are needed (or --list)")
+    if args.audit and (args.resume or args.save_data):
+        parser.error("--audit takes neither --resume nor --save-data")
     return args
-
-
-def add_threat_changes(parser: argparse.ArgumentParser) -> None:
-    """Options that replace fields of the threat models."""
-    group = parser.add_argument_group(
-        "changes to the threat models",
-        "A changed threat model tells it in its name: camera_pgd@eps=4,steps=40.",
-    )
-    group.add_argument("--sensor", help="attack this sensor instead")
-    group.add_argument(
-        "--eps",
-        nargs="+",
-        metavar="EPS",
-        help="budget: a number in the sensor's unit, or CHANNEL=NUMBER for each "
-        "channel that may change",
-    )
-    group.add_argument("--steps", type=int, help="steps or queries per restart")
-    group.add_argument("--restarts", type=int, help="independent tries")
-    group.add_argument("--goal", help="detection, hide, create, class:NAME, …")
-    group.add_argument("--seed", type=int, help="seed of every random draw")
-    group.add_argument(
-        "--set",
-        nargs="+",
-        metavar="FIELD=VALUE",
-        help="any other field, e.g. count=50 or radius_m=0.3",
-    )
 
 
 def _add_frames(parser: argparse.ArgumentParser) -> None:
@@ -142,29 +120,7 @@ def _add_frames(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--num", type=positive, help="only so many, spread evenly over the split"
     )
-    group.add_argument(
-        "--score-threshold",
-        type=float,
-        default=0.3,
-        help="detections below it do not count for per-frame success",
-    )
-
-
-def threat_changes(args: argparse.Namespace) -> dict[str, Any]:
-    """Fields of the threat models that the command line replaces."""
-    from mmengine.config import DictAction
-
-    names = ("sensor", "steps", "restarts", "goal", "seed")
-    changes = {name: getattr(args, name) for name in names}
-    changes = {name: value for name, value in changes.items() if value is not None}
-    if args.eps is not None:
-        changes["eps"] = budget(args.eps)
-    for assignment in args.set or ():
-        name, equals, value = assignment.partition("=")
-        if not equals:
-            raise DataError(f"--set takes FIELD=VALUE, got {assignment!r}")
-        changes[name] = DictAction._parse_iterable(value)
-    return changes
+    add_score_threshold(group, "detections below it do not count for per-frame success")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -178,7 +134,6 @@ def main(argv: list[str] | None = None) -> None:
     if args.list:
         print(AttackFile(args.attacks).listing())
         return
-    words = sys.argv[1:] if argv is None else argv
     run = AttackRun(
         config=args.config,
         checkpoint=args.checkpoint,
@@ -198,7 +153,7 @@ def main(argv: list[str] | None = None) -> None:
         batch_size=args.batch_size,
         workers=args.workers,
         device=pick_device(args.device),
-        command=shlex.join(["python", "tools/attack.py", *words]),
+        command=command_line("attack.py", argv),
     )
     if args.audit:
         report = audit_attacks(run, lambda check: print(check.line(), flush=True))

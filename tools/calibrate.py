@@ -9,7 +9,13 @@ hundred or more, and use the weights written instead of the old ones.
 
 import argparse
 
-from perception.cli import HelpFormatter, add_config_options, positive, run_tool
+from perception.cli import (
+    HelpFormatter,
+    add_running_options,
+    add_split_options,
+    pick_device,
+    run_tool,
+)
 
 EXAMPLES = """examples:
   python tools/create_data.py synthetic --out data/calibration --frames 1 \\
@@ -26,38 +32,49 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=HelpFormatter
     )
-    parser.add_argument("config", help="config file; its test frames are used")
+    parser.add_argument("config", help="config file of the detector")
     parser.add_argument("checkpoint", help=".pth or .safetensors file")
     parser.add_argument("--out", required=True, help="the .safetensors file to write")
-    parser.add_argument(
-        "--num", type=positive, help="only so many frames, spread evenly (all)"
+    add_split_options(parser.add_argument_group("frames (default: all test frames)"))
+    running = parser.add_argument_group("running")
+    add_running_options(
+        running, "frames", "the config, e.g. data_root=data/calibration"
     )
-    add_config_options(parser, "the config, e.g. data_root=data/calibration")
     return parser.parse_args()
 
 
 def main() -> None:
     """Calibrate and say what changed."""
     args = parse_args()
-    from perception.apis import build_dataset, load_detector
     from perception.checkpoints import save_weights
-    from perception.evaluation.attacked_prepare import choose_frames
+    from perception.evaluation.attacked_prepare import AttackRun, load_subject
     from perception.evaluation.calibration import calibrate_gate
-    from perception.runner import load_config
     from perception.structures import DataError
 
     if not args.out.endswith(".safetensors"):
         raise DataError(f"{args.out}: weights are written as .safetensors")
-    config = load_config(args.config, args.cfg_options)
-    detector = load_detector(config, args.checkpoint)
-    frames = build_dataset(config, "test")
-    indices = choose_frames(frames, None, args.num)
-    rates = calibrate_gate(detector, frames, indices)
-    save_weights(args.out, detector.state_dict())
+    ready = load_subject(
+        AttackRun(
+            config=args.config,
+            checkpoint=args.checkpoint,
+            cfg_options=args.cfg_options,
+            split=args.split,
+            num=args.num,
+            device=pick_device(args.device),
+        )
+    )
+    rates = calibrate_gate(
+        ready.detector,
+        ready.dataset,
+        ready.indices,
+        batch_size=args.batch_size,
+        workers=args.workers,
+    )
+    save_weights(args.out, ready.detector.state_dict())
     print(
-        f"{len(indices)} frames; a sensor blamed in {rates['before'][0]:.1%}, now "
-        f"{rates['after'][0]:.1%}; in doubt {rates['before'][1]:.1%}, now "
-        f"{rates['after'][1]:.1%}\n{args.out}"
+        f"{len(ready.indices)} frames; a sensor blamed in {rates['before'][0]:.1%}, "
+        f"now {rates['after'][0]:.1%}; in doubt {rates['before'][1]:.1%}, "
+        f"now {rates['after'][1]:.1%}\n{args.out}"
     )
 
 

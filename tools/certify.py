@@ -9,90 +9,114 @@ certified objects that it hid (none, or the certificate is wrong).
 
 import argparse
 
-from perception.cli import HelpFormatter, add_config_options, positive, run_tool
+from perception.cli import (
+    HelpFormatter,
+    add_running_options,
+    add_score_threshold,
+    add_split_options,
+    command_line,
+    non_negative,
+    pick_device,
+    run_tool,
+)
 
 EXAMPLES = """examples:
   python tools/certify.py configs/synthetic/median.py \\
       work_dirs/synthetic_median/epoch_10.pth --json certificate.json
-  python tools/certify.py CONFIG CHECKPOINT --threshold 0.1 --num 40 --check 20
+  python tools/certify.py CONFIG CHECKPOINT --score-threshold 0.1 --num 40 --check 20
   python tools/certify.py CONFIG CHECKPOINT --cfg-options model.fusion.margin=0
 """
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=HelpFormatter
     )
     parser.add_argument("config", help="config file of the detector")
     parser.add_argument("checkpoint", help=".pth or .safetensors file")
-    parser.add_argument(
-        "--threshold", type=float, default=0.3, help="score a detection must exceed"
-    )
-    parser.add_argument(
-        "--num", type=positive, help="only so many frames, spread evenly (all)"
-    )
+    add_score_threshold(parser, "score that a detection must exceed")
     parser.add_argument(
         "--check",
-        type=int,
+        type=non_negative,
         default=0,
         metavar="STEPS",
         help="attack every sensor over its whole range with so many steps",
     )
-    parser.add_argument("--json", metavar="FILE", help="write the figures")
-    add_config_options(parser, "the config, e.g. model.fusion.margin=0")
-    return parser.parse_args()
+    parser.add_argument(
+        "--json", metavar="FILE", help="write the figures and how to reproduce them"
+    )
+    add_split_options(parser.add_argument_group("frames (default: all test frames)"))
+    running = parser.add_argument_group("running")
+    add_running_options(running, "frames", "the config, e.g. model.fusion.margin=0")
+    return parser.parse_args(argv)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Certify and print one line per sensor."""
-    args = parse_args()
-    from perception.apis import build_dataset, load_detector
-    from perception.checkpoints import local_file, sha256
-    from perception.evaluation.attacked_prepare import choose_frames, scoring_of
+    args = parse_args(argv)
+    from perception.evaluation.attacked_prepare import AttackRun, load_subject
+    from perception.evaluation.attacked_results import settings_of, versions
     from perception.evaluation.certified_run import certify
     from perception.files import write_json
-    from perception.runner import load_config
     from perception.structures import DataError
 
-    config = load_config(args.config, args.cfg_options)
-    detector = load_detector(config, args.checkpoint)
-    frames = build_dataset(config, "test")
-    indices = choose_frames(frames, None, args.num)
+    run = AttackRun(
+        config=args.config,
+        checkpoint=args.checkpoint,
+        cfg_options=args.cfg_options,
+        split=args.split,
+        num=args.num,
+        score_threshold=args.score_threshold,
+        device=pick_device(args.device),
+    )
+    ready = load_subject(run)
     try:
         figures = certify(
-            detector,
-            frames,
-            indices,
-            overlaps=scoring_of(config, args.threshold).overlaps,
-            threshold=args.threshold,
+            ready.detector,
+            ready.dataset,
+            ready.indices,
+            overlaps=ready.scoring.overlaps,
+            threshold=args.score_threshold,
             check_steps=args.check,
+            batch_size=args.batch_size,
+            workers=args.workers,
         )
     except ValueError as error:
         raise DataError(str(error)) from error
-    total = figures["objects"]
-    if not total:
+    if not figures["objects"]:
         raise DataError(f"{args.config}: its test frames hold no object to certify")
-    print(f"{len(indices)} frames, {total} objects, score > {args.threshold:g}")
+    _print(figures, len(ready.indices))
+    if args.json:
+        settings = settings_of(
+            ready.config, args.config, args.checkpoint, ready.dataset, ready.indices
+        )
+        used = {
+            "command": command_line("certify.py", argv),
+            "cfg_options": args.cfg_options or {},
+            "checkpoint": args.checkpoint,
+            **settings,
+            "frames": len(ready.indices),
+            "device": run.device,
+            "versions": versions(),
+        }
+        write_json(args.json, used | figures)
+
+
+def _print(figures: dict, frames: int) -> None:
+    total = figures["objects"]
+    print(f"{frames} frames, {total} objects, score > {figures['threshold']:g}")
     print(f"found on clean inputs: {figures['found'] / total:.1%}")
     for name, values in figures["sensors"].items():
         line = (
             f"certified against any change of {name}: {values['certified'] / total:.1%}"
         )
-        if args.check:
+        if figures["check_steps"]:
             line += (
                 f"; found under attack: {values['found_attacked'] / total:.1%}, "
                 f"certified objects hidden: {values['violations']}"
             )
         print(line)
-    if args.json:
-        used = {
-            "config": args.config,
-            "checkpoint": args.checkpoint,
-            "checkpoint_sha256": sha256(local_file(args.checkpoint)),
-            "frames": len(indices),
-        }
-        write_json(args.json, used | figures)
 
 
 if __name__ == "__main__":

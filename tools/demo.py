@@ -1,6 +1,7 @@
 """The whole main job on synthetic data: make it, train, evaluate, attack, report."""
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perception.cli import HelpFormatter, run_tool
+from perception.files import write_json
 from perception.structures import DataError
 
 REPO = Path(__file__).resolve().parent.parent
@@ -22,7 +24,7 @@ SHIPPED = {
 
 @dataclass(frozen=True)
 class Step:
-    """One command of the demo.
+    """One command of the demo; those that take long go on where they stopped.
 
     Attributes:
         title: What it does, for people.
@@ -40,7 +42,11 @@ class Step:
 def parse_args() -> argparse.Namespace:
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
-    parser.add_argument("--config", default="configs/synthetic/concat.py")
+    parser.add_argument(
+        "--config",
+        default="configs/synthetic/concat.py",
+        help="the detector that is trained and attacked, from configs/synthetic",
+    )
     parser.add_argument("--frames", type=int, default=800, help="training frames")
     parser.add_argument("--val-frames", type=int, default=200, help="unseen frames")
     parser.add_argument("--epochs", type=int, default=8, help="training epochs")
@@ -92,23 +98,21 @@ def steps(args: argparse.Namespace) -> list[Step]:
         Step(
             "attack one sensor at a time on 24 frames",
             ["tools/attack.py", args.config, str(last), "--threat", "quick"]
-            + ["--num", "24", "--out", str(out / "attack"), *options],
+            + ["--num", "24", "--resume", "--out", str(out / "attack"), *options],
             out / "attack" / "results.json",
-            done=out / "attack" / "results.json",
         ),
         Step(
             "draw what the attack did",
             ["tools/visualize.py", "detect", args.config, str(last), "--num", "4"]
-            + ["--threat", "camera_pgd", "lidar_pgd", "--score", "0.2"]
+            + ["--threat", "camera_pgd", "lidar_pgd", "--score-threshold", "0.2"]
             + ["--out", str(out / "attacked"), *options],
             out / "attacked",
         ),
         Step(
             "attack the shipped detectors, plain and robust, on 8 frames",
             ["tools/robustness.py", *shipped(), "--suite", "quiet", "--num", "8"]
-            + ["--jobs", jobs, "--out", str(out / "robustness"), *options],
+            + ["--resume", "--jobs", jobs, "--out", str(out / "robustness"), *options],
             out / "robustness" / "robustness.json",
-            done=out / "robustness" / "robustness.json",
         ),
         Step(
             "make a report of it",
@@ -130,6 +134,33 @@ def shipped() -> list[str]:
     return [word for pair in pairs for word in pair]
 
 
+def claim(args: argparse.Namespace) -> None:
+    """Remember the arguments in OUT/demo.json, or check that they are those of OUT.
+
+    Raises:
+        DataError: If OUT holds a demo of other arguments, or of unknown ones.
+    """
+    note = Path(args.out) / "demo.json"
+    wanted = {name: value for name, value in vars(args).items() if name != "out"}
+    if note.exists():
+        try:
+            found = json.loads(note.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{note}: cannot read: {error}") from error
+        if found != wanted:
+            raise DataError(
+                f"{args.out}: holds a demo of {found}, asked for {wanted}; give "
+                f"another --out or remove {args.out}"
+            )
+    elif (Path(args.out) / "train").exists():
+        raise DataError(
+            f"{args.out}: holds a demo without demo.json; give another --out or "
+            f"remove {args.out}"
+        )
+    else:
+        write_json(note, wanted)
+
+
 def run(step: Step) -> float:
     """Run one step, showing its output; returns the seconds it took."""
     started = time.monotonic()
@@ -147,6 +178,7 @@ def main() -> None:
     """Run all steps, then say what took how long and where everything is."""
     args = parse_args()
     os.chdir(REPO)
+    claim(args)
     todo = steps(args)
     took = [run(step) for step in todo]
     print("\nDone. Where everything is, and how long it took:")

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
+from perception.cli import run_tool
 from perception.evaluation.kitti_ap import as_official
 from perception.evaluation.kitti_report import evaluate_folders, result_table
 from perception.evaluation.kitti_rules import METRICS
 from perception.files import write_json
-from perception.structures import DataError
 
 DESCRIPTION = """\
 Average precision of KITTI result files by the official object protocol: car,
 pedestrian and cyclist, easy / moderate / hard, at 11 and at 40 recall positions.
-Needs NumPy only, neither a GPU nor PyTorch.
+Needs neither a GPU nor PyTorch.
 
 Labels have 15 columns, results 16 (the last is the score), one file per frame. An
 empty result file is a frame without detections. A metric whose data is missing is
@@ -63,21 +62,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the tool; the exit status."""
+def main(argv: list[str] | None = None) -> None:
+    """Run the tool."""
     args = parse_args(argv)
-    try:
-        result = evaluate_folders(
-            args.gt_dir, args.result_dir, split=args.split, metrics=args.metrics
-        )
-        print(result_table(result))
-        if args.json:
-            write_json(args.json, as_official(result))
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    result = evaluate_folders(
+        args.gt_dir, args.result_dir, split=args.split, metrics=args.metrics
+    )
+    print(result_table(result))
+    if args.json:
+        write_json(args.json, as_official(result))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_tool(main)

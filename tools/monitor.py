@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
+from perception.attack_options import add_attacks_file
 from perception.cli import (
     HelpFormatter,
-    add_attacks_file,
     add_running_options,
+    command_line,
     pick_device,
     positive,
     run_tool,
@@ -152,7 +151,6 @@ def main(argv: list[str] | None = None) -> None:
     from perception.evaluation.monitoring_report import in_words
     from perception.visualization.timeline import write_timeline
 
-    words = sys.argv[1:] if argv is None else argv
     run = AttackRun(
         config=args.config,
         checkpoint=args.checkpoint,
@@ -164,7 +162,7 @@ def main(argv: list[str] | None = None) -> None:
         batch_size=args.batch_size,
         workers=args.workers,
         device=pick_device(args.device),
-        command=shlex.join(["python", "tools/monitor.py", *words]),
+        command=command_line("monitor.py", argv),
     )
     given = _calibration(args)
     settings = {name.removeprefix("calibration_"): given[name] for name in given}

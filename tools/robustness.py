@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 from pathlib import Path
 
+from perception.attack_options import add_attacks_file
 from perception.cli import (
     HelpFormatter,
-    add_attacks_file,
     add_running_options,
+    add_split_options,
+    command_line,
     pick_device,
     positive,
     run_tool,
@@ -123,10 +124,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def _add_more(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("frames and further figures")
-    group.add_argument("--split", help="name of a file in ImageSets, or a .txt file")
-    group.add_argument(
-        "--num", type=positive, help="only so many frames, spread evenly over the split"
-    )
+    add_split_options(group)
     group.add_argument(
         "--curve",
         nargs="+",
@@ -204,7 +202,6 @@ def main(argv: list[str] | None = None) -> None:
         suites = [name for name in ("quick", "quiet") if name in known]
     if args.audit and not Path(args.audit).is_dir():
         raise DataError(f"--audit {args.audit}: no such folder")
-    words = sys.argv[1:] if argv is None else argv
     common = AttackRun(
         config="",
         checkpoint="",
@@ -219,7 +216,7 @@ def main(argv: list[str] | None = None) -> None:
         batch_size=args.batch_size,
         workers=args.workers,
         device=_device(args.device),
-        command=shlex.join(["python", "tools/robustness.py", *words]),
+        command=command_line("robustness.py", argv),
     )
     results = run_robustness(
         RobustnessRun(

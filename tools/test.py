@@ -3,7 +3,13 @@
 import argparse
 from pathlib import Path
 
-from perception.cli import HelpFormatter, add_run_arguments, export_local_rank, run_tool
+from perception.cli import (
+    HelpFormatter,
+    add_run_arguments,
+    command_line,
+    export_local_rank,
+    run_tool,
+)
 
 EXAMPLES = """examples:
   python tools/test.py configs/synthetic/concat.py \\
@@ -44,6 +50,10 @@ def main() -> None:
         work_dir=Path(args.work_dir or default_work_dir(args.config)),
         dump_kitti=args.dump_kitti,
         json_file=args.json,
+        invocation={
+            "command": command_line("test.py", None),
+            "cfg_options": args.cfg_options or {},
+        },
         launcher=args.launcher,
     )
     for name, value in figures.items():

@@ -6,15 +6,16 @@ Test it on frames that it was not trained on: `tools/attack.py --patch`.
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 
-from attack import add_threat_changes, threat_changes
-
+from perception.attack_options import (
+    add_attacks_file,
+    add_threat_changes,
+    threat_changes,
+)
 from perception.cli import (
     HelpFormatter,
-    add_attacks_file,
     add_running_options,
+    command_line,
     pick_device,
     positive,
     run_tool,
@@ -74,7 +75,6 @@ def main(argv: list[str] | None = None) -> None:
     from perception.evaluation.attacked_prepare import AttackRun
     from perception.evaluation.patch_training import train_universal_patch
 
-    words = sys.argv[1:] if argv is None else argv
     run = AttackRun(
         config=args.config,
         checkpoint=args.checkpoint,
@@ -89,7 +89,7 @@ def main(argv: list[str] | None = None) -> None:
         batch_size=args.batch_size,
         workers=args.workers,
         device=pick_device(args.device),
-        command=shlex.join(["python", "tools/train_patch.py", *words]),
+        command=command_line("train_patch.py", argv),
     )
     result = train_universal_patch(
         run,

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from perception.cli import one_line
+from perception.cli import positive, run_tool
 from perception.datasets.kitti_frames import KittiFrames
 from perception.datasets.kitti_sources import KITTI_SOURCES
 from perception.structures import DataError, Frame
-from perception.visualization.detect_arguments import add_detect_command, positive
+from perception.visualization.detect_arguments import add_detect_command
 from perception.visualization.frame import MIN_WIDTH, save_frames
 
 DESCRIPTION = """\
@@ -138,16 +137,11 @@ def _frames_of_config(args: argparse.Namespace) -> Chosen:
     return dataset.frames, chosen, list(config.model.data_preprocessor.sensors)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the tool; 0 on success, 2 with one line on stderr if the input is bad."""
+def main(argv: list[str] | None = None) -> None:
+    """Run the tool."""
     args = parse_args(argv)
-    try:
-        args.run(args)
-    except DataError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
-    return 0
+    args.run(args)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_tool(main)

@@ -84,6 +84,7 @@ def random_split(
 
     Raises:
         ValueError: If a fraction is not within (0, 1] or their sum exceeds 1.
+        DataError: If there are so few frames that a split would be empty.
     """
     shares = np.array(list(fractions.values()), dtype=np.float64)
     if not ((shares > 0) & (shares <= 1)).all() or shares.sum() > 1 + 1e-9:
@@ -92,7 +93,13 @@ def random_split(
     shuffled = ordered[np.random.default_rng(seed).permutation(len(ordered))]
     ends = np.rint(np.cumsum(shares) * len(ordered)).astype(int)
     parts = np.split(shuffled, ends)
-    return {name: sorted(part) for name, part in zip(fractions, parts, strict=False)}
+    split = {name: sorted(part) for name, part in zip(fractions, parts, strict=False)}
+    if empty := [name for name, part in split.items() if not part]:
+        raise DataError(
+            f"{len(ordered)} frame(s) are too few for a split with {dict(fractions)}: "
+            f"{listing(empty)} would be empty"
+        )
+    return split
 
 
 def listing(names: Sequence[str], shown: int = 5) -> str:

@@ -17,10 +17,9 @@ from perception.attacks.audit import range_threats
 from perception.attacks.base import Search
 from perception.attacks.budgets import frame_norm
 from perception.attacks.objectives import Victim, frozen
+from perception.evaluation.speed import Timed
 from perception.models import MultiModalDetector
 from perception.structures import DataError
-
-Timed = dict[str, Callable[[], object]]
 
 
 def step_candidates(

@@ -24,7 +24,7 @@ from perception.structures import DataError
 
 @dataclass(frozen=True, kw_only=True)
 class AttackRun:
-    """One run of attacks over a data set.
+    """One run of attacks over a data set; without threats, of the detector alone.
 
     Attributes:
         config: Config file of the detector and its data.
@@ -52,9 +52,9 @@ class AttackRun:
 
     config: str
     checkpoint: str
-    threats: Sequence[str]
-    out: str
-    attacks_file: str
+    threats: Sequence[str] = ()
+    out: str = ""
+    attacks_file: str = ""
     changes: Mapping[str, Any] = field(default_factory=dict)
     source: Mapping[str, str] | None = None
     patch: str | None = None

@@ -27,11 +27,16 @@ class AttackFile:
         path: The file; it defines ``attacks`` and may define ``suites``.
 
     Raises:
-        DataError: If it cannot be read or defines no attacks.
+        DataError: If it is missing, cannot be read or defines no attacks.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = path
+        if not Path(path).is_file():
+            raise DataError(
+                f"{path}: no such attacks file; --attacks takes another one, and "
+                "the standard one comes with the repository (pip install -e .)"
+            )
         try:
             content = Config.fromfile(path).to_dict()
         except Exception as error:  # a config is code: anything can go wrong in it

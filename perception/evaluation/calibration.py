@@ -22,6 +22,7 @@ def calibrate_gate(
     indices: Sequence[int],
     *,
     batch_size: int = 8,
+    workers: int = 0,
 ) -> dict[str, tuple[float, float]]:
     """Set the mean and deviation of a detector's ``AgreementFusion``, in place.
 
@@ -30,6 +31,7 @@ def calibrate_gate(
         dataset: Clean frames that it was not trained on; labels are not needed.
         indices: Numbers of two or more of them.
         batch_size: Frames at a time.
+        workers: Processes that read data.
 
     Returns:
         The shares of the frames in which a sensor is blamed and in which somebody is,
@@ -45,7 +47,7 @@ def calibrate_gate(
         )
     if len(indices) < 2:
         raise DataError(f"calibration needs two frames or more, got {len(indices)}")
-    loader = build_loader(dataset, indices, batch_size=batch_size)
+    loader = build_loader(dataset, indices, batch_size=batch_size, workers=workers)
     seen = []
     for data in tqdm(loader, desc="calibrate", unit="batch"):
         inputs = detector.data_preprocessor(data, False)["inputs"]

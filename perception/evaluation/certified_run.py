@@ -26,6 +26,7 @@ def certify(
     threshold: float = 0.3,
     check_steps: int = 0,
     batch_size: int = 8,
+    workers: int = 0,
 ) -> dict[str, Any]:
     """Which share of the objects no attack on one sensor can hide.
 
@@ -39,10 +40,15 @@ def certify(
             physical range, and count certified objects that were lost: there must be
             none. 0 does not attack.
         batch_size: Frames at a time.
+        workers: Processes that read data.
 
     Returns:
         ``objects``, ``found`` (on clean inputs) and for each sensor ``certified``,
         ``found_attacked`` and ``violations`` (None if not attacked).
+
+    Raises:
+        DataError: If a frame has no labels.
+        ValueError: See :func:`certified_objects`.
     """
     objects = found = 0
     names = list(detector.branches)
@@ -50,7 +56,7 @@ def certify(
         name: dict(certified=0, found_attacked=0, violations=0) for name in names
     }
     attacks = {name: _unbounded(detector, name, check_steps) for name in names}
-    loader = build_loader(dataset, indices, batch_size=batch_size)
+    loader = build_loader(dataset, indices, batch_size=batch_size, workers=workers)
     for number, data in enumerate(tqdm(loader, desc="certify", unit="batch")):
         ids = indices[number * batch_size : (number + 1) * batch_size]
         batch = prepare_batch(detector, data, ids)

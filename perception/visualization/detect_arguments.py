@@ -6,19 +6,19 @@ Imports nothing heavy, so that ``--help`` and other commands are quick.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from typing import Any
 
 from tqdm import tqdm
 
+from perception.attack_options import add_attacks_file, budget
 from perception.cli import (
     HelpFormatter,
-    add_attacks_file,
-    budget,
+    add_config_options,
+    add_device,
+    add_score_threshold,
     pick_device,
     positive,
 )
-from perception.structures import DataError
 
 DETECT_DESCRIPTION = """\
 One sheet for each frame: what a detector finds, judged against the labels as correct,
@@ -80,6 +80,9 @@ def add_detect_command(commands: argparse._SubParsersAction) -> None:
         "--transfer", action="store_true", help="attack the first detector only"
     )
     _add_output(parser)
+    running = parser.add_argument_group("running")
+    add_device(running)
+    add_config_options(running, "every config, e.g. data_root=data/kitti")
     parser.set_defaults(run=draw_detect)
 
 
@@ -92,13 +95,8 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--split",
-        help="a file in ImageSets, or .txt; default: the config's test frames",
-    )
-    group.add_argument(
-        "--cfg-options",
-        nargs="+",
-        metavar="KEY=VALUE",
-        help="set entries of every config, e.g. data_root=data/kitti",
+        help="name of a file in ImageSets, or a .txt file, instead of the config's "
+        "test frames",
     )
 
 
@@ -113,9 +111,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--width", type=positive, default=1600, help="width of a sheet in pixels"
     )
-    group.add_argument(
-        "--score", type=float, default=0.3, help="least score of a detection to draw"
-    )
+    add_score_threshold(group, "detections below it are not drawn")
     group.add_argument("--video", choices=("mp4", "gif"), help="also write a video")
     group.add_argument(
         "--video-of",
@@ -127,9 +123,8 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--rerun",
         metavar="FILE.rrd",
-        help="also write a recording for the Rerun viewer (pip install .[viewer])",
+        help="also write a recording for the Rerun viewer (pip install -e '.[viewer]')",
     )
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
 
 
 def draw_detect(args: argparse.Namespace) -> None:
@@ -152,19 +147,9 @@ def draw_detect(args: argparse.Namespace) -> None:
         fps=args.fps,
         rerun=args.rerun,
         width=args.width,
-        score_threshold=args.score,
-        cfg_options=options(args.cfg_options),
+        score_threshold=args.score_threshold,
+        cfg_options=args.cfg_options,
         device=pick_device(args.device),
     )
     for path in draw_detections(run):
         tqdm.write(str(path))
-
-
-def options(words: Sequence[str] | None) -> dict[str, Any]:
-    """``KEY=VALUE`` words as a config takes them."""
-    from mmengine.config import DictAction
-
-    pairs = [word.partition("=") for word in words or ()]
-    if wrong := [key for key, equals, _ in pairs if not equals]:
-        raise DataError(f"--cfg-options takes KEY=VALUE, got {wrong[0]!r}")
-    return {key: DictAction._parse_iterable(value) for key, _, value in pairs}

@@ -1,6 +1,6 @@
 """A recording for the Rerun viewer: camera, points, depth, boxes and gate over time.
 
-Needs the extra ``viewer`` (``pip install .[viewer]``); open the file with
+Needs the extra ``viewer`` (``pip install -e '.[viewer]'``); open the file with
 ``rerun FILE.rrd``.
 
 Shape letters: P points; N objects; S sensors.
@@ -49,7 +49,8 @@ def load_rerun() -> ModuleType:
     except ImportError as error:
         reason = "" if isinstance(error, ModuleNotFoundError) else f" ({error})"
         raise DataError(
-            f"the Rerun viewer is not installed{reason}; run: pip install .[viewer]"
+            f"the Rerun viewer is not installed{reason}; "
+            "run: pip install -e '.[viewer]'"
         ) from error
     return rerun
 

@@ -200,6 +200,11 @@ def test_fractions_that_are_none(fractions):
         random_split(["1"], seed=0, fractions=fractions)
 
 
+def test_a_split_of_too_few_frames_is_refused():
+    with pytest.raises(DataError, match=r"2 frame\(s\) are too few .*: val would be"):
+        random_split(["1", "2"], seed=0, fractions={"train": 0.9, "val": 0.1})
+
+
 def test_real_frames(kitti_root):
     frame = KittiFrames(kitti_root, "val", optional_sensors=["depth"])[0]
     assert frame.sensors["camera"].shape[:2] == frame.image_size

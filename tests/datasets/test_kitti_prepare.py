@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from kitti_makers import DEPTH_M, FRAME_IDS, HEIGHT, WIDTH, make_kitti
+from tool_runner import status_of
 
 from perception.datasets import kitti_prepare
 from perception.datasets.kitti_frames import KittiFrames
@@ -25,7 +26,7 @@ def tool(repo_root):
     spec = importlib.util.spec_from_file_location("create_data", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return lambda *words: module.main(["kitti", "--jobs", "1", *map(str, words)])
+    return lambda *words: status_of(module.main, "kitti", "--jobs", 1, *words)
 
 
 def test_depth_is_cached_and_the_reader_agrees(root, tool, capsys):
@@ -159,8 +160,7 @@ def test_errors_are_one_line(tool, capsys, words, message):
 
 @pytest.mark.parametrize("fraction", ["0", "1", "x"])
 def test_fractions_out_of_range_are_usage_errors(tool, fraction):
-    with pytest.raises(SystemExit, match="2"):
-        tool("--root", "a", "--split-seed", 1, "--val-fraction", fraction)
+    assert tool("--root", "a", "--split-seed", 1, "--val-fraction", fraction) == 2
 
 
 def test_a_full_disk_stops_at_once(root, monkeypatch):

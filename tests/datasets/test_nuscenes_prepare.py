@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from nuscenes_makers import SCENE, VERSION, make_nuscenes
+from tool_runner import status_of
 
 from perception.datasets import nuscenes_prepare
 from perception.datasets.nuscenes import NuScenesFrames
@@ -28,7 +29,7 @@ def root(tmp_path):
 
 
 def run(create_data, root, *options):
-    return create_data(["nuscenes", "--root", str(root), *options])
+    return status_of(create_data, "nuscenes", "--root", root, *options)
 
 
 def test_index_and_tables_give_the_same_frames(root, create_data, capsys):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tool_runner import status_of
 
 from perception.datasets.kitti_frames import KittiFrames
 from perception.datasets.kitti_prepare import check_kitti
@@ -166,6 +167,30 @@ def test_the_tool_prints_one_line_for_bad_input(repo_root, tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("error: --size must be WIDTHxHEIGHT")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--scenes", "8"], "error: --layout kitti takes no --scenes\n"),
+        (
+            ["--layout", "nuscenes", "--frames", "8", "--full-lidar"],
+            "error: --layout nuscenes takes no --frames, --full-lidar\n",
+        ),
+        (["--jobs", "0"], "argument --jobs: must be at least 1, got 0"),
+    ],
+    ids=["kitti", "nuscenes", "jobs"],
+)
+def test_options_of_the_other_layout_are_refused(
+    repo_root, tmp_path, monkeypatch, capsys, words, message
+):
+    monkeypatch.syspath_prepend(str(repo_root / "tools"))
+    import create_data
+
+    out = ("--out", tmp_path / "set")
+    assert status_of(create_data.main, "synthetic", *out, *words) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "set").exists()
 
 
 def test_the_note_holds_the_recipe(root):

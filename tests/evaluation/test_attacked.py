@@ -273,5 +273,5 @@ def test_a_file_of_ones_own(tmp_path):
     path.write_text("nothing = 1")
     with pytest.raises(DataError, match="defines no `attacks`"):
         AttackFile(path)
-    with pytest.raises(DataError, match="not a usable attacks file"):
+    with pytest.raises(DataError, match="no such attacks file"):
         AttackFile(tmp_path / "none.py")

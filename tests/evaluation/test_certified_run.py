@@ -46,12 +46,39 @@ def test_counts_add_up_and_no_certified_object_is_hidden(made):
 def test_tool(made, tmp_path, monkeypatch, capsys):
     tool, file = REPOSITORY / "tools" / "certify.py", tmp_path / "c.json"
     arguments = [*made, "--num", 1, "--check", 1, "--json", file]
+    arguments += ["--cfg-options", "model.fusion.margin=0"]
     monkeypatch.setattr(sys, "argv", [str(tool), *map(str, arguments)])
     runpy.run_path(str(tool), run_name="__main__")
     out = capsys.readouterr().out
     assert "1 frames, 2 objects" in out and "any change of depth" in out
     figures = json.loads(file.read_text())
-    assert figures["frames"] == 1 and len(figures["checkpoint_sha256"]) == 64
+    assert figures["frames"] == 1 and figures["frame_ids"] == ["000004"]
+    assert figures["checkpoint_sha256"] == sha256(made[1])
+    assert figures["cfg_options"] == {"model.fusion.margin": 0}
+    assert figures["data_root"] == str(made[0].parent / "kitti")
+    assert f"--check 1 --json {file}" in figures["command"]
+    assert figures["versions"]["torch"]
+
+
+def test_tool_takes_another_split(made, tmp_path, monkeypatch, capsys):
+    tool, file = REPOSITORY / "tools" / "certify.py", tmp_path / "c.json"
+    words = [*made, "--split", "train", "--batch-size", 3, "--json", file]
+    monkeypatch.setattr(sys, "argv", [str(tool), *map(str, words)])
+    runpy.run_path(str(tool), run_name="__main__")
+    assert "4 frames, 8 objects, score > 0.3" in capsys.readouterr().out
+    assert json.loads(file.read_text())["split"] == "train"
+
+
+def test_tool_needs_labels(made, tmp_path, monkeypatch, capsys):
+    data = shutil.copytree(made[0].parent / "kitti", tmp_path / "kitti")
+    shutil.rmtree(data / "training" / "label_2")
+    tool = REPOSITORY / "tools" / "certify.py"
+    words = [*made, "--cfg-options", f"data_root={data}"]
+    monkeypatch.setattr(sys, "argv", [str(tool), *map(str, words)])
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_path(str(tool), run_name="__main__")
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: frame 000004: no labels")
 
 
 def test_tool_takes_an_address(made, tmp_path, monkeypatch):

@@ -153,13 +153,20 @@ ERRORS = {
     "unknown device": (["--threat", "camera_pgd", "--device", "abacus"], "--device"),
     "no attacks file": (
         ["--threat", "camera_pgd", "--attacks", "none.py"],
-        "none.py: not a usable attacks file",
+        "none.py: no such attacks file",
     ),
     "audit of points": (
         ["--threat", "lidar_shift", "--audit"],
         "attacks of one type on sensors' maps",
     ),
 }
+
+
+@pytest.mark.parametrize("option", ["--resume", "--save-data"])
+def test_an_audit_takes_no_such_option(project, capsys, option):
+    with pytest.raises(SystemExit, match="2"):
+        run(project, "--threat", "quick", "--audit", option)
+    assert "--audit takes neither --resume nor" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("case", ERRORS)

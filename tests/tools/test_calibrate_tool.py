@@ -33,6 +33,9 @@ def test_weights_know_unseen_frames(tmp_path, monkeypatch, capsys):
     after = load_detector(project.config, out).state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"fusion.mean", "fusion.deviation"}
+    words = ("--num", 2, "--batch-size", 1, "--device", "cpu", "--out", out)
+    assert run(monkeypatch, project.config, project.checkpoint, *words) == 0
+    assert "2 frames; " in capsys.readouterr().out
 
 
 def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys):
@@ -42,3 +45,6 @@ def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys):
     assert "only AgreementFusion is calibrated, got Concat" in capsys.readouterr().err
     assert run(monkeypatch, *words, tmp_path / "x.pth") == 2
     assert "x.pth: weights are written as .safetensors" in capsys.readouterr().err
+    words = (*words, tmp_path / "x.safetensors", "--cfg-options", "dataroot=here")
+    assert run(monkeypatch, *words) == 2
+    assert "no entry 'dataroot' to set; did you mean" in capsys.readouterr().err

@@ -2,6 +2,10 @@
 
 import sys
 
+import pytest
+
+from perception.structures import DataError
+
 
 def test_report_is_made_of_what_was_attacked_and_drawn(repo_root, monkeypatch):
     monkeypatch.syspath_prepend(str(repo_root / "tools"))
@@ -37,3 +41,35 @@ def test_shipped_detectors_are_there(repo_root, monkeypatch):
 
     for file in demo.shipped():
         assert (repo_root / file).is_file(), file
+
+
+def test_results_of_other_arguments_are_refused(repo_root, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(repo_root / "tools"))
+    import demo
+
+    def claim(*words):
+        monkeypatch.setattr(sys, "argv", ["demo.py", "--out", str(tmp_path), *words])
+        demo.claim(demo.parse_args())
+
+    claim("--epochs", "3")
+    claim("--epochs", "3")
+    with pytest.raises(DataError, match=r"'epochs': 3,.* another --out or remove "):
+        claim("--epochs", "4")
+    (tmp_path / "demo.json").write_text("{")
+    with pytest.raises(DataError, match=r"demo\.json: cannot read"):
+        claim("--epochs", "3")
+    (tmp_path / "demo.json").unlink()
+    (tmp_path / "train").mkdir()
+    with pytest.raises(DataError, match=r"without demo\.json"):
+        claim("--epochs", "3")
+
+
+def test_attacks_go_on_instead_of_being_taken_as_they_are(repo_root, monkeypatch):
+    monkeypatch.syspath_prepend(str(repo_root / "tools"))
+    import demo
+
+    monkeypatch.setattr(sys, "argv", ["demo.py"])
+    steps = demo.steps(demo.parse_args())
+    for tool in ("tools/attack.py", "tools/robustness.py"):
+        (step,) = [step for step in steps if step.command[0] == tool]
+        assert "--resume" in step.command and step.done is None

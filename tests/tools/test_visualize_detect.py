@@ -7,6 +7,7 @@ import sys
 import cv2
 import pytest
 from attacked_project import REPOSITORY, make_project
+from tool_runner import status_of
 
 sys.path.insert(0, str(REPOSITORY / "tools"))
 
@@ -14,7 +15,7 @@ import visualize as tool
 
 from perception.datasets.image_io import read_image
 
-FAST = ("--steps", "2", "--width", "640", "--score", "0")
+FAST = ("--steps", "2", "--width", "640", "--score-threshold", "0")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def detect(project, tmp_path, capsys):
 
     def draw(*words, config=project.config, checkpoint=project.checkpoint):
         argv = ["detect", config, checkpoint, "--out", tmp_path, *words]
-        status = tool.main([str(word) for word in argv])
+        status = status_of(tool.main, *argv)
         out, err = capsys.readouterr()
         told = [line for line in out.splitlines() if line.startswith(str(tmp_path))]
         errors = [line for line in err.splitlines() if line.startswith("error:")]
@@ -74,7 +75,7 @@ def test_comparison(draw, project, tmp_path, how):
 
 
 def test_recording(draw, tmp_path):
-    reason = "rerun is not installed (pip install .[viewer]): not tested"
+    reason = "rerun is not installed (pip install -e '.[viewer]'): not tested"
     pytest.importorskip("rerun", reason=reason)
     recording = tmp_path / "x.rrd"
     status, files, _ = draw("--num", 1, "--width", 640, "--rerun", recording)

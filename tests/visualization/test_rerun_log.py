@@ -16,7 +16,8 @@ JUDGE = Judge.at_half_overlap(("Car", "Pedestrian", "Cyclist"))
 @pytest.fixture(name="rr")
 def rerun_or_skip():
     return pytest.importorskip(
-        "rerun", reason="rerun is not installed (pip install .[viewer]): not tested"
+        "rerun",
+        reason="rerun is not installed (pip install -e '.[viewer]'): not tested",
     )
 
 

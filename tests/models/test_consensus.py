@@ -75,6 +75,44 @@ def test_lifted_range_by_hand(views, experts, lift, expected):
     assert (low.item(), high.item()) == expected
 
 
+@pytest.mark.parametrize(
+    "views, experts, pull, expected",
+    [
+        # The second view is far too long; the expert without the third knows better.
+        ((12.0, 20.0, 8.0), (30.0, 30.0, 10.0), 0.0, (10.0, 20.0)),
+        ((12.0, 20.0, 8.0), (30.0, 30.0, 10.0), 0.25, (10.0, 15.0)),
+        # Ends of 12 and 10 cross and meet at 11, which is beyond the range of 8 to 10.
+        ((8.0, 8.0, 20.0), (12.0, 8.0, 10.0), 0.5, (10.0, 10.0)),
+        ((8.0, 8.0, 12.0), (6.0, 6.0, 12.0), 0.5, (9.0, 9.0)),  # at 12 and 6
+        ((10.0, 10.0, 10.0), (10.0, 10.0, 10.0), 0.5, (10.0, 10.0)),
+    ],
+    ids=["not", "from above", "crossed beyond", "crossed", "agreed"],
+)
+def test_pulled_range_by_hand(views, experts, pull, expected):
+    low, high = safe_range(numbers(*views), numbers(*experts), pull=pull)
+    assert (low.item(), high.item()) == pytest.approx(expected)
+
+
+@given(
+    views=st.lists(st.floats(-9, 9), min_size=3, max_size=6),
+    experts=st.lists(st.floats(-9, 9), min_size=6, max_size=6),
+    pull=st.floats(0, 1),
+)
+def test_pulling_leaves_a_part_of_the_range(views, experts, pull):
+    said = numbers(*views), numbers(*experts[: len(views)])
+    low, high = safe_range(*said)
+    inner, outer = safe_range(*said, pull=pull)
+    assert low <= inner <= outer <= high
+
+
+@pytest.mark.parametrize(
+    "wrong", [dict(lift=-1.0), dict(lift=math.inf), dict(box_pull=1.5)]
+)
+def test_settings_that_cannot_be_meant(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        neck(**wrong)
+
+
 def test_levels_in_one_row_and_back():
     levels = [torch.rand(3, 2, 5, 4, 6), torch.rand(3, 2, 5, 2, 3)]
     row = in_one_row(levels)
@@ -100,13 +138,16 @@ def test_suspects_are_the_two_that_contradict_each_other_most():
     lie=st.lists(st.floats(-50, 50) | st.just(math.nan), min_size=7, max_size=7),
     margin=st.floats(0, 2),
     lift=st.sampled_from([0.0, 0.1, 0.5, 3.0]),
+    pull=st.sampled_from([0.0, 0.2, 1.0]),
     seed=st.integers(0, 1000),
 )
-def test_bounds_hold_whatever_one_sensor_says(count, liar, lie, margin, lift, seed):
+def test_bounds_hold_whatever_one_sensor_says(
+    count, liar, lie, margin, lift, pull, seed
+):
     """It may say anything by itself, and through every expert that sees it."""
     generator = torch.Generator().manual_seed(seed)
     sensors = [f"sensor_{i}" for i in range(count)]
-    margins = dict(margin=margin, box_margin=0.1, lift=lift)
+    margins = dict(margin=margin, box_margin=0.1, lift=lift, box_pull=pull)
     made = neck(sensors=sensors, doubt_at=1.5, **margins)
     clean = torch.randn(2, count + 1, generator=generator) / 4
     liar %= count

@@ -16,7 +16,7 @@ from torch import Tensor
 from perception.models.fusion.agreement import AgreementFusion
 from perception.models.fusion.base import FusionOutput
 from perception.models.fusion.contradictions import contradictions
-from perception.models.fusion.median import CLASSES
+from perception.models.fusion.median import BOXES, CLASSES
 from perception.models.fusion.odd_one_out import OddOneOutFusion
 from perception.models.fusion.ranges import (
     as_levels,
@@ -47,13 +47,15 @@ class ConsensusFusion(AgreementFusion):
 
     So an object that one of the two honest sensors misses can be hidden: the least of
     what is honest counts. Hiding objects is easy, since weak sensors miss many, and
-    making them up is hard. ``lift`` shifts that balance: for class logits, e_i may raise
-    the low end above the least of its witnesses, min(v_j for j != i, e_i), by so much,
-    never above its own word; the high end is at least the low one. Then
+    making them up is hard. ``lift`` shifts that balance: for class logits, e_i may
+    raise the low end above the least of its witnesses, min(v_j for j != i, e_i), by so
+    much, never above its own word; the high end is at least the low one. Then
 
         low = max_i min(e_i, lift + min(v_j for j != i, e_i)).
 
-    Other outputs are not lifted: raised centre-ness helps no object, and ghosts.
+    Centre-ness is not lifted: that helps no object, and ghosts. For boxes, ``box_pull``
+    lets e_i move both ends towards its own word, within the range above: no bound below
+    changes by it.
 
     What is done with a frame depends on the contradictions:
 
@@ -75,7 +77,8 @@ class ConsensusFusion(AgreementFusion):
     **Training for the worst case** needs no attack: :meth:`bounds` says in closed form
     how far one sensor can move each output, so that ``worst_loss_weight`` adds the
     detection loss of the worst outputs within them, for every liar in turn (compare
-    interval bound propagation, Gowal et al., ICCV 2019; here the bounds are tight).
+    interval bound propagation, Gowal et al., ICCV 2019; without ``box_pull`` the bounds
+    are tight).
 
     Args:
         sensors: Names of S >= 3 sensors.
@@ -91,6 +94,8 @@ class ConsensusFusion(AgreementFusion):
         lift: How far an expert may raise a class logit above the least of its
             witnesses; 0: not. What attackers can hide falls with it, and what they can
             make up grows.
+        box_pull: How far an expert may move both ends of the range of boxes, as a
+            fraction of them; 0: not.
         view_loss_weight: Factor of the loss of each sensor's own detections.
         expert_loss_weight: Factor of the loss of the experts' detections.
         worst_loss_weight: Factor of the loss in the worst case.
@@ -111,6 +116,7 @@ class ConsensusFusion(AgreementFusion):
         margin: float = 0.0,
         box_margin: float = 0.0,
         lift: float = 1.0,
+        box_pull: float = 0.15,
         view_loss_weight: float = 1.0,
         expert_loss_weight: float = 1.0,
         worst_loss_weight: float = 1.0,
@@ -132,7 +138,9 @@ class ConsensusFusion(AgreementFusion):
         )
         if not 0 <= lift < float("inf"):
             raise ValueError(f"lift must be finite and not negative, got {lift}")
-        self.lift = lift
+        if not 0 <= box_pull <= 1:
+            raise ValueError(f"box_pull must be within 0 and 1, got {box_pull}")
+        self.lift, self.box_pull = lift, box_pull
         self.expert_loss_weight = expert_loss_weight
         self.worst_loss_weight = worst_loss_weight
 
@@ -180,8 +188,13 @@ class ConsensusFusion(AgreementFusion):
         for kind, (said, asked) in enumerate(zip(views, experts, strict=True)):
             views_row, experts_row = in_one_row(said), in_one_row(asked)
             answer = experts_row[blamed, frames]
-            lift = self.lift if kind == CLASSES else 0.0
-            low, high = safe_range(views_row, experts_row[:-1], output.suspects, lift)
+            low, high = safe_range(
+                views_row,
+                experts_row[:-1],
+                output.suspects,
+                lift=self.lift if kind == CLASSES else 0.0,
+                pull=self.box_pull if kind == BOXES else 0.0,
+            )
             moved = self._move(kind, answer, low, high, freedom)
             combined.append(as_levels(torch.where(told, answer, moved), said))
         return tuple(combined)

@@ -58,7 +58,9 @@ def safe_range(
     views: Tensor,
     experts: Tensor,
     suspects: Tensor | None = None,
+    *,
     lift: float = 0.0,
+    pull: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """What is safe to say whoever of the suspects lies: low and high (N, …).
 
@@ -68,6 +70,9 @@ def safe_range(
         suspects: (N, S) the two sensors of which one lies, or all; None for all.
         lift: How far an expert may raise the low end above the least of the others'
             words that count with its own; the high end is no lower.
+        pull: How far an expert may move both ends towards its own word, as a fraction
+            of them; they stay within what they are without, and where they cross they
+            meet in the middle.
     """
     # A lying sensor may bring NaN about; any other number is as good a lie.
     views, experts = views.nan_to_num(), experts.nan_to_num()
@@ -75,17 +80,26 @@ def safe_range(
     # [i, j]: whether the word of j is left aside for the case that i lies
     aside = torch.eye(count, dtype=torch.bool, device=views.device)
     aside = aside.view(count, count, 1, *extra)
+    cleared = torch.zeros_like(aside[:, 0])
     if suspects is not None:
         # The word of a suspect's rival counts only if nobody is cleared.
         rivals = suspects & ~suspects.all(dim=1, keepdim=True)
         aside = aside | rivals.T.reshape(1, count, -1, *extra)
-    lowest = views.masked_fill(aside, torch.inf).amin(dim=1)
-    highest = views.masked_fill(aside, -torch.inf).amax(dim=1)
-    lowest = torch.minimum(lowest + lift, experts)
-    highest = torch.maximum(highest, experts)
-    if suspects is not None:
         cleared = ~suspects.T.reshape(count, -1, *extra)
-        lowest = lowest.masked_fill(cleared, -torch.inf)
-        highest = highest.masked_fill(cleared, torch.inf)
-    low = lowest.amax(dim=0)
-    return low, torch.maximum(low, highest.amin(dim=0))
+    least = views.masked_fill(aside, torch.inf).amin(dim=1)
+    most = views.masked_fill(aside, -torch.inf).amax(dim=1)
+
+    def ends(least: Tensor, most: Tensor) -> tuple[Tensor, Tensor]:
+        low = torch.minimum(least, experts).masked_fill(cleared, -torch.inf)
+        high = torch.maximum(most, experts).masked_fill(cleared, torch.inf)
+        return low.amax(dim=0), high.amin(dim=0)
+
+    low, high = ends(least + lift, most)
+    high = torch.maximum(low, high)
+    if not pull:
+        return low, high
+    inner, outer = ends(least + pull * least.abs(), most - pull * most.abs())
+    middle = (inner + outer) / 2
+    crossed = inner > outer
+    inner, outer = inner.where(~crossed, middle), outer.where(~crossed, middle)
+    return inner.clamp(low, high), outer.clamp(low, high)

@@ -43,7 +43,13 @@ def certify(
     Returns:
         ``objects``, ``found`` (on clean inputs) and for each sensor ``certified``,
         ``found_attacked`` and ``violations`` (None if not attacked).
+
+    Raises:
+        ValueError: If a class has no overlap.
     """
+    classes = detector.dataset_meta["classes"]
+    if missing := [name for name in classes if name not in overlaps]:
+        raise ValueError(f"no overlap for {', '.join(missing)}: nothing scores them")
     objects = found = 0
     names = list(detector.branches)
     counts: dict[str, dict[str, Any]] = {

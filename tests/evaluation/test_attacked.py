@@ -4,13 +4,14 @@ from dataclasses import replace
 import pytest
 import torch
 from attacked_project import STANDARD, make_project
+from mmengine.config import Config
 
 from perception.apis import as_config, build_dataset, load_detector
 from perception.attacks import MapThreat, build_attack
 from perception.evaluation import attacked_report
 from perception.evaluation.attacked import describe_attack, evaluate_attack
 from perception.evaluation.attacked_frames import outcome_of
-from perception.evaluation.attacked_prepare import choose_frames
+from perception.evaluation.attacked_prepare import choose_frames, scoring_of
 from perception.evaluation.attacked_results import attack_table
 from perception.evaluation.attacked_setup import AttackFile
 from perception.evaluation.attacked_store import FrameStore
@@ -41,6 +42,36 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "overlaps"),
+    [
+        ({"type": "KittiMetric"}, [("Car", 0.7), ("Cyclist", 0.5)]),
+        (
+            {"type": "KittiMetric", "overlaps": "kitti"},
+            [("Car", 0.7), ("Cyclist", 0.5)],
+        ),
+        ({"type": "KittiMetric", "overlaps": {"Car": 0.6}}, [("Car", 0.6)]),
+        (
+            [{"type": "FrameCocoMetric"}],
+            [("Car", 0.5), ("Cyclist", 0.5), ("tram", 0.5)],
+        ),
+        ({}, [("Car", 0.5), ("Cyclist", 0.5), ("tram", 0.5)]),
+    ],
+    ids=["default", "kitti", "own", "coco", "none"],
+)
+def test_overlaps_are_those_of_the_test_evaluator(evaluator, overlaps):
+    dataset = {"classes": ("Car", "Cyclist", "tram")}
+    config = {"test_evaluator": evaluator, "test_dataloader": {"dataset": dataset}}
+    assert list(scoring_of(Config(config), 0.3).overlaps.items()) == overlaps
+
+
+def test_the_headline_is_one_of_the_difficulties(project):
+    options = {"test_evaluator.headline": "moderate"}
+    config = load_config(project.config, options)
+    with pytest.raises(DataError, match="headline must be one of all, got 'moderate'"):
+        scoring_of(config, 0.3)
 
 
 def pgd(name="camera_pgd", **threat):

@@ -84,11 +84,7 @@ class AttackRun:
 
     def surroundings(self, wall_s: float) -> dict[str, Any]:
         """What may differ from run to run, for its results."""
-        return {
-            "device": self.device,
-            "batch_size": self.batch_size,
-            "wall_s": wall_s,
-        }
+        return {"batch_size": self.batch_size, "wall_s": wall_s}
 
 
 @dataclass(frozen=True)

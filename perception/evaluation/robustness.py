@@ -18,6 +18,7 @@ from tqdm import tqdm
 from perception.evaluation.attacked_report import DEFINITIONS, plain
 from perception.evaluation.attacked_results import versions
 from perception.evaluation.attacked_setup import AttackFile
+from perception.evaluation.made_on import distinct, made_on
 from perception.evaluation.robustness_detector import describe_detector
 from perception.evaluation.robustness_figures import DEFINITIONS as COMPARISONS
 from perception.evaluation.robustness_figures import (
@@ -66,7 +67,6 @@ def run_robustness(run: RobustnessRun) -> dict[str, Any] | None:
     results = collect(run, subjects, jobs, failed)
     results["environment"] |= {
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "device": run.common.device,
         "processes": run.processes * ranks.count,
         "wall_s": round(time.perf_counter() - begin, 2),
     }
@@ -80,9 +80,11 @@ def run_robustness(run: RobustnessRun) -> dict[str, Any] | None:
 def _do(run: RobustnessRun, jobs: Sequence[Job], ranks: Ranks) -> dict[int, Outcome]:
     """Do what is not done yet; the outcomes of all ranks by the jobs' numbers."""
     if ranks.rank == 0:
+        now = made_on(run.common.device)
         for job in jobs:
-            if job.kind == "attack":  # refuses records of other settings
-                job.store(resume=run.common.resume)
+            if job.kind == "attack":  # refuses records of other settings, other devices
+                store = job.store(resume=run.common.resume)
+                store.check(now, job.settings["frame_ids"])
     ranks.wait()
     pending = [number for number in ranks.share(jobs) if not jobs[number].done()]
     with progress_of(jobs if ranks.rank == 0 else []):
@@ -136,7 +138,15 @@ def collect(
         "baseline": baseline["name"],
         "detectors": detectors,
         "groups": groups(detectors, {s.name: s.group for s in subjects}),
-        "environment": {"versions": versions(), "threads": 1},
+        "environment": {
+            "made_on": distinct(
+                one
+                for detector in detectors
+                for entry in detector["attacks"].values()
+                for one in entry["made_on"]
+            ),
+            "collected_with": versions(),
+        },
     }
 
 

@@ -97,6 +97,7 @@ def _report(subject: Subject, job: Job) -> AttackReport:
         attack=job.description,
         records=job.records(subject.frame_ids),
         scoring=subject.ready.scoring,
+        made_on=job.store().made_on(),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from perception.evaluation.made_on import told
 from perception.evaluation.robustness_cells import (
     NOTHING,
     Results,
@@ -57,7 +58,10 @@ def markdown(results: Results) -> str:
             lines += ["", f"## {title}", "", *body]
     wall_s = results["environment"].get("wall_s")
     took = "" if wall_s is None else f" This run took {wall_s:.0f} s."
-    return "\n".join([*lines, "", f"Reproduce: `{results['command']}`.{took}", ""])
+    devices = "; ".join(map(told, results["environment"].get("made_on", ())))
+    where = f" Attacked on {devices}." if devices else ""
+    lines += ["", f"Reproduce: `{results['command']}`.{took}{where}", ""]
+    return "\n".join(lines)
 
 
 def _summary(results: Results) -> list[str]:

@@ -181,7 +181,7 @@ def _notes(detector: Measured, baseline: Measured) -> list[tuple[str, str]]:
         ),
         "mRR, mean resilience": mean_resilience_rate(failures, detector.clean.mean),
     }
-    notes = []
+    notes = _made_on(detector)
     for title, cells in figures.items():
         if cells:
             texts = [f"{name} {_fixed(value)} %" for name, value in cells.items()]
@@ -192,6 +192,18 @@ def _notes(detector: Measured, baseline: Measured) -> list[tuple[str, str]]:
         failed = ", ".join(audit["failed"]) or "yes"
         notes.append(("audit", "passed" if audit["passed"] else f"failed: {failed}"))
     return notes
+
+
+def _made_on(detector: Measured) -> list[tuple[str, str]]:
+    """What attacked; where that differs, which attacks."""
+    attacks: dict[str, list[str]] = {}
+    for attack in detector.attacks.values():
+        if attack.made_on:
+            attacks.setdefault("; ".join(attack.made_on), []).append(attack.name)
+    if len(attacks) == 1:
+        return [("attacked on", device) for device in attacks]
+    texts = [f"{device} ({', '.join(names)})" for device, names in attacks.items()]
+    return [("attacked on", "; ".join(texts))] if texts else []
 
 
 def _fixed(value: Number, scale: float = 1.0, places: int = 1) -> str:

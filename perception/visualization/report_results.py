@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from perception.evaluation.made_on import told
 from perception.evaluation.robustness_figures import in_vain, is_failure
 from perception.structures import Channel, DataError, SensorSpec
 from perception.visualization.report_join import joined_runs
@@ -88,7 +89,9 @@ def _detector(file: Mapping[str, Any], one: Mapping[str, Any]) -> Measured:
         "seeds": ", ".join(map(str, file.get("seeds", []))),
         "finished": str(file.get("environment", {}).get("finished", "")),
     }
-    versions = file.get("environment", {}).get("versions", {})
+    collected = file.get("environment", {}).get("collected_with", {})
+    run["collected with"] = ", ".join(f"{k} {v}" for k, v in collected.items())
+    versions = file.get("environment", {}).get("versions", {})  # of older files
     run |= {str(name): str(version) for name, version in versions.items()}
     return Measured(
         name=str(one.get("name") or _name_from(made["config"])),
@@ -139,6 +142,7 @@ def _attacked(name: str, entry: Mapping[str, Any], level: str) -> Attacked:
         success={k: number(v) for k, v in (entry.get("success") or {}).items()},
         failure=is_failure(entry),
         in_vain=in_vain(entry),
+        made_on=tuple(map(told, entry.get("made_on", ()))),
         seconds=number(timing.get("attack_s_per_frame")),
     )
 

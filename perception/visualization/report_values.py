@@ -40,6 +40,7 @@ class Attacked:
         success: ``rate``, ``found_clean``, ``lost``, ``false_new``; may be empty.
         failure: Whether a sensor fails without anybody searching for the worst.
         in_vain: Whether it hardly raises the loss that it climbs.
+        made_on: Devices and versions that attacked; empty if the file does not tell.
         seconds: Time per frame.
     """
 
@@ -51,6 +52,7 @@ class Attacked:
     success: Mapping[str, Number] = field(default_factory=dict)
     failure: bool = False
     in_vain: bool = False
+    made_on: tuple[str, ...] = ()
     seconds: Number = None
 
     @property

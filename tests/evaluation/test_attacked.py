@@ -15,6 +15,7 @@ from perception.evaluation.attacked_prepare import choose_frames, scoring_of
 from perception.evaluation.attacked_results import attack_table
 from perception.evaluation.attacked_setup import AttackFile
 from perception.evaluation.attacked_store import FrameStore
+from perception.evaluation.made_on import UNKNOWN, distinct, made_on, mixable, told
 from perception.runner import load_config
 from perception.structures import DataError
 
@@ -150,6 +151,55 @@ def test_other_frames_and_order_do_not_matter(detector, frames):
 
 class KilledError(Exception):
     pass
+
+
+OTHER_TORCH = {"kind": "cpu", "device": "cpu", "tf32": False, "torch": "1.0"}
+
+
+def test_results_tell_what_attacked(detector, frames, tmp_path):
+    """The store says it, not the process that collects."""
+    store = FrameStore(tmp_path, {})
+    now = made_on("cpu")
+    report = evaluate_attack(detector, frames, pgd(), [0, 1], store=store)
+    assert report.made_on == [now] and report.to_json()["made_on"] == [now]
+    assert now["torch"] == torch.__version__ and now["threads"] == 1
+
+    others = json.dumps([OTHER_TORCH])
+    (tmp_path / "made_on.json").write_text(others)
+    collected = evaluate_attack(detector, frames, pgd(), [0, 1], store=store)
+    assert collected.made_on == [OTHER_TORCH]
+    with pytest.raises(DataError, match=r"cpu, torch 1\.0, .*on cpu, torch .*--out"):
+        evaluate_attack(detector, frames, pgd(), [0, 1, 2], store=store)
+    assert (tmp_path / "made_on.json").read_text() == others
+
+    (tmp_path / "made_on.json").unlink()  # as older versions left it
+    collected = evaluate_attack(detector, frames, pgd(), [0, 1], store=store)
+    assert collected.made_on == [UNKNOWN]
+    collected = evaluate_attack(detector, frames, pgd(), [0, 1, 2], store=store)
+    assert collected.made_on == [UNKNOWN, now]
+
+
+@pytest.mark.parametrize(
+    ("changed", "belongs"),
+    [
+        ({"kind": "cuda", "device": "GPU"}, False),
+        ({"tf32": True}, False),
+        ({"torch": "2.0"}, False),
+        ({"threads": 8, "perception": "9"}, True),
+    ],
+    ids=["device", "precision", "torch", "others"],
+)
+def test_frames_that_belong_together(changed, belongs):
+    one = made_on("cpu")
+    assert mixable(one, one | changed) is belongs
+    assert mixable(UNKNOWN, one | changed)
+
+
+def test_a_device_as_text():
+    one = {"kind": "cuda", "device": "GPU", "tf32": True, "torch": "2.9", "threads": 2}
+    assert told(one) == "GPU, TF32, torch 2.9, 2 threads"
+    assert told(UNKNOWN) == "unknown"
+    assert distinct([one, UNKNOWN, one]) == [one, UNKNOWN]
 
 
 def test_killed_and_resumed_is_as_if_never_killed(detector, frames, tmp_path):

@@ -255,6 +255,32 @@ def test_records_of_other_settings_are_refused(words, done, capsys):
         assert message in capsys.readouterr().err
 
 
+def test_what_attacked_is_told_and_not_mixed(words, done, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(done, out)
+    more = ["--suite", "all", "--names", "gate", "again", "camera"]
+    more += ["--curve", "0.5", "1", "2", "--out", str(out)]
+    elsewhere = {"kind": "cuda", "device": "GPU", "tf32": False, "torch": "2.0"}
+    folder = out / "again" / "lidar_pgd"
+    (folder / "made_on.json").write_text(json.dumps([elsewhere]))
+    assert run(words, *more) == 1  # collected; one attack fails, as ever
+    results = read(out)
+    assert results["detectors"][1]["attacks"]["lidar_pgd"]["made_on"] == [elsewhere]
+    here, other = results["environment"]["made_on"]
+    assert (here["device"], here["threads"], other) == ("cpu", 1, elsewhere)
+    assert "Attacked on cpu, torch " in (out / "robustness.md").read_text()
+
+    lines = folder / "frames.jsonl"
+    lines.write_text("".join(lines.read_text().splitlines(keepends=True)[:2]))
+    before = (out / "robustness.json").read_bytes()
+    with pytest.raises(SystemExit):
+        run_tool(lambda: tool.main([*words, *more]))
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "again/lidar_pgd: its frames were attacked on GPU, torch 2.0" in error
+    assert "remaining ones would be on cpu, torch" in error and "--out" in error
+    assert (out / "robustness.json").read_bytes() == before
+
+
 KILLER = (
     "import multiprocessing, os\nif multiprocessing.parent_process():\n    os._exit(1)"
 )

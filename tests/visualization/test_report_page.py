@@ -96,6 +96,17 @@ def test_attacks_in_vain_have_a_star(page, alone):
     assert "&nbsp;*" not in plain and IN_VAIN not in plain
 
 
+def test_what_attacked_is_told(page):
+    content = attack_results()
+    assert "attacked on" not in page(content)
+    here, there = {"device": "cpu", "torch": "2.9"}, {"device": "GPU", "torch": "2.9"}
+    for entry in content["attacks"].values():
+        entry["made_on"] = [here]
+    assert "<dt>attacked on</dt><dd>cpu, torch 2.9</dd>" in page(content)
+    content["attacks"]["all_pgd"]["made_on"] = [here, there]
+    assert "cpu, torch 2.9; GPU, torch 2.9 (all_pgd)</dd>" in page(content)
+
+
 def test_damaged_doubt_is_an_error(page):
     content = attack_results(named(attack("a", "camera", 40.0, gate=(9, 0, 1))))
     for when in ("clean", "attacked"):

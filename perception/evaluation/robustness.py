@@ -7,6 +7,7 @@ point. ``robustness.json`` and ``robustness.md`` say what came of it.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
@@ -15,6 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from perception.datasets.splits import listing
 from perception.evaluation.attacked_report import DEFINITIONS, plain
 from perception.evaluation.attacked_results import versions
 from perception.evaluation.attacked_setup import AttackFile
@@ -85,12 +87,48 @@ def _do(run: RobustnessRun, jobs: Sequence[Job], ranks: Ranks) -> dict[int, Outc
             if job.kind == "attack":  # refuses records of other settings, other devices
                 store = job.store(resume=run.common.resume)
                 store.check(now, job.settings["frame_ids"])
+        _require_superset(run, jobs)
     ranks.wait()
     pending = [number for number in ranks.share(jobs) if not jobs[number].done()]
     with progress_of(jobs if ranks.rank == 0 else []):
         chosen = [jobs[number] for number in pending]
         ended = execute(chosen, run.processes, _tell)
     return ranks.gather(dict(zip(pending, ended, strict=True)))
+
+
+def _require_superset(run: RobustnessRun, jobs: Sequence[Job]) -> None:
+    """Raise DataError if the folder's summary has anything that this run leaves out.
+
+    It would be lost, since the summary is written anew.
+    """
+    path = Path(run.common.out) / "robustness.json"
+    if not path.is_file():
+        return
+    lost: list[str] = []
+    try:
+        for detector in json.loads(path.read_text(encoding="utf-8"))["detectors"]:
+            name = detector["name"]
+            own = [job for job in jobs if job.subject == name]
+            if not own:
+                lost.append(name)
+                continue
+            asked = {job.title for job in own if job.asked}
+            points = {(job.threat, job.eps_scale) for job in own}
+            lost += [f"{name}/{one}" for one in detector["attacks"] if one not in asked]
+            lost += [
+                f"{name}/{threat} --curve {point['eps_scale']:g}"
+                for threat, curve in detector["curves"].items()
+                for point in curve
+                if (threat, point["eps_scale"]) not in points
+            ]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not results of this tool ({error!r})") from error
+    if lost:
+        raise DataError(
+            f"{path}: has more than this command asks for ({listing(lost)}) and would "
+            "lose it; ask for all of it (what is done is not done again), or choose "
+            "another --out"
+        )
 
 
 def collect(

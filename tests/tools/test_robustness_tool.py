@@ -197,6 +197,7 @@ def test_audit_flags(words, done, tmp_path):
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(content))
     more = ("--suite", "all", "--out", done, "--names", "gate", "again", "camera")
+    more += ("--curve", 0.5, 1, 2)
     run(words, *more, "--audit", audits.parent, "--baseline", "again")
     results = read(done)
     found = [one["audit"] for one in results["detectors"]]
@@ -253,6 +254,36 @@ def test_records_of_other_settings_are_refused(words, done, capsys):
         with pytest.raises(SystemExit):
             run_tool(lambda changed=changed: tool.main([*words, *more, *changed]))
         assert message in capsys.readouterr().err
+
+
+def test_a_command_adds_or_is_refused(words, tmp_path, capsys):
+    gate, camera, attacks = words[:2], words[4:6], words[6:]
+    out = ["--out", str(tmp_path), "--num", "1", *attacks]
+    camera_pgd = ["--threat", "camera_pgd", "--curve", "1", "2", "--probe"]
+    camera_pgd += ["camera_pgd", *out]
+    first, second = ["--names", "gate"], ["--names", "gate", "camera"]
+    assert run([*gate, *camera, *second, *camera_pgd]) == 0
+    before = (tmp_path / "robustness.json").read_bytes()
+    more = ["--threat", "lidar_pgd", "camera_pgd", *camera_pgd[2:]]
+    for less, lost in (
+        ([*gate, *first, *camera_pgd], "(camera)"),
+        (
+            [*gate, *camera, *second, "--threat", "lidar_pgd", *camera_pgd[2:]],
+            "(gate/camera_pgd, camera/camera_pgd)",
+        ),
+        (
+            [*gate, *camera, *second, *camera_pgd[:2], *out],
+            "(gate/camera_pgd --curve 2, camera/camera_pgd --curve 2)",
+        ),
+    ):
+        with pytest.raises(SystemExit):
+            run_tool(lambda less=less: tool.main(less))
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert f"has more than this command asks for {lost}" in error
+        assert (tmp_path / "robustness.json").read_bytes() == before
+    assert run([*gate, *camera, *second, *more]) == 0
+    both = {one["name"]: list(one["attacks"]) for one in read(tmp_path)["detectors"]}
+    assert both == {"gate": ["lidar_pgd", "camera_pgd"], "camera": ["camera_pgd"]}
 
 
 def test_what_attacked_is_told_and_not_mixed(words, done, tmp_path, capsys):

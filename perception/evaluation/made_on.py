@@ -13,7 +13,7 @@ from perception import __version__
 
 MadeOn = Mapping[str, Any]
 
-UNKNOWN = {"device": "unknown"}
+UNKNOWN = {"device": "an unknown device"}
 """Of records that do not tell."""
 _DECISIVE = ("kind", "tf32", "torch")
 

@@ -195,10 +195,18 @@ def test_frames_that_belong_together(changed, belongs):
     assert mixable(UNKNOWN, one | changed)
 
 
+def test_a_gpu_is_told_by_its_name_and_precision(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device}")
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    found = made_on("cuda:1")
+    assert (found["kind"], found["device"]) == ("cuda", "GPU cuda:1")
+    assert found["tf32"] is True and made_on("cpu")["tf32"] is False
+
+
 def test_a_device_as_text():
     one = {"kind": "cuda", "device": "GPU", "tf32": True, "torch": "2.9", "threads": 2}
     assert told(one) == "GPU, TF32, torch 2.9, 2 threads"
-    assert told(UNKNOWN) == "unknown"
+    assert told(UNKNOWN) == "an unknown device"
     assert distinct([one, UNKNOWN, one]) == [one, UNKNOWN]
 
 

@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import find_latest_checkpoint
 
 from perception.checkpoints import load_checkpoint, local_file
+from perception.evaluation.kitti_report import check_result_folder
 from perception.files import write_json
 from perception.structures import DataError
 
@@ -169,7 +170,8 @@ def test(
         config: The run that the checkpoint came from.
         checkpoint: ``.pth`` or ``.safetensors``, a file or an http(s) address.
         work_dir: Folder of logs.
-        dump_kitti: Folder for one KITTI result file per frame.
+        dump_kitti: Folder for one KITTI result file per frame; files of these frames
+            are replaced.
         json_file: File for the figures and what is needed to reproduce them.
         invocation: What that file says of how the run was started, e.g. ``command``.
         launcher: As in :func:`train`.
@@ -178,8 +180,9 @@ def test(
         The metric's figures by name.
 
     Raises:
-        DataError: If the data or the checkpoint cannot be used, or the checkpoint's
-            weights are not those of the config's detector.
+        DataError: If the data or the checkpoint cannot be used, the checkpoint's
+            weights are not those of the config's detector, or ``dump_kitti`` holds
+            result files of other frames.
     """
     weights = local_file(checkpoint)
     config.work_dir = str(work_dir)
@@ -188,6 +191,9 @@ def test(
     if dump_kitti is not None:
         first_evaluator(config)["dump_dir"] = str(dump_kitti)
     runner = build_runner(config, launcher)
+    if dump_kitti is not None:  # before hours of work
+        dataset = runner.test_dataloader.dataset
+        check_result_folder(dump_kitti, dataset.frames.frame_ids[: len(dataset)])
     try:  # MMEngine would only warn, and score weights that are half random
         runner.load_checkpoint(str(weights), strict=True)
     except RuntimeError as error:

@@ -13,7 +13,8 @@ import torch
 
 from perception.apis import load_detector
 from perception.checkpoints import as_safetensors
-from perception.evaluation.robustness_table import NOTE, STAR, blamed_in_vain
+from perception.evaluation.robustness_figures import in_vain
+from perception.evaluation.robustness_table import NOTE, STAR
 from perception.files import replacing
 from perception.structures import DataError
 
@@ -112,7 +113,7 @@ def _card(
         f"| clean | {_ap(figures['clean'])} |",
     ]
     measured = {a: entry for a, entry in figures["attacks"].items() if "ap" in entry}
-    vain = {attack for attack, entry in measured.items() if blamed_in_vain(entry)}
+    vain = {attack for attack, entry in measured.items() if in_vain(entry)}
     for attack, entry in measured.items():
         star = STAR if attack in vain else ""
         lines.append(f"| {attack} | {_ap(entry['ap']['attacked'])}{star} |")

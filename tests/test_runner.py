@@ -153,6 +153,22 @@ def test_scores_and_what_reproduces_them(tiny, tmp_path):
 
 
 @pytest.mark.slow
+def test_results_of_other_frames_are_not_mixed_with(tiny, tmp_path):
+    """eval_kitti.py would score them as if this run had written them."""
+    file, whole, _ = tiny
+    for name in ("000004.txt", "000099.txt"):
+        (tmp_path / name).write_text("of an earlier run")
+    with pytest.raises(DataError, match=r"results of other frames \(000099\); remove"):
+        score(
+            load_config(file),
+            whole / "epoch_2.pth",
+            work_dir=tmp_path / "work",
+            dump_kitti=tmp_path,
+        )
+    assert (tmp_path / "000004.txt").read_text() == "of an earlier run"
+
+
+@pytest.mark.slow
 def test_weights_of_another_detector_are_refused(tiny, tmp_path):
     file, _, _ = tiny
     torch.save({"state_dict": {"some.weight": torch.zeros(1)}}, tmp_path / "x.pth")

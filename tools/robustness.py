@@ -37,7 +37,8 @@ DIR receives
                        folder per attack
 
 Each batch of frames is on disk as soon as it is attacked: started again with the same
-words, the tool goes on where it stopped; with more attacks or detectors, it adds them.
+words, the tool goes on where it stopped; with further attacks or detectors beside the
+earlier ones, it adds them. Words that leave out something that DIR has are refused.
 Results are the same whatever --jobs, since each attack runs on one CPU thread.
 """
 

@@ -15,7 +15,8 @@ EXAMPLES = """examples:
   python tools/test.py configs/synthetic/concat.py \\
       work_dirs/synthetic_concat/best_kitti_mAP_epoch_10.pth --json concat.json
   python tools/test.py CONFIG CHECKPOINT --dump-kitti results
-  python tools/eval_kitti.py data/synthetic/training/label_2 results
+  python tools/eval_kitti.py data/synthetic/training/label_2 results \\
+      --split data/synthetic/ImageSets/val.txt
 """
 
 
@@ -28,7 +29,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("checkpoint", help=".pth or .safetensors file")
     parser.add_argument("--work-dir", help="where logs go (work_dirs/<dir>_<config>)")
     parser.add_argument(
-        "--dump-kitti", metavar="DIR", help="write KITTI result files, one per frame"
+        "--dump-kitti",
+        metavar="DIR",
+        help="write KITTI result files, one per frame; DIR must hold none of others",
     )
     parser.add_argument(
         "--json", metavar="FILE", help="write the figures and how to reproduce them"

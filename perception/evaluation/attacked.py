@@ -29,6 +29,7 @@ from perception.evaluation.attacked_frames import (
 )
 from perception.evaluation.attacked_report import AttackReport, Scoring, plain
 from perception.evaluation.attacked_store import FrameStore
+from perception.evaluation.made_on import made_on
 from perception.structures import DataError
 
 Saver = Callable[[Attack, AttackBatch, AttackResult], None]
@@ -64,7 +65,8 @@ def evaluate_attack(
         progress: Show a bar with the time left (on a terminal).
 
     Raises:
-        DataError: If the detector cannot be attacked so, or a frame has no labels.
+        DataError: If the detector cannot be attacked so, a frame has no labels, or
+            frames that remain to be attacked do not belong to those in the store.
     """
     indices = range(len(dataset)) if indices is None else indices
     if not len(indices):
@@ -73,6 +75,10 @@ def evaluate_attack(
     frame_ids = frame_ids_of(dataset)
     records = {} if store is None else store.read()
     pending = [index for index in indices if frame_ids[index] not in records]
+    now = made_on(next(detector.parameters()).device)
+    if store is not None and pending:
+        store.check(now, [frame_ids[index] for index in indices])
+        store.begin(now)
     loader = build_loader(dataset, pending, batch_size=batch_size, workers=workers)
     with tqdm(
         desc=attack.threat.name,
@@ -96,6 +102,7 @@ def evaluate_attack(
         attack=description or describe_attack(attack),
         records=[records[frame_ids[index]] for index in indices],
         scoring=scoring or Scoring(dict.fromkeys(classes, 0.5)),
+        made_on=[now] if store is None else store.made_on(),
     )
 
 

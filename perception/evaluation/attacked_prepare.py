@@ -16,7 +16,11 @@ from perception.datasets.splits import listing
 from perception.evaluation.attacked import check_attack, frame_ids_of
 from perception.evaluation.attacked_report import Scoring
 from perception.evaluation.attacked_setup import AttackFile
-from perception.evaluation.kitti_rules import KITTI_DIFFICULTIES, Difficulty
+from perception.evaluation.kitti_rules import (
+    KITTI_DIFFICULTIES,
+    Difficulty,
+    kitti_rules,
+)
 from perception.models import MultiModalDetector
 from perception.runner import first_evaluator, load_config
 from perception.structures import DataError
@@ -80,11 +84,7 @@ class AttackRun:
 
     def surroundings(self, wall_s: float) -> dict[str, Any]:
         """What may differ from run to run, for its results."""
-        return {
-            "device": self.device,
-            "batch_size": self.batch_size,
-            "wall_s": wall_s,
-        }
+        return {"batch_size": self.batch_size, "wall_s": wall_s}
 
 
 @dataclass(frozen=True)
@@ -224,19 +224,34 @@ def choose_frames(
 
 
 def scoring_of(config: Config, score_threshold: float) -> Scoring:
-    """The test evaluator's overlaps and difficulties; 0.5 where it has none."""
+    """The test evaluator's overlaps and difficulties, as ``KittiMetric`` takes them.
+
+    An evaluator without overlaps, such as COCO's, gets 0.5 for every class.
+
+    Raises:
+        DataError: If the evaluator's headline is none of its difficulties.
+    """
     evaluator = first_evaluator(config)
     classes = config.test_dataloader.dataset.classes
-    overlaps = evaluator.get("overlaps", "kitti")
-    if isinstance(overlaps, str):
+    kitti = evaluator.get("type") == "KittiMetric"
+    overlaps = evaluator.get("overlaps", "kitti" if kitti else None)
+    if overlaps is None:
         overlaps = dict.fromkeys(classes, 0.5)
+    elif overlaps == "kitti":
+        overlaps = {rule.name: rule.overlap_for("2d") for rule in kitti_rules(classes)}
     difficulties = tuple(
         value if isinstance(value, Difficulty) else Difficulty(*value)
         for value in evaluator.get("difficulties", KITTI_DIFFICULTIES)
     )
+    headline = evaluator.get("headline", Scoring.headline)
+    if headline not in (names := [one.name for one in difficulties]):
+        raise DataError(
+            f"{config.filename}: the test evaluator's headline must be one of "
+            f"{', '.join(names)}, got {headline!r}"
+        )
     return Scoring(
         overlaps=dict(overlaps),
         difficulties=difficulties,
-        headline=evaluator.get("headline", Scoring.headline),
+        headline=headline,
         score_threshold=score_threshold,
     )

@@ -20,6 +20,7 @@ from perception.evaluation.kitti_rules import (
     kitti_rules,
     rules_with_overlaps,
 )
+from perception.evaluation.made_on import MadeOn
 
 DEFINITIONS = {
     "ap": "average precision of image boxes in percent, KITTI's protocol; headline: at "
@@ -72,6 +73,7 @@ class AttackReport:
         attack: The attack and its threat model in full, as plain values.
         records: The frames, in the order asked for.
         scoring: How they are judged.
+        made_on: All that attacked them, see :mod:`perception.evaluation.made_on`.
     """
 
     name: str
@@ -80,6 +82,7 @@ class AttackReport:
     attack: Mapping[str, Any]
     records: Sequence[FrameRecord]
     scoring: Scoring
+    made_on: Sequence[MadeOn] = ()
 
     @cached_property
     def ap(self) -> dict[str, dict[str, Result]]:
@@ -144,7 +147,10 @@ class AttackReport:
         return rows
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as plain values; ``timing`` alone differs from run to run."""
+        """Everything as plain values.
+
+        ``timing`` and ``made_on`` alone may differ from run to run.
+        """
         frames = self.frames()
         seconds = sum(record.seconds for record in self.records)
         values = {
@@ -165,6 +171,7 @@ class AttackReport:
             },
             "gate": self._gate_to_json(),
             "frames": frames,
+            "made_on": self.made_on,
             "timing": {
                 "attack_s": round(seconds, 3),
                 "attack_s_per_frame": round(seconds / len(frames), 4),

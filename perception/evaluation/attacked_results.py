@@ -1,7 +1,7 @@
 """What a run of attacks writes down: its settings, its results, and the table.
 
-Everything in ``results.json`` but ``environment`` and each attack's ``timing`` is the
-same at every run.
+Everything in ``results.json`` but ``environment`` and each attack's ``timing`` and
+``made_on`` is the same at every run.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 
 from perception.checkpoints import local_file, sha256
 from perception.datasets.frame_dataset import FrameDataset
 from perception.evaluation.attacked import frame_ids_of
 from perception.evaluation.attacked_report import DEFINITIONS, AttackReport, plain
+from perception.evaluation.made_on import distinct
 
 FORMAT = "perception attack results"
 FORMAT_VERSION = 1
@@ -83,8 +83,8 @@ def results_to_json(
         "clean_ap": attacks[reports[0].name]["ap"]["clean"],
         "attacks": attacks,
         "environment": {
-            "versions": versions(),
-            "threads": torch.get_num_threads(),
+            "made_on": distinct(one for report in reports for one in report.made_on),
+            "collected_with": versions(),
             "finished": finished,
             **environment,
         },

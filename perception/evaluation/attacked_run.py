@@ -22,6 +22,7 @@ from perception.evaluation.attacked_report import AttackReport
 from perception.evaluation.attacked_results import results_to_json, settings_of
 from perception.evaluation.attacked_store import FrameStore
 from perception.evaluation.kitti_ap import evaluate, mean_ap
+from perception.evaluation.made_on import made_on
 from perception.files import write_json
 from perception.models import MultiModalDetector
 from perception.structures import DataError
@@ -48,6 +49,8 @@ def run_attacks(run: AttackRun) -> list[AttackReport]:
         )
         for attack, description in ready.attacks
     ]
+    for store in stores:
+        store.check(made_on(run.device), common["frame_ids"])
     reports: list[AttackReport] = []
     for (attack, description), store in zip(ready.attacks, stores, strict=True):
         report = evaluate_attack(

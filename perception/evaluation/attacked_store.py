@@ -1,18 +1,20 @@
 """Records of attacked frames on disk, so that a killed run goes on where it was.
 
-A folder holds ``settings.json``, everything that determines the results, and
-``frames.jsonl``, one line per frame, appended batch by batch.
+A folder holds ``settings.json``, everything that determines the results,
+``frames.jsonl``, one line per frame, appended batch by batch, and ``made_on.json``, a
+list of what attacked them.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from perception.evaluation.attacked_frames import FrameRecord
+from perception.evaluation.made_on import UNKNOWN, MadeOn, distinct, mixable, told
 from perception.files import write_json
 from perception.structures import DataError
 
@@ -39,6 +41,7 @@ class FrameStore:
     ) -> None:
         self.folder = Path(folder)
         self._lines = self.folder / "frames.jsonl"
+        self._made_on = self.folder / "made_on.json"
         settings_file = self.folder / "settings.json"
         # As a reader will see them: tuples are lists, keys are text.
         settings = json.loads(json.dumps(settings))
@@ -72,6 +75,33 @@ class FrameStore:
                 ) from error
             records[record.frame_id] = record
         return records
+
+    def made_on(self) -> list[MadeOn]:
+        """All that attacked the frames; ``UNKNOWN`` where older records do not tell."""
+        if not self._lines.is_file() or not self._lines.stat().st_size:
+            return []
+        if not self._made_on.is_file():
+            return [UNKNOWN]
+        return list(_read_json(self._made_on))
+
+    def check(self, now: MadeOn, frame_ids: Iterable[str]) -> None:
+        """Whether ``now`` may attack those of the frames that are not yet there.
+
+        Raises:
+            DataError: If there are any, and those that are there were attacked on
+                another kind of device or with another PyTorch.
+        """
+        others = [one for one in self.made_on() if not mixable(one, now)]
+        if others and not self.read().keys() >= set(frame_ids):
+            raise DataError(
+                f"{self.folder}: its frames were attacked on {told(others[0])}, and "
+                f"the remaining ones would be on {told(now)}; go on there, or choose "
+                "another --out"
+            )
+
+    def begin(self, now: MadeOn) -> None:
+        """Note what attacks the frames that come."""
+        write_json(self._made_on, distinct([*self.made_on(), now]))
 
     def append(self, records: Sequence[FrameRecord]) -> None:
         """Add the records of one batch; they are on disk when this returns."""
@@ -116,4 +146,4 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a settings file ({error})") from error
+        raise DataError(f"{path}: cannot read ({error})") from error

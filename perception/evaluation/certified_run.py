@@ -48,8 +48,11 @@ def certify(
 
     Raises:
         DataError: If a frame has no labels.
-        ValueError: See :func:`certified_objects`.
+        ValueError: See :func:`certified_objects`; or if a class has no overlap.
     """
+    classes = detector.dataset_meta["classes"]
+    if missing := [name for name in classes if name not in overlaps]:
+        raise ValueError(f"no overlap for {', '.join(missing)}: nothing scores them")
     objects = found = 0
     names = list(detector.branches)
     counts: dict[str, dict[str, Any]] = {

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
 from perception.datasets.kitti_io import read_objects
+from perception.datasets.splits import listing
 from perception.evaluation.kitti_ap import (
     RECALLS,
     AveragePrecision,
@@ -53,6 +54,19 @@ def evaluate_folders(
         labels.append(read_objects(label_path))
         results.append(read_objects(result_path, scores=True))
     return evaluate(labels, results, metrics=metrics)
+
+
+def check_result_folder(folder: str | os.PathLike, frame_ids: Iterable[str]) -> None:
+    """Raise DataError if a folder to write to holds results of other frames.
+
+    Whoever scores the folder would take them for results of the same run.
+    """
+    names = {path.stem for path in Path(folder).glob("*.txt")}
+    if others := sorted(names.difference(frame_ids)):
+        raise DataError(
+            f"{folder}: holds results of other frames ({listing(others)}); remove "
+            "them or choose another folder"
+        )
 
 
 def _results_in(result_dir: Path) -> list[str]:

@@ -34,12 +34,19 @@ def train_universal_patch(
         smoothness: Weight of the total variation, see :func:`train_patch`.
 
     Raises:
-        DataError: If the threat is no patch, the unfinished training is another one,
-            or anything is missing or impossible.
+        DataError: If the threat is no patch, an unfinished training is there and
+            ``resume`` is not set or it is another one, or anything is missing or
+            impossible.
     """
     picture = Path(picture)
     if picture.suffix.lower() != ".png":
         raise DataError(f"{picture}: a patch is a .png")
+    state = picture.with_suffix(".pth")
+    if state.exists() and not run.resume:
+        raise DataError(
+            f"{state}: holds an unfinished training; --resume goes on with it, or "
+            "remove it"
+        )
     ready = prepare(run)
     if len(ready.attacks) != 1 or not isinstance(
         threat := ready.attacks[0][0].threat, PatchThreat
@@ -50,9 +57,6 @@ def train_universal_patch(
             f"{run.attacks_file}"
         )
     picture.parent.mkdir(parents=True, exist_ok=True)
-    state = picture.with_suffix(".pth")
-    if not run.resume:
-        state.unlink(missing_ok=True)
     loader = build_loader(
         ready.dataset, ready.indices, batch_size=run.batch_size, workers=run.workers
     )

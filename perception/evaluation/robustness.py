@@ -7,6 +7,7 @@ point. ``robustness.json`` and ``robustness.md`` say what came of it.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
@@ -15,9 +16,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from perception.datasets.splits import listing
 from perception.evaluation.attacked_report import DEFINITIONS, plain
 from perception.evaluation.attacked_results import versions
 from perception.evaluation.attacked_setup import AttackFile
+from perception.evaluation.made_on import distinct, made_on
 from perception.evaluation.robustness_detector import describe_detector
 from perception.evaluation.robustness_figures import DEFINITIONS as COMPARISONS
 from perception.evaluation.robustness_figures import (
@@ -66,7 +69,6 @@ def run_robustness(run: RobustnessRun) -> dict[str, Any] | None:
     results = collect(run, subjects, jobs, failed)
     results["environment"] |= {
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "device": run.common.device,
         "processes": run.processes * ranks.count,
         "wall_s": round(time.perf_counter() - begin, 2),
     }
@@ -80,15 +82,53 @@ def run_robustness(run: RobustnessRun) -> dict[str, Any] | None:
 def _do(run: RobustnessRun, jobs: Sequence[Job], ranks: Ranks) -> dict[int, Outcome]:
     """Do what is not done yet; the outcomes of all ranks by the jobs' numbers."""
     if ranks.rank == 0:
+        now = made_on(run.common.device)
         for job in jobs:
-            if job.kind == "attack":  # refuses records of other settings
-                job.store(resume=run.common.resume)
+            if job.kind == "attack":  # refuses records of other settings, other devices
+                store = job.store(resume=run.common.resume)
+                store.check(now, job.settings["frame_ids"])
+        _require_superset(run, jobs)
     ranks.wait()
     pending = [number for number in ranks.share(jobs) if not jobs[number].done()]
     with progress_of(jobs if ranks.rank == 0 else []):
         chosen = [jobs[number] for number in pending]
         ended = execute(chosen, run.processes, _tell)
     return ranks.gather(dict(zip(pending, ended, strict=True)))
+
+
+def _require_superset(run: RobustnessRun, jobs: Sequence[Job]) -> None:
+    """Raise DataError if the folder's summary has anything that this run leaves out.
+
+    It would be lost, since the summary is written anew.
+    """
+    path = Path(run.common.out) / "robustness.json"
+    if not path.is_file():
+        return
+    lost: list[str] = []
+    try:
+        for detector in json.loads(path.read_text(encoding="utf-8"))["detectors"]:
+            name = detector["name"]
+            own = [job for job in jobs if job.subject == name]
+            if not own:
+                lost.append(name)
+                continue
+            asked = {job.title for job in own if job.asked}
+            points = {(job.threat, job.eps_scale) for job in own}
+            lost += [f"{name}/{one}" for one in detector["attacks"] if one not in asked]
+            lost += [
+                f"{name}/{threat} --curve {point['eps_scale']:g}"
+                for threat, curve in detector["curves"].items()
+                for point in curve
+                if (threat, point["eps_scale"]) not in points
+            ]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not results of this tool ({error!r})") from error
+    if lost:
+        raise DataError(
+            f"{path}: has more than this command asks for ({listing(lost)}) and would "
+            "lose it; ask for all of it (what is done is not done again), or choose "
+            "another --out"
+        )
 
 
 def collect(
@@ -136,7 +176,15 @@ def collect(
         "baseline": baseline["name"],
         "detectors": detectors,
         "groups": groups(detectors, {s.name: s.group for s in subjects}),
-        "environment": {"versions": versions(), "threads": 1},
+        "environment": {
+            "made_on": distinct(
+                one
+                for detector in detectors
+                for entry in detector["attacks"].values()
+                for one in entry["made_on"]
+            ),
+            "collected_with": versions(),
+        },
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from perception.evaluation.attacked_report import AttackReport
 from perception.evaluation.attacked_results import results_to_json
+from perception.evaluation.robustness_blame import gate_confusion, gate_rates
 from perception.evaluation.robustness_figures import (
     Entry,
     failure_figures,
@@ -17,12 +18,7 @@ from perception.evaluation.robustness_figures import (
     worst_per_sensor,
     worst_single_sensor,
 )
-from perception.evaluation.robustness_gate import (
-    attack_figures,
-    calibrated_monitor,
-    gate_confusion,
-    gate_rates,
-)
+from perception.evaluation.robustness_gate import attack_figures, calibrated_monitor
 from perception.evaluation.robustness_setup import (
     Job,
     RobustnessRun,
@@ -101,6 +97,7 @@ def _report(subject: Subject, job: Job) -> AttackReport:
         attack=job.description,
         records=job.records(subject.frame_ids),
         scoring=subject.ready.scoring,
+        made_on=job.store().made_on(),
     )
 
 

@@ -33,6 +33,14 @@ DEFINITIONS = {
     "the horizon; detected: how often it does",
 }
 
+VAIN_GAIN = 1.05
+"""An attack must raise the detection loss by this factor to count as one."""
+IN_VAIN = (
+    "Raises the loss that it climbs by less than 5 %: against this gate it is no "
+    "attack but noise of its budget, and no measure of robustness; look at the suites "
+    "quiet and adaptive."
+)
+
 
 def mean_ap(entry: Entry, when: str = "attacked") -> float | None:
     """Mean AP of an entry, None without objects."""
@@ -49,6 +57,20 @@ def clean_ap(detector: Mapping[str, Any]) -> float | None:
 def is_failure(entry: Entry) -> bool:
     """Whether nobody attacks: the sensor fails."""
     return entry["attack"]["threat"]["type"] == "FailureThreat"
+
+
+def in_vain(entry: Entry) -> bool:
+    """Whether a plain gradient attack on a gated detector gains hardly any loss.
+
+    A gate that leaves the attacked sensor out leaves the attack no gradient either:
+    what comes through is noise of its budget, and says little about the worst case.
+    """
+    if not entry.get("gate") or entry["attack"]["type"] not in ("PGD", "APGD"):
+        return False
+    if entry["attack"]["threat"].get("goal") != "detection":
+        return False
+    clean, attacked = entry["damage"]["clean"], entry["damage"]["attacked"]
+    return None not in (clean, attacked) and attacked < VAIN_GAIN * clean
 
 
 def single_sensor(attacks: Mapping[str, Entry]) -> dict[str, str]:
@@ -101,7 +123,7 @@ def oracle_per_sensor(
 def difference(
     detector: Mapping[str, Any], baseline: Mapping[str, Any]
 ) -> dict[str, float]:
-    """Mean AP minus the baseline's: clean, under each attack, and worst per sensor."""
+    """Mean AP minus the baseline's: clean and under each attack."""
     mine, theirs = _all_figures(detector), _all_figures(baseline)
     return {
         name: value - theirs[name] for name, value in mine.items() if name in theirs

@@ -1,65 +1,21 @@
-"""What a gate is worth: whom it blames, how well and how soon it tells attacks.
+"""What a gate is worth as an alarm: how well and how soon it tells attacks.
 
 Shape letters: N frames, S sensors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from perception.evaluation.robustness_figures import Entry, single_sensor
 from perception.monitor import Gates, SensorMonitor, gate_evidence
 
 FALSE_ALARM_RATE = 0.01
 SMOOTHING = 0.8
 HORIZON = 20
 """Frames within which a monitor must raise the alarm."""
-
-
-def gate_confusion(
-    attacks: Mapping[str, Entry], sensors: Sequence[str]
-) -> dict[str, Any] | None:
-    """Frames by truly attacked sensor and by whom the gate blames; None without one.
-
-    ``in_doubt``: how many of those that blame nobody have somebody lie all the same,
-    for gates that can tell.
-    """
-    gated = {name: entry for name, entry in attacks.items() if entry["gate"]}
-    if not gated:
-        return None
-    names = [*sensors, "none"]
-    first = next(iter(gated.values()))
-    clean = "none (clean)"
-    rows = {clean: dict(first["gate"]["clean"]["blamed"])}
-    doubts = {clean: first["gate"]["clean"].get("in_doubt")}
-    for name, sensor in single_sensor(gated).items():
-        row = rows.setdefault(sensor, dict.fromkeys(names, 0))
-        gate = gated[name]["gate"]["attacked"]
-        for blamed, count in gate["blamed"].items():
-            row[blamed] += count
-        doubts[sensor] = doubts.get(sensor, 0) + (gate.get("in_doubt") or 0)
-    ordered = {name: rows[name] for name in [clean, *sensors] if name in rows}
-    confusion = {"names": names, "rows": ordered}
-    if doubts[clean] is not None:
-        confusion["in_doubt"] = doubts
-    return confusion
-
-
-def gate_rates(confusion: Mapping[str, Any] | None) -> dict[str, float | None]:
-    """Share of attacked frames blamed rightly, and of clean ones blamed on anybody."""
-    if confusion is None:
-        return {"gate_accuracy": None, "false_alarms": None}
-    rows = dict(confusion["rows"])
-    clean = rows.pop("none (clean)")
-    attacked = sum(sum(row.values()) for row in rows.values())
-    right = sum(row[sensor] for sensor, row in rows.items())
-    return {
-        "gate_accuracy": right / attacked if attacked else None,
-        "false_alarms": 1 - clean["none"] / sum(clean.values()),
-    }
 
 
 def calibrated_monitor(

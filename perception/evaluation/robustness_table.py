@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from perception.evaluation.made_on import told
 from perception.evaluation.robustness_cells import (
     NOTHING,
     Results,
@@ -14,17 +15,18 @@ from perception.evaluation.robustness_cells import (
     signed,
     table,
 )
-from perception.evaluation.robustness_figures import clean_ap, mean_ap
+from perception.evaluation.robustness_figures import (
+    IN_VAIN,
+    clean_ap,
+    in_vain,
+    mean_ap,
+)
 from perception.evaluation.robustness_table_gate import alarm_table, blame_tables
 
 Detector = Mapping[str, Any]
 
 STAR = " *"
-NOTE = (
-    "\\* The gate blames the attacked sensor in most frames. If it then leaves that "
-    "sensor out, the attack has no gradient to follow, and this is noise of its "
-    "budget: look at the suites `quiet` and `adaptive`."
-)
+NOTE = f"\\* {IN_VAIN}"
 
 
 def markdown(results: Results) -> str:
@@ -56,7 +58,10 @@ def markdown(results: Results) -> str:
             lines += ["", f"## {title}", "", *body]
     wall_s = results["environment"].get("wall_s")
     took = "" if wall_s is None else f" This run took {wall_s:.0f} s."
-    return "\n".join([*lines, "", f"Reproduce: `{results['command']}`.{took}", ""])
+    devices = "; ".join(map(told, results["environment"].get("made_on", ())))
+    where = f" Attacked on {devices}." if devices else ""
+    lines += ["", f"Reproduce: `{results['command']}`.{took}{where}", ""]
+    return "\n".join(lines)
 
 
 def _summary(results: Results) -> list[str]:
@@ -76,11 +81,12 @@ def _summary(results: Results) -> list[str]:
         ]
         for name in sensors:
             found = worst.get(name)
-            row.append(f"{ap(found['mAP'])} ({found['attack']})" if found else NOTHING)
+            row.append(_worst(one, found) if found else NOTHING)
         minimum = least and least["mAP"]
         theirs = base["worst_single_sensor"] and base["worst_single_sensor"]["mAP"]
         gaps = [told["gap"] for told in (one["oracle"] or {}).values()]
-        row += [ap(minimum), _versus(minimum, theirs, one, base)]
+        row += [ap(minimum) + (_star(one, least["attack"]) if least else "")]
+        row += [_versus(minimum, theirs, one, base)]
         row += [ap(max(gaps)) if gaps else NOTHING]
         row += [rate(one["gate_accuracy"]), rate(one["false_alarms"])]
         row += [ap((one[name] or {}).get("mean")) for name in ("mCE", "mRR")]
@@ -91,7 +97,23 @@ def _summary(results: Results) -> list[str]:
         "Worst: the attack on that sensor alone that leaves the least; minimum: of all "
         "sensors; below oracle: the largest gap to the fusion that is told who lies, "
         "under a sensor's worst attack.",
+        *_noted(rows),
     ]
+
+
+def _worst(detector: Detector, found: Mapping[str, Any]) -> str:
+    """What a sensor's worst attack leaves, and its name."""
+    star = _star(detector, found["attack"])
+    return f"{ap(found['mAP'])}{star} ({found['attack']})"
+
+
+def _star(detector: Detector, attack: str) -> str:
+    return STAR if in_vain(detector["attacks"][attack]) else ""
+
+
+def _noted(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The note below a table, if one of its cells has a star."""
+    return ["", NOTE] if any(STAR in cell for row in rows for cell in row) else []
 
 
 def _versus(
@@ -119,8 +141,7 @@ def _attacks(results: Results) -> list[str]:
     clean = ["clean", "", *(ap(clean_ap(one)) for one in detectors)]
     if not rows:
         return []
-    noted = [] if not any(STAR in cell for row in rows for cell in row) else ["", NOTE]
-    return [*table(header, [clean, *rows]), *noted]
+    return [*table(header, [clean, *rows]), *_noted(rows)]
 
 
 def _attacked(detector: Detector, name: str) -> str:
@@ -128,19 +149,9 @@ def _attacked(detector: Detector, name: str) -> str:
     if name not in detector["attacks"]:
         return "does not apply" if name in detector["not_applicable"] else NOTHING
     entry = detector["attacks"][name]
-    value = ap(mean_ap(entry)) + (STAR if blamed_in_vain(entry) else "")
+    value = ap(mean_ap(entry)) + _star(detector, name)
     change = detector.get("difference", {}).get(name)
     return value if change is None else f"{value} ({change:+.1f})"
-
-
-def blamed_in_vain(entry: Mapping[str, Any]) -> bool:
-    """Whether a gradient attack that ignores the gate is blamed in most frames."""
-    if not entry.get("gate") or entry["attack"]["type"] not in ("PGD", "APGD"):
-        return False
-    blamed = entry["gate"]["attacked"]["blamed"]
-    hits = sum(blamed.get(sensor, 0) for sensor in entry["touched"])
-    aware = "|" in entry["attack"]["threat"].get("goal", "")
-    return not aware and hits > sum(blamed.values()) / 2
 
 
 def _failures(results: Results) -> list[str]:

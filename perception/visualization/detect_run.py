@@ -110,8 +110,9 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
     first, judge = contestants[0], _judge(contestants[0].scoring)
     rounds: list[list[Attack | None]] = [[None] * len(contestants)]
     if run.threats:
-        lists = ([attack for attack, _ in one.attacks] for one in contestants)
-        rounds = [list(same) for same in zip(*lists, strict=True)]
+        rounds, left_out = shared_attacks(contestants)
+        if left_out:
+            tqdm.write(f"not for every detector, left out: {', '.join(left_out)}")
     scenes: list[Scene] = []
     with tqdm(
         total=len(first.indices) * len(rounds),
@@ -163,6 +164,27 @@ def _contestants(run: DetectRun) -> list[Prepared]:
         )
         for config, checkpoint in run.detectors
     ]
+
+
+def shared_attacks(
+    contestants: Sequence[Prepared],
+) -> tuple[list[list[Attack | None]], list[str]]:
+    """Each attack that fits all detectors, as each has it; names of the others.
+
+    Raises:
+        DataError: If no attack fits all.
+    """
+    named = [
+        {attack.threat.name: attack for attack, _ in one.attacks} for one in contestants
+    ]
+    names = list(dict.fromkeys(name for one in named for name in one))
+    shared = [name for name in names if all(name in one for one in named)]
+    if not shared:
+        raise DataError(f"no attack fits every detector: {', '.join(names)}")
+    rounds: list[list[Attack | None]] = [
+        [one[name] for one in named] for name in shared
+    ]
+    return rounds, [name for name in names if name not in shared]
 
 
 def _judge(scoring: Scoring) -> Judge:

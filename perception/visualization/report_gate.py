@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from perception.evaluation.robustness_blame import CLEAN_ROW, gate_confusion
 from perception.visualization.palette import IN_DOUBT, NOBODY
 from perception.visualization.report_values import Measured
-
-CLEAN_ROW = "none (clean)"
 
 
 @dataclass(frozen=True)
@@ -52,25 +50,10 @@ class Confusion:
 
 def confusion(detector: Measured) -> Confusion | None:
     """Over all attacks on one sensor, failures left out; None without a gate."""
-    given = detector.extra.get("gate_confusion")
-    if given:
-        return _split(given["names"], given["rows"], given.get("in_doubt"))
-    rows: dict[str, Counter] = {}
-    doubts: Counter = Counter()
-    known = True
-    for attack in detector.attacks.values():
-        if not attack.gate or attack.failure or len(attack.touched) != 1:
-            continue
-        rows.setdefault(CLEAN_ROW, Counter(attack.gate["clean"]))
-        rows.setdefault(attack.touched[0], Counter()).update(attack.gate["attacked"])
-        known = known and bool(attack.doubts)
-        doubts.setdefault(CLEAN_ROW, attack.doubts.get("clean", 0))
-        doubts[attack.touched[0]] += attack.doubts.get("attacked", 0)
-    if not rows:
+    found = gate_confusion(detector.entries, list(detector.sensors))
+    if found is None:
         return None
-    order = [name for name in (CLEAN_ROW, *detector.sensors) if name in rows]
-    ordered = {name: rows[name] for name in order}
-    return _split((*detector.sensors, NOBODY), ordered, doubts if known else None)
+    return _split(found["names"], found["rows"], found.get("in_doubt"))
 
 
 def _split(

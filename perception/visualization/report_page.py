@@ -14,6 +14,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from perception.evaluation.robustness_figures import (
+    IN_VAIN,
+    failure_figures,
+    mean_corruption_error,
+    mean_resilience_rate,
+)
 from perception.files import replacing
 from perception.structures import DataError, SensorSpec
 from perception.visualization.captions import budget_of
@@ -27,7 +33,7 @@ from perception.visualization.report_summary import (
     headlines,
 )
 from perception.visualization.report_svg import draw_chart, rgb
-from perception.visualization.report_values import Attacked, Measured, Number, number
+from perception.visualization.report_values import Attacked, Measured, Number
 
 _LEGEND = ("ground_truth", "correct", "false", "missed")
 
@@ -83,6 +89,7 @@ def render(
         detectors=detectors,
         gallery=gallery or Gallery(),
         in_doubt=IN_DOUBT,
+        in_vain=IN_VAIN,
         legend=[BOX_STYLES[name] for name in _LEGEND],
         style=source(environment, "report.css")[0],
         script=script,
@@ -122,16 +129,21 @@ def _summary(detectors: Sequence[Measured]) -> dict[str, Any]:
     attacks: dict[str, Attacked] = {}
     for one in detectors:
         attacks |= {k: v for k, v in one.attacks.items() if k not in attacks}
+    rows = headlines(detectors)
+    baseline = next(row.detector for row in rows if row.is_baseline)
     return {
         "sensors": sensors,
-        "headlines": headlines(detectors),
+        "headlines": rows,
         "attacks": {k: v for k, v in attacks.items() if not v.failure},
+        "starred_attacks": any(
+            a.in_vain for d in detectors for a in d.attacks.values()
+        ),
         "failing": {k: v for k, v in attacks.items() if v.failure},
         "charts": [draw_chart(chart, names) for chart in curve_charts(detectors)],
         "confusions": _of_each(detectors, confusion),
         "failures": _of_each(detectors, failures),
         "groups": _groups(detectors),
-        "notes": {one.name: _notes(one) for one in detectors},
+        "notes": {one.name: _notes(one, baseline) for one in detectors},
         "same_frames": len({one.frame_ids for one in detectors}) == 1,
     }
 
@@ -145,34 +157,53 @@ def _of_each(
 
 def _groups(detectors: Sequence[Measured]) -> list[Mapping[str, Any]]:
     """Configs with several seeds: clean, and each attack, mean and spread."""
-    groups = {}
+    groups: dict[tuple[str, int], dict[str, Any]] = {}
     for one in detectors:
         for group in one.groups:
+            name, seeds = str(group["name"]), group["seeds"]
             cells = {"clean": group["clean"], **group.get("attacks", {})}
-            cells = {k: (v["mean"], v.get("spread")) for k, v in cells.items()}
-            groups[group["name"]] = {
-                "name": str(group["name"]),
-                "seeds": group["seeds"],
-                "cells": cells,
+            known = groups.setdefault(
+                (name, seeds), {"name": name, "seeds": seeds, "cells": {}}
+            )
+            known["cells"] |= {
+                attack: (v["mean"], v.get("spread")) for attack, v in cells.items()
             }
     return list(groups.values())
 
 
-def _notes(detector: Measured) -> list[tuple[str, str]]:
-    """What tools/robustness.py says about a detector as a whole."""
-    notes = []
-    for key, told in (("mCE", "mean corruption error"), ("mRR", "mean resilience")):
-        if cells := detector.extra.get(key):
-            texts = [
-                f"{name} {_fixed(number(v), places=1)} %" for name, v in cells.items()
-            ]
-            notes.append((f"{key}, {told}", ", ".join(texts)))
-    for name, reason in (detector.extra.get("failed") or {}).items():
-        notes.append((f"{name} was not measured", str(reason)))
-    if audit := detector.extra.get("audit"):
-        failed = ", ".join(map(str, audit.get("failed", []))) or "yes"
+def _notes(detector: Measured, baseline: Measured) -> list[tuple[str, str]]:
+    """What there is to say about a detector as a whole."""
+    failures, reference = map(failure_figures, (detector.entries, baseline.entries))
+    same = detector.frame_ids == baseline.frame_ids
+    figures = {
+        "mCE, mean corruption error": (
+            mean_corruption_error(failures, reference) if same else None
+        ),
+        "mRR, mean resilience": mean_resilience_rate(failures, detector.clean.mean),
+    }
+    notes = _made_on(detector)
+    for title, cells in figures.items():
+        if cells:
+            texts = [f"{name} {_fixed(value)} %" for name, value in cells.items()]
+            notes.append((title, ", ".join(texts)))
+    for name, reason in detector.failed.items():
+        notes.append((f"{name} was not measured", reason))
+    if audit := detector.audit:
+        failed = ", ".join(audit["failed"]) or "yes"
         notes.append(("audit", "passed" if audit["passed"] else f"failed: {failed}"))
     return notes
+
+
+def _made_on(detector: Measured) -> list[tuple[str, str]]:
+    """What attacked; where that differs, which attacks."""
+    attacks: dict[str, list[str]] = {}
+    for attack in detector.attacks.values():
+        if attack.made_on:
+            attacks.setdefault("; ".join(attack.made_on), []).append(attack.name)
+    if len(attacks) == 1:
+        return [("attacked on", device) for device in attacks]
+    texts = [f"{device} ({', '.join(names)})" for device, names in attacks.items()]
+    return [("attacked on", "; ".join(texts))] if texts else []
 
 
 def _fixed(value: Number, scale: float = 1.0, places: int = 1) -> str:

@@ -13,7 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from perception.evaluation.made_on import told
+from perception.evaluation.robustness_figures import in_vain, is_failure
 from perception.structures import Channel, DataError, SensorSpec
+from perception.visualization.report_join import joined_runs
 from perception.visualization.report_values import Attacked, Figures, Measured, number
 
 ATTACKS, ROBUSTNESS = "perception attack results", "perception robustness results"
@@ -26,25 +29,18 @@ def read_results(paths: Sequence[str | os.PathLike]) -> list[Measured]:
 
     Raises:
         DataError: If a file is no such results, of another version, incomplete, or
-            about no frame.
+            about no frame, or two files say different things of one attack.
     """
     joined: dict[tuple, Measured] = {}
     for path in paths:
         for one in _read_file(Path(path)):
             key = (*sorted(one.made_with.items()), one.frame_ids)
             known = joined.get(key)
-            if known is None:
-                joined[key] = one
-                continue
-            run = {**known.run, "command": _lines(known, one)}
-            attacks = {**known.attacks, **one.attacks}
-            extra = known.extra or one.extra
-            joined[key] = replace(known, attacks=attacks, run=run, extra=extra)
+            try:
+                joined[key] = one if known is None else joined_runs(known, one)
+            except ValueError as error:
+                raise DataError(f"{path}: {error}") from error
     return _with_unique_names(joined.values())
-
-
-def _lines(*measured: Measured) -> str:
-    return "\n".join(dict.fromkeys(one.run["command"] for one in measured))
 
 
 def _read_file(path: Path) -> list[Measured]:
@@ -93,7 +89,9 @@ def _detector(file: Mapping[str, Any], one: Mapping[str, Any]) -> Measured:
         "seeds": ", ".join(map(str, file.get("seeds", []))),
         "finished": str(file.get("environment", {}).get("finished", "")),
     }
-    versions = file.get("environment", {}).get("versions", {})
+    collected = file.get("environment", {}).get("collected_with", {})
+    run["collected with"] = ", ".join(f"{k} {v}" for k, v in collected.items())
+    versions = file.get("environment", {}).get("versions", {})  # of older files
     run |= {str(name): str(version) for name, version in versions.items()}
     return Measured(
         name=str(one.get("name") or _name_from(made["config"])),
@@ -106,10 +104,22 @@ def _detector(file: Mapping[str, Any], one: Mapping[str, Any]) -> Measured:
             str(name): _attacked(name, entry, level)
             for name, entry in one["attacks"].items()
         },
-        extra=one if "detectors" in file else {},
+        curves={
+            str(name): list(points)
+            for name, points in (one.get("curves") or {}).items()
+        },
+        failed={str(k): str(v) for k, v in (one.get("failed") or {}).items()},
+        audit=_audit(one.get("audit")),
         baseline=str(file.get("baseline", "")),
         groups=tuple(file.get("groups", ())),
     )
+
+
+def _audit(audit: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if audit is None:
+        return None
+    failed = [str(name) for name in audit.get("failed", [])]
+    return {"passed": bool(audit["passed"]), "failed": failed}
 
 
 def _sensor(spec: Mapping[str, Any]) -> SensorSpec:
@@ -122,27 +132,17 @@ def _sensor(spec: Mapping[str, Any]) -> SensorSpec:
 
 
 def _attacked(name: str, entry: Mapping[str, Any], level: str) -> Attacked:
-    gate = entry.get("gate") or {}
-    counts = {
-        when: {str(k): int(v) for k, v in gate[when]["blamed"].items()}
-        for when in ("clean", "attacked")
-        if when in gate
-    }
-    doubts = {
-        when: int(gate[when]["in_doubt"])
-        for when in counts
-        if gate[when].get("in_doubt") is not None
-    }
     timing = entry.get("timing") or {}
     return Attacked(
         name=str(name),
         touched=tuple(map(str, entry["touched"])),
-        described=dict(entry["attack"]),
+        entry={key: value for key, value in entry.items() if key != "frames"},
         clean=_figures(entry["ap"]["clean"], level),
         attacked=_figures(entry["ap"]["attacked"], level),
         success={k: number(v) for k, v in (entry.get("success") or {}).items()},
-        gate=counts,
-        doubts=doubts if len(doubts) == len(counts) else {},
+        failure=is_failure(entry),
+        in_vain=in_vain(entry),
+        made_on=tuple(map(told, entry.get("made_on", ()))),
         seconds=number(timing.get("attack_s_per_frame")),
     )
 

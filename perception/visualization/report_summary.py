@@ -6,6 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from perception.evaluation.robustness_figures import (
+    failure_figures,
+    oracle_per_sensor,
+    worst_per_sensor,
+)
 from perception.visualization.report_values import (
     Attacked,
     Measured,
@@ -17,10 +22,17 @@ from perception.visualization.report_values import (
 
 @dataclass(frozen=True)
 class Worst:
-    """The attack that leaves the least; ``attack`` is "" where there was none."""
+    """The attack that leaves the least; ``attack`` is "" where there was none.
+
+    Attributes:
+        attack: Its name.
+        mean: Mean AP under it.
+        in_vain: Whether it hardly raises the loss that it climbs.
+    """
 
     attack: str
     mean: Number
+    in_vain: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,11 @@ class Headline:
     clean_drop: Number
     is_baseline: bool
 
+    @property
+    def starred(self) -> bool:
+        """Whether one of the worst attacks is in vain."""
+        return any(worst.in_vain for worst in self.worst.values())
+
 
 def headlines(detectors: Sequence[Measured]) -> list[Headline]:
     """One row per detector, compared with the first or with the one that files name."""
@@ -50,7 +67,7 @@ def headlines(detectors: Sequence[Measured]) -> list[Headline]:
     baseline = names.get(wanted, detectors[0])
     rows = []
     for one in detectors:
-        worst = {name: worst_on(one, name) for name in one.sensors}
+        worst = worst_cases(one)
         known = {k: w.mean for k, w in worst.items() if w.mean is not None}
         same = one is not baseline and one.frame_ids == baseline.frame_ids
         drop = difference(baseline.clean.mean, one.clean.mean) if same else None
@@ -59,17 +76,13 @@ def headlines(detectors: Sequence[Measured]) -> list[Headline]:
     return rows
 
 
-def worst_on(detector: Measured, sensor: str) -> Worst:
-    """The worst attack on one sensor alone; failures do not count."""
-    found = [
-        (attack.attacked.mean, attack.name)
-        for attack in detector.attacks.values()
-        if attack.touched == (sensor,)
-        and not attack.failure
-        and attack.attacked.mean is not None
-    ]
-    mean, name = min(found) if found else (None, "")
-    return Worst(name, mean)
+def worst_cases(detector: Measured) -> dict[str, Worst]:
+    """For each sensor the worst attack on it alone; failures do not count."""
+    worst = {name: Worst("", None) for name in detector.sensors}
+    for name, found in worst_per_sensor(detector.entries).items():
+        attack = detector.attacks[found["attack"]]
+        worst[name] = Worst(attack.name, attack.attacked.mean, attack.in_vain)
+    return worst
 
 
 @dataclass(frozen=True)
@@ -87,17 +100,11 @@ class FailureGrid:
 
 def failures(detector: Measured) -> FailureGrid | None:
     """From the detector's failures; None if none was measured."""
-    rows: dict[tuple[str, str], dict[int, Number]] = {}
-    for attack in detector.attacks.values():
-        if attack.failure and attack.touched:
-            key = (attack.touched[0], str(attack.threat.get("kind", attack.name)))
-            cells = rows.setdefault(key, {})
-            cells[int(attack.threat["severity"])] = attack.attacked.mean
-    if not rows:
-        for sensor, kinds in (detector.extra.get("failures") or {}).items():
-            for kind, cells in kinds.items():
-                found = {int(level): number(mean) for level, mean in cells.items()}
-                rows[sensor, kind] = found
+    rows = {
+        (sensor, kind): {int(level): number(mean) for level, mean in cells.items()}
+        for sensor, kinds in failure_figures(detector.entries).items()
+        for kind, cells in kinds.items()
+    }
     levels = sorted({level for cells in rows.values() for level in cells})
     return FailureGrid(tuple(levels), rows) if rows else None
 
@@ -152,7 +159,7 @@ def curve_charts(detectors: Sequence[Measured]) -> list[CurveChart]:
 def _points(detector: Measured) -> dict[str, dict[float, Number]]:
     """{attack: {factor of its budget: mean AP}}."""
     points: dict[str, dict[float, Number]] = {}
-    for name, steps in (detector.extra.get("curves") or {}).items():
+    for name, steps in detector.curves.items():
         for step in steps:
             scale = number(step["eps_scale"])
             if scale is not None:
@@ -191,11 +198,12 @@ def _levels(
     for one in detectors:
         name = f" ({one.name})" if len(detectors) > 1 else ""
         noise = one.attacks.get(f"{touched[0]}_noise")
-        oracle = (one.extra.get("oracle") or {}).get(touched[0])
-        for told, value in (
+        told = oracle_per_sensor(one.entries, worst_per_sensor(one.entries)) or {}
+        oracle = told.get(touched[0])
+        for label, value in (
             ("noise of the same budget", noise.attacked.mean if noise else None),
             ("oracle", number(oracle["mAP"]) if oracle else None),
         ):
             if value is not None:
-                levels.append((told + name, value))
+                levels.append((label + name, value))
     return levels

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,36 +34,36 @@ class Attacked:
     Attributes:
         name: The threat model's name.
         touched: Sensors that it may change.
-        described: Search and threat model in full, as plain values.
+        entry: What the file says of it, without the frames.
         clean: Figures without it.
         attacked: Figures under it.
         success: ``rate``, ``found_clean``, ``lost``, ``false_new``; may be empty.
-        gate: Whom the gate blames how often, ``{"clean" | "attacked": {name: count}}``;
-            empty for a detector without a gate.
-        doubts: How many of the frames that it blames on nobody are in doubt, ``{"clean"
-            | "attacked": count}``; empty for a gate that does not know doubt.
+        failure: Whether a sensor fails without anybody searching for the worst.
+        in_vain: Whether it hardly raises the loss that it climbs.
+        made_on: Devices and versions that attacked; empty if the file does not tell.
         seconds: Time per frame.
     """
 
     name: str
     touched: tuple[str, ...]
-    described: Mapping[str, Any]
+    entry: Mapping[str, Any]
     clean: Figures
     attacked: Figures
     success: Mapping[str, Number] = field(default_factory=dict)
-    gate: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    doubts: Mapping[str, int] = field(default_factory=dict)
+    failure: bool = False
+    in_vain: bool = False
+    made_on: tuple[str, ...] = ()
     seconds: Number = None
+
+    @property
+    def described(self) -> Mapping[str, Any]:
+        """Search and threat model in full, as plain values."""
+        return self.entry["attack"]
 
     @property
     def threat(self) -> Mapping[str, Any]:
         """The threat model, as plain values."""
-        return self.described.get("threat", {})
-
-    @property
-    def failure(self) -> bool:
-        """Whether a sensor fails without anybody searching for the worst."""
-        return "severity" in self.threat
+        return self.described["threat"]
 
     @property
     def drop(self) -> Number:
@@ -83,9 +83,11 @@ class Measured:
         sensors: The detector's sensors, in the order of its gate.
         clean: Figures without any attack.
         attacks: By name, failures included.
-        extra: Entries that only ``tools/robustness.py`` writes.
+        curves: {attack: points with ``eps_scale`` and ``mAP``}.
+        failed: {attack: why it was not measured}.
+        audit: Whether it ``passed`` and which checks ``failed``; None without one.
         baseline: Name of the detector that differences are taken to.
-        groups: Same configs with several seeds, as ``tools/robustness.py`` writes.
+        groups: Same configs with several seeds.
     """
 
     name: str
@@ -95,9 +97,16 @@ class Measured:
     sensors: Mapping[str, SensorSpec]
     clean: Figures
     attacks: Mapping[str, Attacked]
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    curves: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+    audit: Mapping[str, Any] | None = None
     baseline: str = ""
     groups: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def entries(self) -> dict[str, Mapping[str, Any]]:
+        """What the files say of each attack."""
+        return {name: attack.entry for name, attack in self.attacks.items()}
 
 
 def difference(before: Number, after: Number) -> Number:

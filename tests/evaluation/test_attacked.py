@@ -4,16 +4,18 @@ from dataclasses import replace
 import pytest
 import torch
 from attacked_project import STANDARD, make_project
+from mmengine.config import Config
 
 from perception.apis import as_config, build_dataset, load_detector
 from perception.attacks import MapThreat, build_attack
 from perception.evaluation import attacked_report
 from perception.evaluation.attacked import describe_attack, evaluate_attack
 from perception.evaluation.attacked_frames import outcome_of
-from perception.evaluation.attacked_prepare import choose_frames
+from perception.evaluation.attacked_prepare import choose_frames, scoring_of
 from perception.evaluation.attacked_results import attack_table
 from perception.evaluation.attacked_setup import AttackFile
 from perception.evaluation.attacked_store import FrameStore
+from perception.evaluation.made_on import UNKNOWN, distinct, made_on, mixable, told
 from perception.runner import load_config
 from perception.structures import DataError
 
@@ -41,6 +43,36 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "overlaps"),
+    [
+        ({"type": "KittiMetric"}, [("Car", 0.7), ("Cyclist", 0.5)]),
+        (
+            {"type": "KittiMetric", "overlaps": "kitti"},
+            [("Car", 0.7), ("Cyclist", 0.5)],
+        ),
+        ({"type": "KittiMetric", "overlaps": {"Car": 0.6}}, [("Car", 0.6)]),
+        (
+            [{"type": "FrameCocoMetric"}],
+            [("Car", 0.5), ("Cyclist", 0.5), ("tram", 0.5)],
+        ),
+        ({}, [("Car", 0.5), ("Cyclist", 0.5), ("tram", 0.5)]),
+    ],
+    ids=["default", "kitti", "own", "coco", "none"],
+)
+def test_overlaps_are_those_of_the_test_evaluator(evaluator, overlaps):
+    dataset = {"classes": ("Car", "Cyclist", "tram")}
+    config = {"test_evaluator": evaluator, "test_dataloader": {"dataset": dataset}}
+    assert list(scoring_of(Config(config), 0.3).overlaps.items()) == overlaps
+
+
+def test_the_headline_is_one_of_the_difficulties(project):
+    options = {"test_evaluator.headline": "moderate"}
+    config = load_config(project.config, options)
+    with pytest.raises(DataError, match="headline must be one of all, got 'moderate'"):
+        scoring_of(config, 0.3)
 
 
 def pgd(name="camera_pgd", **threat):
@@ -119,6 +151,63 @@ def test_other_frames_and_order_do_not_matter(detector, frames):
 
 class KilledError(Exception):
     pass
+
+
+OTHER_TORCH = {"kind": "cpu", "device": "cpu", "tf32": False, "torch": "1.0"}
+
+
+def test_results_tell_what_attacked(detector, frames, tmp_path):
+    """The store says it, not the process that collects."""
+    store = FrameStore(tmp_path, {})
+    now = made_on("cpu")
+    report = evaluate_attack(detector, frames, pgd(), [0, 1], store=store)
+    assert report.made_on == [now] and report.to_json()["made_on"] == [now]
+    assert now["torch"] == torch.__version__ and now["threads"] == 1
+
+    others = json.dumps([OTHER_TORCH])
+    (tmp_path / "made_on.json").write_text(others)
+    collected = evaluate_attack(detector, frames, pgd(), [0, 1], store=store)
+    assert collected.made_on == [OTHER_TORCH]
+    with pytest.raises(DataError, match=r"cpu, torch 1\.0, .*on cpu, torch .*--out"):
+        evaluate_attack(detector, frames, pgd(), [0, 1, 2], store=store)
+    assert (tmp_path / "made_on.json").read_text() == others
+
+    (tmp_path / "made_on.json").unlink()  # as older versions left it
+    collected = evaluate_attack(detector, frames, pgd(), [0, 1], store=store)
+    assert collected.made_on == [UNKNOWN]
+    collected = evaluate_attack(detector, frames, pgd(), [0, 1, 2], store=store)
+    assert collected.made_on == [UNKNOWN, now]
+
+
+@pytest.mark.parametrize(
+    ("changed", "belongs"),
+    [
+        ({"kind": "cuda", "device": "GPU"}, False),
+        ({"tf32": True}, False),
+        ({"torch": "2.0"}, False),
+        ({"threads": 8, "perception": "9"}, True),
+    ],
+    ids=["device", "precision", "torch", "others"],
+)
+def test_frames_that_belong_together(changed, belongs):
+    one = made_on("cpu")
+    assert mixable(one, one | changed) is belongs
+    assert mixable(UNKNOWN, one | changed)
+
+
+def test_a_gpu_is_told_by_its_name_and_precision(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device}")
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    found = made_on("cuda:1")
+    assert (found["kind"], found["device"]) == ("cuda", "GPU cuda:1")
+    assert found["tf32"] is True and made_on("cpu")["tf32"] is False
+
+
+def test_a_device_as_text():
+    one = {"kind": "cuda", "device": "GPU", "tf32": True, "torch": "2.9", "threads": 2}
+    assert told(one) == "GPU, TF32, torch 2.9, 2 threads"
+    assert told(UNKNOWN) == "an unknown device"
+    assert distinct([one, UNKNOWN, one]) == [one, UNKNOWN]
 
 
 def test_killed_and_resumed_is_as_if_never_killed(detector, frames, tmp_path):

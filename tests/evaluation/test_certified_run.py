@@ -41,6 +41,8 @@ def test_counts_add_up_and_no_certified_object_is_hidden(made):
         assert 0 <= count["certified"] <= count["found_attacked"] <= 4
     plain = certify(detector, frames, [0], overlaps=OVERLAPS)
     assert plain["sensors"]["camera"]["violations"] is None
+    with pytest.raises(ValueError, match="no overlap for Pedestrian, Cyclist"):
+        certify(detector, frames, [0], overlaps={"Car": 0.5})
 
 
 def test_tool(made, tmp_path, monkeypatch, capsys):

@@ -4,10 +4,12 @@ import statistics
 import numpy as np
 import pytest
 
+from perception.evaluation.robustness_blame import gate_confusion, gate_rates
 from perception.evaluation.robustness_figures import (
     difference,
     failure_figures,
     groups,
+    in_vain,
     mean_corruption_error,
     mean_resilience_rate,
     oracle_per_sensor,
@@ -19,9 +21,8 @@ from perception.evaluation.robustness_gate import (
     auroc,
     calibrated_monitor,
     detection_delay,
-    gate_confusion,
-    gate_rates,
 )
+from perception.evaluation.robustness_table import NOTE, markdown
 from perception.evaluation.robustness_table_gate import blame_tables
 from perception.monitor import SensorMonitor
 
@@ -150,6 +151,14 @@ def test_groups_have_mean_and_sample_deviation():
     assert group["worst"] == {"camera": pgd}
 
 
+def test_doubt_is_told_only_if_every_attack_tells_it():
+    blamed = {"camera": 6, "lidar": 1, "none": 3}
+    attacks = {name: entry(["camera"], 1, blamed=blamed) for name in ("a", "b")}
+    attacks["a"]["gate"]["clean"]["in_doubt"] = 4
+    attacks["a"]["gate"]["attacked"]["in_doubt"] = 1
+    assert "in_doubt" not in gate_confusion(attacks, ["camera", "lidar"])
+
+
 def test_gate_confusion_sums_single_sensor_attacks():
     attacks = {
         "camera_pgd": entry(["camera"], 1, blamed={"camera": 6, "lidar": 1, "none": 3}),
@@ -254,23 +263,72 @@ def test_the_monitor_is_checked_on_frames_held_out():
 
 
 @pytest.mark.parametrize(
-    ("kind", "goal", "blamed", "starred"),
+    ("kind", "goal", "loss", "vain"),
     [
-        ("PGD", "detection", {"camera": 3, "none": 1}, True),
-        ("PGD", "detection", {"camera": 2, "lidar": 1, "none": 1}, False),
-        ("PGD", "detection|none*0.1", {"camera": 3, "none": 1}, False),
-        ("Failure", "detection", {"camera": 4}, False),
+        ("PGD", "detection", 1.04, True),
+        ("APGD", "detection", 0.9, True),
+        ("PGD", "detection", 1.06, False),
+        ("PGD", "detection|none*0.1", 1.0, False),
+        ("PGD", "hide", 1.0, False),
+        ("Failure", "detection", 1.0, False),
+        ("PGD", "detection", None, False),
     ],
-    ids=["in vain", "half", "knows the gate", "no search"],
+    ids=[
+        "PGD",
+        "APGD",
+        "works",
+        "knows the gate",
+        "other loss",
+        "no search",
+        "no loss",
+    ],
 )
-def test_an_attack_without_a_gradient_is_starred(kind, goal, blamed, starred):
+def test_an_attack_that_gains_no_loss_on_a_gate_is_in_vain(kind, goal, loss, vain):
     """Once a gate leaves the attacked sensor out, plain PGD is noise."""
-    from perception.evaluation.robustness_table import blamed_in_vain
-
     entry = {
         "touched": ["camera"],
         "attack": {"type": kind, "threat": {"goal": goal}},
-        "gate": {"attacked": {"blamed": blamed}},
+        "damage": {"clean": 1.0, "attacked": loss},
+        "gate": {"attacked": {"blamed": {"camera": 0, "none": 4}}},
     }
-    assert blamed_in_vain(entry) is starred
-    assert not blamed_in_vain(entry | {"gate": None})
+    assert in_vain(entry) is vain
+    assert not in_vain(entry | {"gate": None})
+
+
+def table_of(attacks):
+    """``robustness.md`` of one detector with a gate."""
+    worst = worst_per_sensor(attacks)
+    nothing = ["oracle", "gate_accuracy", "false_alarms", "mCE", "mRR", "audit"]
+    empty = ["failures", "curves", "not_applicable", "failed"]
+    detector = dict.fromkeys(nothing) | {key: {} for key in empty}
+    detector |= {"name": "one", "clean": block(80.0), "attacks": attacks}
+    detector |= {"worst": worst, "worst_single_sensor": worst_single_sensor(worst)}
+    detector |= {"gate_confusion": None, "has_gate": False}
+    scoring = {"headline": "moderate", "overlaps": {"Car": 0.5}}
+    texts = dict.fromkeys(["split", "data_root", "suite", "command"], "x")
+    return markdown(
+        texts
+        | {"sensors": ["camera", "lidar"], "classes": [], "frame_ids": ["000001"]}
+        | {"seeds": [0], "groups": [], "environment": {}, "scoring": scoring}
+        | {"threats": list(attacks), "baseline": "one", "detectors": [detector]}
+    ).splitlines()
+
+
+def test_stars_in_the_tables():
+    """In the sensor's worst case, in the minimum and among all attacks."""
+    blamed = {"camera": 10, "lidar": 0, "none": 0}
+    attacks = {
+        "camera_pgd": entry(["camera"], 70.0, blamed=blamed, goal="detection"),
+        "lidar_pgd": entry(["lidar"], 75.0, blamed=blamed, goal="detection"),
+    }
+    attacks["camera_pgd"]["damage"] = {"clean": 1.0, "attacked": 1.0}
+    attacks["lidar_pgd"]["damage"] = {"clean": 1.0, "attacked": 2.0}
+    lines = table_of(attacks)
+    (summary,) = (line for line in lines if line.startswith("| one | 80.0 |"))
+    cells = [cell.strip() for cell in summary.split("|")]
+    assert cells[4:7] == ["70.0 * (camera_pgd)", "75.0 (lidar_pgd)", "70.0 *"]
+    assert "| camera_pgd | camera | 70.0 * |" in lines
+    assert "| lidar_pgd | lidar | 75.0 |" in lines
+    assert lines.count(NOTE) == 2  # below either table
+    attacks["camera_pgd"]["damage"]["attacked"] = 2.0
+    assert NOTE not in table_of(attacks)

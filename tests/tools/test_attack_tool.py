@@ -45,7 +45,9 @@ def test_end_to_end(project, tmp_path, capsys):
     assert "--threat quick lidar_shift --steps 2" in results["command"]
     assert len(results["checkpoint_sha256"]) == len(results["config_sha256"]) == 64
     assert results["sensors"]["lidar"]["channels"][0]["unit"] == "m"
-    assert results["environment"]["versions"]["torch"]
+    assert results["environment"]["collected_with"]["numpy"]
+    (attacked_on,) = results["environment"]["made_on"]
+    assert attacked_on["device"] == "cpu" and attacked_on["torch"]
     for name in results["attacks"]:
         folder = tmp_path / "a" / name
         assert len((folder / "frames.jsonl").read_text().splitlines()) == 3

@@ -197,6 +197,7 @@ def test_audit_flags(words, done, tmp_path):
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(content))
     more = ("--suite", "all", "--out", done, "--names", "gate", "again", "camera")
+    more += ("--curve", 0.5, 1, 2)
     run(words, *more, "--audit", audits.parent, "--baseline", "again")
     results = read(done)
     found = [one["audit"] for one in results["detectors"]]
@@ -253,6 +254,62 @@ def test_records_of_other_settings_are_refused(words, done, capsys):
         with pytest.raises(SystemExit):
             run_tool(lambda changed=changed: tool.main([*words, *more, *changed]))
         assert message in capsys.readouterr().err
+
+
+def test_a_command_adds_or_is_refused(words, tmp_path, capsys):
+    gate, camera, attacks = words[:2], words[4:6], words[6:]
+    out = ["--out", str(tmp_path), "--num", "1", *attacks]
+    camera_pgd = ["--threat", "camera_pgd", "--curve", "1", "2", "--probe"]
+    camera_pgd += ["camera_pgd", *out]
+    first, second = ["--names", "gate"], ["--names", "gate", "camera"]
+    assert run([*gate, *camera, *second, *camera_pgd]) == 0
+    before = (tmp_path / "robustness.json").read_bytes()
+    more = ["--threat", "lidar_pgd", "camera_pgd", *camera_pgd[2:]]
+    for less, lost in (
+        ([*gate, *first, *camera_pgd], "(camera)"),
+        (
+            [*gate, *camera, *second, "--threat", "lidar_pgd", *camera_pgd[2:]],
+            "(gate/camera_pgd, camera/camera_pgd)",
+        ),
+        (
+            [*gate, *camera, *second, *camera_pgd[:2], *out],
+            "(gate/camera_pgd --curve 2, camera/camera_pgd --curve 2)",
+        ),
+    ):
+        with pytest.raises(SystemExit):
+            run_tool(lambda less=less: tool.main(less))
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert f"has more than this command asks for {lost}" in error
+        assert (tmp_path / "robustness.json").read_bytes() == before
+    assert run([*gate, *camera, *second, *more]) == 0
+    both = {one["name"]: list(one["attacks"]) for one in read(tmp_path)["detectors"]}
+    assert both == {"gate": ["lidar_pgd", "camera_pgd"], "camera": ["camera_pgd"]}
+
+
+def test_what_attacked_is_told_and_not_mixed(words, done, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(done, out)
+    more = ["--suite", "all", "--names", "gate", "again", "camera"]
+    more += ["--curve", "0.5", "1", "2", "--out", str(out)]
+    elsewhere = {"kind": "cuda", "device": "GPU", "tf32": False, "torch": "2.0"}
+    folder = out / "again" / "lidar_pgd"
+    (folder / "made_on.json").write_text(json.dumps([elsewhere]))
+    assert run(words, *more) == 1  # collected; one attack fails, as ever
+    results = read(out)
+    assert results["detectors"][1]["attacks"]["lidar_pgd"]["made_on"] == [elsewhere]
+    here, other = results["environment"]["made_on"]
+    assert (here["device"], here["threads"], other) == ("cpu", 1, elsewhere)
+    assert "Attacked on cpu, torch " in (out / "robustness.md").read_text()
+
+    lines = folder / "frames.jsonl"
+    lines.write_text("".join(lines.read_text().splitlines(keepends=True)[:2]))
+    before = (out / "robustness.json").read_bytes()
+    with pytest.raises(SystemExit):
+        run_tool(lambda: tool.main([*words, *more]))
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "again/lidar_pgd: its frames were attacked on GPU, torch 2.0" in error
+    assert "remaining ones would be on cpu, torch" in error and "--out" in error
+    assert (out / "robustness.json").read_bytes() == before
 
 
 KILLER = (

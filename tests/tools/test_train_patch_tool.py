@@ -58,12 +58,12 @@ def test_trained_then_shown_to_unseen_frames(project, tmp_path, capsys):
     assert all(frame["change"]["camera"]["red"] > 0 for frame in shown["frames"])
 
 
-def test_only_what_is_unfinished_is_gone_on_with(project, tmp_path):
-    first, second = tmp_path / "a.png", tmp_path / "b.png"
-    run(train_patch, project, *TRAIN, "--out", first)
-    second.with_suffix(".pth").write_bytes(b"of another training")
-    run(train_patch, project, *TRAIN, "--out", second)
-    assert first.read_bytes() == second.read_bytes()
+def test_an_unfinished_training_is_never_lost(project, tmp_path):
+    state = tmp_path / "sign.pth"
+    state.write_bytes(b"hours of work")
+    with pytest.raises(DataError, match=r"sign\.pth: .*unfinished.*--resume"):
+        run(train_patch, project, *TRAIN, "--out", tmp_path / "sign.png")
+    assert state.read_bytes() == b"hours of work"
 
 
 def test_the_picture_tells_how_it_came_about(project, tmp_path):

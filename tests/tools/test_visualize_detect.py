@@ -3,18 +3,33 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import cv2
 import pytest
 from attacked_project import REPOSITORY, make_project
+from tiny_kitti import write_config
 from tool_runner import status_of
 
 sys.path.insert(0, str(REPOSITORY / "tools"))
 
 import visualize as tool
 
+from perception.apis import load_detector
+from perception.checkpoints import save_weights
 from perception.datasets.image_io import read_image
+from perception.structures import DataError
+from perception.visualization.detect_run import shared_attacks
 
+ATTACKS = """
+lidar = dict(type="MapThreat", sensor="lidar", eps=dict(depth_m=5.0), steps=1)
+camera = dict(type="MapThreat", sensor="camera", eps=16.0, steps=1)
+attacks = dict(
+    lidar_pgd=dict(type="PGD", threat=lidar),
+    camera_pgd=dict(type="PGD", threat=camera),
+)
+suites = dict(reverse=["lidar_pgd", "camera_pgd"])
+"""
 FAST = ("--steps", "2", "--width", "640", "--score-threshold", "0")
 
 
@@ -72,6 +87,35 @@ def test_comparison(draw, project, tmp_path, how):
     status, files, _ = draw(*words)
     assert status == 0 and len(files) == 1
     assert read_image(tmp_path / files[0]).shape[1] == 640
+
+
+@pytest.mark.parametrize("first", ["all sensors", "camera"])
+def test_a_comparison_pairs_attacks_by_name(draw, project, tmp_path, first):
+    """A suite has fewer attacks for a detector with fewer sensors."""
+    config, weights = tmp_path / "camera.py", tmp_path / "camera.safetensors"
+    write_config(config, project.data, REPOSITORY / "configs/synthetic/camera_only.py")
+    save_weights(weights, load_detector(config).state_dict())
+    attacks = tmp_path / "attacks.py"
+    attacks.write_text(ATTACKS)
+    ours, camera = (project.config, project.checkpoint), (config, weights)
+    one, other = (ours, camera) if first == "all sensors" else (camera, ours)
+    words = ("--threat", "reverse", "--num", 1, *FAST, "--attacks", attacks)
+    words += ("--compare", *other)
+    status, files, errors = draw(*words, config=one[0], checkpoint=one[1])
+    assert (status, errors) == (0, [])
+    assert files == ["000001_camera_pgd@steps=2.png"]
+
+
+def test_only_attacks_that_all_detectors_have_are_compared():
+    def prepared(*names):
+        threats = [SimpleNamespace(threat=SimpleNamespace(name=name)) for name in names]
+        return SimpleNamespace(attacks=[(threat, {}) for threat in threats])
+
+    rounds, left_out = shared_attacks([prepared("a", "b"), prepared("b", "c")])
+    assert [[one.threat.name for one in same] for same in rounds] == [["b", "b"]]
+    assert left_out == ["a", "c"]
+    with pytest.raises(DataError, match="no attack fits every detector: a, b"):
+        shared_attacks([prepared("a"), prepared("b")])
 
 
 def test_recording(draw, tmp_path):

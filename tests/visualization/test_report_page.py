@@ -17,6 +17,7 @@ from report_makers import (
 )
 from scene_makers import make_scene
 
+from perception.evaluation.robustness_figures import IN_VAIN
 from perception.structures import DataError
 from perception.visualization.detections import Judge
 from perception.visualization.pairs import draw_pair, write_pair
@@ -70,6 +71,40 @@ def test_doubt_has_a_column_where_it_is_known(page):
         ("", "10"),
         ("none", "10"),
     ]
+
+
+def stars(text, section):
+    """Values with a star in a section, and the notes that explain it."""
+    (body,) = re.findall(rf'<section id="{section}".*?</section>', text, re.DOTALL)
+    return re.findall(r"([\d.]+)&nbsp;\*", body), body.count(escape(f"* {IN_VAIN}"))
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["one detector", "two"])
+def test_attacks_in_vain_have_a_star(page, alone):
+    """In the worst cases, among all attacks and at the class's figures."""
+    content = robust_results()
+    vain = content["detectors"][1]["attacks"]["camera_pgd"]
+    plain = page(content)
+    vain["damage"]["attacked"] = 1.02
+    if alone:
+        content["detectors"] = content["detectors"][1:]
+    text = page(content)
+    assert stars(text, "worst") == (["62.0"], 1)
+    assert stars(text, "attacks") == (["62.0"], 1)
+    assert stars(text, "threats") == (["62.0", "62.0"], 1)  # its class and the mean
+    assert 'data-value="62.0"><span class="value">62.0&nbsp;*</span>' in text  # sorts
+    assert "&nbsp;*" not in plain and IN_VAIN not in plain
+
+
+def test_what_attacked_is_told(page):
+    content = attack_results()
+    assert "attacked on" not in page(content)
+    here, there = {"device": "cpu", "torch": "2.9"}, {"device": "GPU", "torch": "2.9"}
+    for entry in content["attacks"].values():
+        entry["made_on"] = [here]
+    assert "<dt>attacked on</dt><dd>cpu, torch 2.9</dd>" in page(content)
+    content["attacks"]["all_pgd"]["made_on"] = [here, there]
+    assert "cpu, torch 2.9; GPU, torch 2.9 (all_pgd)</dd>" in page(content)
 
 
 def test_damaged_doubt_is_an_error(page):

@@ -6,6 +6,7 @@ import pytest
 from report_makers import (
     attack,
     attack_results,
+    failure,
     figures,
     named,
     robust_results,
@@ -19,7 +20,7 @@ from perception.visualization.report_summary import (
     curve_charts,
     failures,
     headlines,
-    worst_on,
+    worst_cases,
 )
 from perception.visualization.report_svg import draw_chart
 
@@ -50,8 +51,8 @@ def test_results_of_attacks(read):
 
 def test_worst_case_counts_attacks_on_that_sensor_alone(read):
     (one,) = read(attack_results())
-    assert worst_on(one, "camera").attack == "camera_apgd"
-    assert worst_on(one, "lidar").mean == 5.0  # all_pgd left 0.0, with both
+    assert worst_cases(one)["camera"].attack == "camera_apgd"
+    assert worst_cases(one)["lidar"].mean == 5.0  # all_pgd left 0.0, with both
     (row,) = headlines([one])
     assert row.lowest == "lidar" and row.clean_drop is None
 
@@ -64,7 +65,7 @@ def test_robustness_results(read):
     grid = failures(detectors[0])
     assert grid.severities == (1, 2, 3, 4, 5)
     assert grid.rows["camera", "fog"][5] == 20.0
-    assert worst_on(detectors[0], "camera").attack == "camera_apgd"  # no failure
+    assert worst_cases(detectors[0])["camera"].attack == "camera_apgd"  # no failure
 
 
 def test_gate_confusion_counts_frames(read):
@@ -105,26 +106,6 @@ def test_frames_in_doubt_are_a_column_of_their_own(read):
     assert not table.half_right("none (clean)", "in doubt")
     headings = [table.heading(name) for name in table.names]
     assert headings == ["blamed camera", "blamed lidar", "in doubt", "trusted all"]
-
-
-def test_doubt_of_robustness_results(read):
-    content = robust_results()
-    rows = {"none (clean)": (0, 0, 10), "camera": (6, 0, 4), "lidar": (1, 9, 0)}
-    names = ["camera", "lidar", "none"]
-    content["detectors"][1]["gate_confusion"] = {
-        "names": names,
-        "rows": {k: dict(zip(names, row, strict=True)) for k, row in rows.items()},
-        "in_doubt": {"none (clean)": 1, "camera": 4, "lidar": 0},
-    }
-    table = confusion(read(content)[1])
-    assert table.rows["none (clean)"]["in doubt"] == 1
-    assert table.rows["none (clean)"]["none"] == 9
-    assert table.rows["camera"] == {
-        "camera": 6,
-        "lidar": 0,
-        "in doubt": 4,
-        "none": 0,
-    }
 
 
 @pytest.mark.parametrize("doubts", [None, "older file"])
@@ -168,6 +149,62 @@ def test_same_detector_and_frames_are_joined(read):
     assert one.run["command"].splitlines()[1] == "second"
 
 
+def robustness(attacks, **more):
+    """The content of a robustness.json about one detector."""
+    content = robust_results()
+    content["detectors"] = [content["detectors"][1] | {"attacks": attacks} | more]
+    return content
+
+
+def test_nothing_that_a_second_file_says_is_lost(read):
+    camera = attack("camera_pgd", "camera", 40.0, gate=(8, 1, 1))
+    lidar = attack("lidar_pgd", "lidar", 5.0, gate=(0, 9, 1), oracle=66.0)
+    points = [{"eps_scale": 0.5, "mAP": 60.0}, {"eps_scale": 1, "mAP": 40.0}]
+    more = [{"eps_scale": 2, "mAP": 20.0}]
+    (one,) = read(
+        robustness(
+            named(camera),
+            curves={"camera_pgd": points},
+            failed={"camera_fog": "no fog", "lidar_pgd": "out of memory"},
+            audit={"passed": True, "failed": []},
+        ),
+        robustness(
+            named(camera, lidar, failure("lidar", "beam_loss", 2, 50.0)),
+            curves={"camera_pgd": more},
+            failed={"depth_pgd": "no depth"},
+            audit={"passed": False, "failed": ["camera: steps"]},
+        ),
+    )
+    assert list(one.attacks) == ["camera_pgd", "lidar_pgd", "lidar_beam_loss_2"]
+    assert one.failed == {"camera_fog": "no fog", "depth_pgd": "no depth"}
+    assert one.audit == {"passed": False, "failed": ["camera: steps"]}
+    assert confusion(one).rows["lidar"] == {"camera": 0, "lidar": 9, "none": 1}
+    assert failures(one).rows["lidar", "beam_loss"] == {2: 50.0}
+    (chart,) = (c for c in curve_charts([one]) if c.attack == "camera_pgd")
+    assert [x for x, _ in chart.curves[0].points] == [0.0, 0.5, 1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("other", "what"),
+    [
+        (attack("camera_pgd", "camera", 40.0, threat={"eps": 8.0}), "description"),
+        (attack("camera_pgd", "camera", 41.0), "AP"),
+    ],
+    ids=["description", "AP"],
+)
+def test_files_that_disagree_about_an_attack(read, other, what):
+    first = attack_results(named(attack("camera_pgd", "camera", 40.0)))
+    with pytest.raises(DataError, match=f"1.json: camera_pgd: another {what} for this"):
+        read(first, attack_results(named(other)))
+
+
+def test_an_attack_in_vain_is_known(read):
+    vain = attack("camera_pgd", "camera", 70.0, gate=(8, 1, 1), loss=1.01)
+    (one,) = read(attack_results(named(vain, attack("lidar_pgd", "lidar", 5.0))))
+    assert one.attacks["camera_pgd"].in_vain and worst_cases(one)["camera"].in_vain
+    assert not worst_cases(one)["lidar"].in_vain
+
+
 def test_others_are_told_apart_by_name(read):
     other = attack_results(checkpoint_sha256="ef" * 32)
     fewer = attack_results(frame_ids=["000001"])
@@ -178,7 +215,7 @@ def test_others_are_told_apart_by_name(read):
 def test_nothing_to_find_is_no_number(read):
     empty = named(attack("camera_pgd", "camera", None, clean=None))
     (one,) = read(attack_results(empty, clean_ap=figures(None)))
-    assert worst_on(one, "camera").mean is None
+    assert worst_cases(one)["camera"].mean is None
     assert headlines([one])[0].lowest == ""
 
 

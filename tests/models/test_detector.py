@@ -57,18 +57,6 @@ def test_three_modes_with_any_number_of_sensors(count, fusion):
             assert result.gate.sum().item() == pytest.approx(1)
 
 
-def test_tensor_mode_can_be_traced():
-    """Tensors in, tensors out: nothing but the inputs decides the outputs."""
-    detector = make_detector().eval()
-    inputs, _ = prepared(detector)
-    with torch.no_grad():
-        traced = torch.jit.trace(detector, (inputs,), check_trace=False)
-        other = {name: value.flip(-1) for name, value in inputs.items()}
-        expected, got = detector(other), traced(other)
-    for one, two in zip(expected[0], got[0], strict=True):
-        torch.testing.assert_close(one, two)
-
-
 @HEADS
 def test_loss_is_the_same_in_training_and_evaluation_mode(head):
     detector = make_detector(head=head)

@@ -78,6 +78,7 @@ class AgreementFusion(MedianFusion):
         init_cfg: MMEngine initialisation config.
     """
 
+    pairs: Tensor  # (P, 2) numbers of the two sensors of each pair
     own_pairs: Tensor  # (S, S - 1) numbers of the pairs that each sensor is in
     mean: Tensor
     deviation: Tensor
@@ -116,15 +117,16 @@ class AgreementFusion(MedianFusion):
                 f"got {doubt_at}, {blame_at} and {momentum}"
             )
         self.blame_at, self.doubt_at, self.momentum = blame_at, doubt_at, momentum
-        self.pairs = list(combinations(range(len(self.sensors)), 2))
+        pairs = list(combinations(range(len(self.sensors)), 2))
         own_pairs = [
-            [p for p, pair in enumerate(self.pairs) if i in pair]
+            [p for p, pair in enumerate(pairs) if i in pair]
             for i in range(len(self.sensors))
         ]
+        self.register_buffer("pairs", torch.tensor(pairs), persistent=False)
         self.register_buffer("own_pairs", torch.tensor(own_pairs), persistent=False)
         # Until it has seen a frame nobody contradicts anybody: the logarithms of what
         # is at most 1 are below 0, those of a lack of correlation below log 2.
-        shape = len(self.pairs), MEASURES
+        shape = len(pairs), MEASURES
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("deviation", torch.ones(shape))
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
@@ -150,8 +152,8 @@ class AgreementFusion(MedianFusion):
             blamed = self._taking_turns(logits)
         else:
             blamed = logits.argmax(dim=1)
-        experts = cast(OddOneOutFusion, self.fused)
-        features = experts.leave_out(levels, blamed)
+        layer = cast(OddOneOutFusion, self.fused)
+        features = layer.leave_out(levels, blamed)
         return FusionOutput(features, logits, tuple(views), blamed, doubt)
 
     def bounds(
@@ -172,9 +174,9 @@ class AgreementFusion(MedianFusion):
         liar: int,
     ) -> tuple[HeadOutputs, HeadOutputs]:
         """Limits that are infinite where two honest sensors contradict each other."""
-        honest = [p for p, pair in enumerate(self.pairs) if liar not in pair]
-        apart = self._apart(contradictions(views))[:, honest]
-        open_ = (apart > self.blame_at).any(dim=1)[:, None, None, None]
+        honest = (self.pairs != liar).all(dim=1)
+        apart = self._apart(contradictions(views))
+        open_ = ((apart > self.blame_at) & honest).any(dim=1)[:, None, None, None]
         return (
             tuple([x.masked_fill(open_, -torch.inf) for x in kind] for kind in low),
             tuple([x.masked_fill(open_, torch.inf) for x in kind] for kind in high),

@@ -167,7 +167,7 @@ class FusionNeck(BaseModule, ABC):
     def _for_every_frame(levels: Sequence[Sequence[Tensor]], number: int) -> Tensor:
         """(N,) the same number of a sensor for each frame of ``levels``."""
         frames = levels[0][0]
-        return torch.full((len(frames),), number, device=frames.device)
+        return torch.full((frames.shape[0],), number, device=frames.device)
 
     def _by_level(self, pyramids: Mapping[str, Sequence[Tensor]]) -> list[list[Tensor]]:
         missing = [name for name in self.sensors if name not in pyramids]

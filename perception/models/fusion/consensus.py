@@ -137,10 +137,7 @@ class ConsensusFusion(AgreementFusion):
         """What each leave-one-out expert makes of the features, and the one of all."""
         levels = self._by_level(pyramids)
         layer = cast(OddOneOutFusion, self.fused)
-        return tuple(
-            layer.leave_out(levels, self._for_every_frame(levels, i))
-            for i in range(len(self.sensors) + 1)
-        )
+        return tuple(layer.expert(levels, i) for i in range(len(self.sensors) + 1))
 
     def fuse(
         self,
@@ -167,7 +164,7 @@ class ConsensusFusion(AgreementFusion):
         """The expert of those not blamed, within the trusted range."""
         views, experts = side_by_side(output.views), side_by_side(output.experts)
         blamed = cast(Tensor, output.blamed)
-        frames = torch.arange(len(blamed), device=blamed.device)
+        frames = torch.arange(blamed.shape[0], device=blamed.device)
         told = (blamed < len(self.sensors))[:, None, None, None]
         freedom = self._freedom(output)
         combined = []
@@ -221,7 +218,6 @@ class ConsensusFusion(AgreementFusion):
     def _suspects(self, apart: Tensor) -> Tensor:
         """(N, P) contradictions to (N, S): who may lie; all, or the worst pair."""
         most, pair = apart.max(dim=1)
-        members = torch.zeros_like(apart[:, :1]).repeat(1, len(self.sensors)) > 0
-        both = torch.tensor(self.pairs, device=apart.device)[pair]
-        members = members.scatter(1, both, True)
+        numbers = torch.arange(len(self.sensors), device=apart.device)
+        members = (numbers[:, None] == self.pairs[pair][:, None]).any(dim=2)
         return members | (most <= self.blame_at)[:, None]

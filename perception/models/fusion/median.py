@@ -135,8 +135,9 @@ class MedianFusion(FusionNeck):
         ``fused`` learns from it.
         """
         freedom, blamed = self._freedom(output), output.blamed
-        if blamed is not None and (blamed == len(output.views)).all():
-            blamed = None
+        if blamed is not None and not torch.jit.is_tracing():
+            # A trace would keep this choice, which only saves time.
+            blamed = None if (blamed == len(output.views)).all() else blamed
         return tuple(
             [
                 self._move(

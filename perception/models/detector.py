@@ -42,7 +42,7 @@ class MultiModalDetector(BaseDetector):
             of the sensors everywhere.
         bbox_head: Config of an MMDetection dense head.
         fusion: Config of a fusion neck; None only for a single branch. The names of
-            the sensors are filled in.
+            the sensors are filled in, those of the branches.
         view_head: Config of the dense head that detects with one sensor alone, for
             necks that compare such detections; None lets ``bbox_head`` do it.
         train_cfg: MMDetection's training config of the head.
@@ -72,6 +72,12 @@ class MultiModalDetector(BaseDetector):
                 "one branch takes no fusion and several branches need one, got "
                 f"{len(branches)} branches and fusion={fusion}"
             )
+        named = list((fusion or {}).get("sensors", branches))
+        if named != list(branches):
+            raise ValueError(
+                f"fusion takes the branches' sensors in their order, {list(branches)}, "
+                f"got {named}"
+            )
         self.branches = nn.ModuleDict(
             {name: MODELS.build(config) for name, config in branches.items()}
         )
@@ -85,7 +91,7 @@ class MultiModalDetector(BaseDetector):
         self.fusion = (
             None
             if fusion is None
-            else MODELS.build({"sensors": list(branches)} | dict(fusion))
+            else MODELS.build(dict(fusion) | {"sensors": list(branches)})
         )
         settings = {"train_cfg": train_cfg, "test_cfg": test_cfg}
         self.bbox_head = MODELS.build(ConfigDict(dict(bbox_head) | settings))

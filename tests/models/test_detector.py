@@ -248,6 +248,9 @@ def test_errors_of_the_config():
     )
     with pytest.raises(ValueError, match=r"one branch takes no fusion.*got 2 branch"):
         MultiModalDetector(branches={name: branch(1) for name in names}, **arguments)
+    assert make_detector(sensors=NAMES[:3]).fusion.sensors == NAMES[:3]
+    with pytest.raises(ValueError, match=r"in their order, \['thermal'.*got \['sonar'"):
+        make_detector(sensors=NAMES[2::-1])
     with pytest.raises(ValueError, match=r"\['echo'\] have no entry.*'thermal'"):
         MultiModalDetector(branches={"echo": branch(1)}, **arguments)
 

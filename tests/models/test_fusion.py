@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from mmdet.registry import MODELS
 from torch import Tensor
 
+from perception import models
+from perception.models import fusion
 from perception.models.fusion import (
     ConcatFusion,
     FusionNeck,
@@ -314,3 +316,7 @@ def test_warns_at_two_sensors_and_builds_from_a_config():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         MODELS.build(config | {"sensors": NAMES[:3]})
+
+
+def test_every_neck_is_exported_with_the_models():
+    assert set(fusion.__all__) <= set(models.__all__)

@@ -279,6 +279,16 @@ def test_nothing_is_certain_where_an_honest_sensor_may_be_blamed():
     assert high[0][0].flatten()[1] == math.inf
 
 
+def test_contradictions_of_just_the_limit():
+    """The third is blamed, and the first may be the liar that brought it about."""
+    made = calibrated(doubt_at=1.0)
+    views = [view(0.5), view(0.5), view(0.6)]
+    made.blame_at = made._apart(contradictions(views))[0, 2].item()
+    assert made.fuse(levels(), views).blamed.tolist() == [2]
+    low, high = made.bounds(seen(views), 0)
+    assert low[0][0] == -math.inf and high[0][0] == math.inf
+
+
 def test_detector_with_a_sensor_gone_mad():
     detector = make_detector(
         SENSORS, fusion="AgreementFusion", margin=1.0, loss_weight=0.5

@@ -35,7 +35,7 @@ class AgreementFusion(MedianFusion):
     ``tools/calibrate.py``. How much two sensors contradict each other is by how many
     deviations one of them lies above its mean. Then
 
-    * a sensor that two others contradict by more than ``blame_at`` is blamed (the one
+    * a sensor that two others contradict by ``blame_at`` or more is blamed (the one
       whose second witness is the strongest, if there are several): the leave-one-out
       expert that never sees it (:class:`OddOneOutFusion`) predicts, within the range of
       the others, widened by ``margin``;
@@ -52,7 +52,8 @@ class AgreementFusion(MedianFusion):
     the majority, and makes the other the odd one out.
 
     **Certificate.** Hence that of :class:`MedianFusion` holds with ``margin`` in every
-    frame whose honest sensors do not contradict each other. See :meth:`bounds`.
+    frame whose honest sensors contradict each other by less than ``blame_at``. See
+    :meth:`bounds`.
 
     The gate needs no attack to be trained; in training every other frame goes through
     the expert of one sensor after the other. What it cannot see is an attack that
@@ -161,8 +162,8 @@ class AgreementFusion(MedianFusion):
     ) -> tuple[HeadOutputs, HeadOutputs]:
         """:meth:`MedianFusion.bounds`, infinite where an honest one may be blamed.
 
-        That is where two honest sensors contradict each other: one more witness, and
-        the liar may be that, and one of them is blamed.
+        That is where two honest sensors contradict each other by ``blame_at`` or more:
+        one more witness, and the liar may be that, and one of them is blamed.
         """
         return self._unbounded(*super().bounds(output, liar), output.views, liar)
 
@@ -176,7 +177,7 @@ class AgreementFusion(MedianFusion):
         """Limits that are infinite where two honest sensors contradict each other."""
         honest = (self.pairs != liar).all(dim=1)
         apart = self._apart(contradictions(views))
-        open_ = ((apart > self.blame_at) & honest).any(dim=1)[:, None, None, None]
+        open_ = ((apart >= self.blame_at) & honest).any(dim=1)[:, None, None, None]
         return (
             tuple([x.masked_fill(open_, -torch.inf) for x in kind] for kind in low),
             tuple([x.masked_fill(open_, torch.inf) for x in kind] for kind in high),

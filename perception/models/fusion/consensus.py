@@ -58,11 +58,12 @@ class ConsensusFusion(AgreementFusion):
     * if two sensors contradict each other by more than ``blame_at``, one of these two
       *suspects* lies. The others are cleared, and the range shrinks to what lies, for
       both suspects i, between the views of those cleared and e_i;
-    * if a sensor has two such contradictions it is blamed, and e_i is the answer;
+    * if two others contradict sensor i by ``blame_at`` or more it is blamed, and e_i is
+      the answer;
     * if any two contradict each other by more than ``doubt_at``, there is no margin.
 
-    **Certificate.** Let sensor i lie, and let the honest sensors not contradict each
-    other by more than ``blame_at``. Then i is never cleared, nobody else is blamed, and
+    **Certificate.** Let sensor i lie, and let the honest sensors contradict each other
+    by less than ``blame_at``. Then i is never cleared, nobody else is blamed, and
     every output lies within [min(v_j for j != i, e_i) - margin, max(...) + margin],
     none of which sensor i has touched. With ``lift``, scores are at least
     min(e_i, lift + min(...)) - margin, which is more, and at most the larger of
@@ -183,8 +184,9 @@ class ConsensusFusion(AgreementFusion):
     ) -> tuple[HeadOutputs, HeadOutputs]:
         """Between what the outputs lie, whatever sensor ``liar`` says: low and high.
 
-        Infinite where two honest sensors contradict each other by more than
-        ``blame_at``: the liar may be cleared there, or one of them blamed.
+        Infinite where two honest sensors contradict each other by ``blame_at`` or
+        more: the liar may be cleared there, or one of them blamed. For boxes they hold
+        for a ``box_margin`` of at most 1, see :class:`MedianFusion`.
         """
         honest = [view for i, view in enumerate(output.views) if i != liar]
         low, high = self._range_of([*honest, output.experts[liar]])

@@ -38,7 +38,8 @@ class MedianFusion(FusionNeck):
     one, and the second largest at most the largest honest one. Hence every output lies
     within [smallest honest - margin, largest honest + margin], whatever sensor i says,
     and ``perception.evaluation.certificate`` computes from clean frames what no attack
-    on one sensor can take away.
+    on one sensor can take away. For boxes that takes a ``box_margin`` of at most 1:
+    beyond it, the larger of two numbers less its margin may be the smaller.
 
     Args:
         sensors: Names of S >= 3 sensors; between two there is no majority.
@@ -155,6 +156,8 @@ class MedianFusion(FusionNeck):
         self, output: FusionOutput, liar: int
     ) -> tuple[HeadOutputs, HeadOutputs]:
         """Between what the outputs lie, whatever sensor ``liar`` says: low and high.
+
+        For boxes they hold for a ``box_margin`` of at most 1.
 
         Args:
             output: What :meth:`forward` returned for the clean inputs.

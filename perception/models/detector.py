@@ -105,6 +105,11 @@ class MultiModalDetector(BaseDetector):
         return self.data_preprocessor.sensors
 
     @property
+    def can_blame(self) -> bool:
+        """Whether its fusion can be told which sensor lies."""
+        return self.fusion is not None and self.fusion.can_blame
+
+    @property
     def single_head(self) -> nn.Module:
         """The head that detects with one sensor alone."""
         return self.bbox_head if self.view_head is None else self.view_head

@@ -13,11 +13,14 @@ from torch import Tensor
 from perception import models
 from perception.models import fusion
 from perception.models.fusion import (
+    AgreementFusion,
     ConcatFusion,
+    ConsensusFusion,
     FusionNeck,
     FusionOutput,
     LatentEnsembleFusion,
     MeanFusion,
+    MedianFusion,
     OddOneOutFusion,
 )
 from perception.models.fusion.odd_one_out import hard_routes
@@ -278,6 +281,17 @@ def test_any_number_of_sensors_and_any_order_of_the_mapping(neck, count):
     again = built(dict(reversed(features.items())) | {"unused": ()})
     for one, other in zip(output.features, again.features, strict=True):
         assert torch.equal(one, other)
+
+
+def test_who_can_be_told_which_sensor_lies():
+    blaming = [MedianFusion, AgreementFusion, ConsensusFusion]
+    able = [neck for neck in (*NECKS, *blaming) if make(neck).can_blame]
+    assert able == [OddOneOutFusion, *blaming]
+    with (
+        pytest.raises(ValueError, match="ConcatFusion cannot be told"),
+        make(ConcatFusion).blaming("radar"),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("neck", NECKS)

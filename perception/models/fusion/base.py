@@ -6,7 +6,8 @@ Shape letters: N frames, S sensors, C channels, H_l, W_l size of pyramid level l
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -104,11 +105,39 @@ class FusionNeck(BaseModule, ABC):
         self.in_channels = in_channels
         self.num_levels = num_levels
         self.out_channels = out_channels
+        self._forced: int | None = None  # number of the sensor blamed, S for none
 
     @property
     def has_gate(self) -> bool:
         """Whether it says which sensor contradicts the others."""
         return False
+
+    @property
+    def can_blame(self) -> bool:
+        """Whether it can be told which sensor lies, see :meth:`blaming`."""
+        return False
+
+    @contextmanager
+    def blaming(self, sensor: str | None) -> Iterator[None]:
+        """Within this context the neck is told the truth: ``sensor`` lies, or none.
+
+        The upper bound that a gate can reach (the oracle), and a way to attack
+        through each expert. No expert reads the sensor blamed.
+
+        Raises:
+            ValueError: If there is no such sensor, or the neck cannot be told.
+        """
+        if not self.can_blame:
+            name = type(self).__name__
+            raise ValueError(f"{name} cannot be told which sensor lies")
+        previous = self._forced
+        self._forced = (
+            len(self.sensors) if sensor is None else self.index_to_blame(sensor)
+        )
+        try:
+            yield
+        finally:
+            self._forced = previous
 
     def index_to_blame(self, sensor: str) -> int:
         """Number of a sensor that is said to lie.

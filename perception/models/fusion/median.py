@@ -6,7 +6,7 @@ Shape letters: N frames, S sensors, C channels, H_l, W_l size of pyramid level l
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import cast
 
 import torch
@@ -97,12 +97,16 @@ class MedianFusion(FusionNeck):
             out_channels=out_channels,
         )
         self.fused = None if fused is None else MODELS.build(shape | dict(fused))
-        self._forced: int | None = None
 
     @property
     def has_gate(self) -> bool:
         """Whether ``fused`` has one."""
         return self.fused is not None and self.fused.has_gate
+
+    @property
+    def can_blame(self) -> bool:
+        """The trusted range can do without any sensor."""
+        return True
 
     def views(self, pyramids: Mapping[str, Sequence[Tensor]]) -> tuple[Pyramid, ...]:
         """Each sensor's features by themselves, as the head knows them."""
@@ -196,24 +200,15 @@ class MedianFusion(FusionNeck):
 
     @contextmanager
     def blaming(self, sensor: str | None) -> Iterator[None]:
-        """Within this context ``sensor`` is known to lie, or nobody is.
+        """As :meth:`FusionNeck.blaming`, for ``fused`` as well if it can be told.
 
-        The trusted range is then that of the other sensors, all of them honest; the
-        sensor blamed is not read at all if ``fused`` can do without it.
-
-        Raises:
-            ValueError: If there is no such sensor.
+        The trusted range is then that of the other sensors, all of them honest.
         """
-        previous = self._forced
-        self._forced = (
-            len(self.sensors) if sensor is None else self.index_to_blame(sensor)
-        )
-        inner = getattr(self.fused, "blaming", None)
-        try:
-            with nullcontext() if inner is None else inner(sensor):
-                yield
-        finally:
-            self._forced = previous
+        inner: AbstractContextManager[None] = nullcontext()
+        if self.fused is not None and self.fused.can_blame:
+            inner = self.fused.blaming(sensor)
+        with super().blaming(sensor), inner:
+            yield
 
     def _move(
         self,

@@ -7,8 +7,7 @@ pyramid level l, h, w size of the gate's grid.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Literal, cast
 
 import torch
@@ -102,12 +101,16 @@ class OddOneOutFusion(FusionNeck):
             nn.ModuleList(nn.Conv2d(width, out_channels, 1) for width in widths)
             for _ in range(num_levels)
         )
-        self._forced: int | None = None
 
     @property
     def has_gate(self) -> bool:
         """Unless it was built without."""
         return self.gate is not None
+
+    @property
+    def can_blame(self) -> bool:
+        """There is an expert without each sensor."""
+        return True
 
     def fuse(
         self,
@@ -175,25 +178,6 @@ class OddOneOutFusion(FusionNeck):
             loss = odd_one_out_loss(output.gate_logits, odd_sensors)
             terms["loss_odd_one_out"] = self.loss_weight * loss
         return terms
-
-    @contextmanager
-    def blaming(self, sensor: str | None) -> Iterator[None]:
-        """Within this context the gate is told the truth: ``sensor`` lies, or none.
-
-        The upper bound that a gate can reach (the oracle), and a way to attack
-        through each expert. The sensor blamed is not read at all.
-
-        Raises:
-            ValueError: If there is no such sensor.
-        """
-        previous = self._forced
-        self._forced = (
-            len(self.sensors) if sensor is None else self.index_to_blame(sensor)
-        )
-        try:
-            yield
-        finally:
-            self._forced = previous
 
     def _gate_logits(self, levels: Sequence[Sequence[Tensor]]) -> Tensor:
         """Logits (N, S + 1), or (N, S + 1, h, w) for a gate per location."""

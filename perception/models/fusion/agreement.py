@@ -243,8 +243,6 @@ class AgreementFusion(MedianFusion):
         self.steps += 1
         weight = max(self.momentum, 1.0 / self.steps.item())
         before = self.deviation.square() + self.mean.square()
-        if self.steps == 1:
-            before = square
         # New tensors: the loss of this step still needs the old ones.
         self.mean = self.mean.lerp(mean, weight)
         variance = torch.lerp(before, square, weight) - self.mean.square()

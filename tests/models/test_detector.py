@@ -17,6 +17,7 @@ from tiny_detectors import (
 from torch import nn
 
 from perception.models import MultiModalDetector, SensorBranch
+from perception.models.fusion import FusionOutput
 from perception.models.heads import shared_targets
 from perception.structures import DataError
 
@@ -163,6 +164,16 @@ def test_spatial_gate_is_averaged_and_kept():
     (result,) = detector(inputs, samples, mode="predict")
     assert result.gate_map.shape == (4, 4, 8)
     torch.testing.assert_close(result.gate, result.gate_map.mean(dim=(1, 2)))
+
+
+def test_what_a_gate_says_is_written_on_the_samples():
+    samples = [make_sample(), make_sample()]
+    shares = torch.tensor([[0.25, 0.75], [0.5, 0.5]])
+    FusionOutput((), shares.log(), doubt=torch.tensor([-1.0, 2.0])).add_gate_to(samples)
+    torch.testing.assert_close(torch.stack([s.gate for s in samples]), shares)
+    assert [s.doubt.item() for s in samples] == [-1.0, 2.0]
+    FusionOutput(()).add_gate_to(plain := [make_sample()])
+    assert "gate" not in plain[0] and "doubt" not in plain[0]
 
 
 def test_the_gate_is_taught_by_the_metainfo():

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
+from mmdet.structures import DetDataSample
 from mmengine.model import BaseModule
 from torch import Tensor
 
@@ -43,6 +44,25 @@ class FusionOutput(NamedTuple):
     doubt: Tensor | None = None
     experts: tuple[HeadOutputs, ...] = ()
     suspects: Tensor | None = None
+
+    def add_gate_to(self, samples: Sequence[DetDataSample]) -> None:
+        """Write on each of N samples what the gate says of its frame.
+
+        ``gate``: (S + 1,) probabilities, the last one of "no sensor lies"; a gate per
+        location is averaged, and its map (S + 1, h, w) is kept as ``gate_map``. A gate
+        that may be sure of a lie without knowing whose adds ``doubt``, above 0 if it
+        is. Nothing without a gate.
+        """
+        if self.gate_logits is not None:
+            gates = self.gate_logits.softmax(dim=1)
+            for sample, gate in zip(samples, gates, strict=True):
+                if gate.ndim == 3:
+                    sample.set_field(gate, "gate_map", dtype=Tensor)
+                    gate = gate.mean(dim=(1, 2))
+                sample.set_field(gate, "gate", dtype=Tensor)
+        if self.doubt is not None:
+            for sample, doubt in zip(samples, self.doubt, strict=True):
+                sample.set_field(doubt, "doubt", dtype=Tensor)
 
     def part(self, name: str, sensors: Sequence[str]) -> HeadOutputs | None:
         """What the head said of one part before the neck combined them.

@@ -7,17 +7,21 @@ H_l, W_l size of pyramid level l.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
-from mmengine.dist import all_reduce
 from torch import Tensor
 
 from perception.models.fusion.base import FusionOutput
-from perception.models.fusion.contradictions import MEASURES, contradictions
+from perception.models.fusion.contradictions import (
+    MEASURES,
+    contradictions,
+    moments_of,
+    pairs_of,
+    updated,
+)
 from perception.models.fusion.median import MedianFusion
 from perception.models.fusion.odd_one_out import OddOneOutFusion
 from perception.models.heads import HeadOutputs
@@ -118,13 +122,9 @@ class AgreementFusion(MedianFusion):
                 f"got {doubt_at}, {blame_at} and {momentum}"
             )
         self.blame_at, self.doubt_at, self.momentum = blame_at, doubt_at, momentum
-        pairs = list(combinations(range(len(self.sensors)), 2))
-        own_pairs = [
-            [p for p, pair in enumerate(pairs) if i in pair]
-            for i in range(len(self.sensors))
-        ]
-        self.register_buffer("pairs", torch.tensor(pairs), persistent=False)
-        self.register_buffer("own_pairs", torch.tensor(own_pairs), persistent=False)
+        pairs, own_pairs = pairs_of(len(self.sensors))
+        self.register_buffer("pairs", pairs, persistent=False)
+        self.register_buffer("own_pairs", own_pairs, persistent=False)
         # Until it has seen a frame nobody contradicts anybody: the logarithms of what
         # is at most 1 are below 0, those of a lack of correlation below log 2.
         shape = len(pairs), MEASURES
@@ -228,25 +228,13 @@ class AgreementFusion(MedianFusion):
 
         Only of the frames that are ``honest`` (N,).
         """
-        logs = contradictions(views)[honest]
-        sums = torch.stack(
-            [
-                logs.sum(dim=0),
-                logs.square().sum(dim=0),
-                torch.ones_like(logs).sum(dim=0),
-            ]
-        )
-        all_reduce(sums)  # over all processes, none of which need have any
-        if not sums[2].any():
+        moments = moments_of(contradictions(views)[honest])
+        if moments is None:
             return
-        mean, square = sums[:2] / sums[2]
         self.steps += 1
         weight = max(self.momentum, 1.0 / self.steps.item())
-        before = self.deviation.square() + self.mean.square()
         # New tensors: the loss of this step still needs the old ones.
-        self.mean = self.mean.lerp(mean, weight)
-        variance = torch.lerp(before, square, weight) - self.mean.square()
-        self.deviation = variance.clamp(min=1e-4).sqrt()
+        self.mean, self.deviation = updated(self.mean, self.deviation, moments, weight)
 
     def _apart(self, logs: Tensor) -> Tensor:
         """(N, P) by how many deviations each pair is above its mean."""

@@ -120,8 +120,26 @@ def build_loader(
     batch_size: int = 8,
     workers: int = 0,
 ) -> DataLoader:
-    """Batches of a data set in order, as a detector's preprocessor takes them."""
-    chosen: Any = dataset if indices is None else Subset(dataset, list(indices))
+    """Batches of a data set in order, as a detector's preprocessor takes them.
+
+    Args:
+        dataset: The frames.
+        indices: Numbers of those wanted, in this order; all without.
+        batch_size: Frames of a batch; the last one may have fewer.
+        workers: Processes that read them; 0 reads in this one.
+
+    Raises:
+        IndexError: If there is no frame of such a number.
+    """
+    chosen: Any = dataset
+    if indices is not None:
+        numbers = list(indices)
+        # The data set itself would count on, through the frames of later epochs.
+        if bad := [i for i in numbers if not 0 <= i < len(dataset)]:
+            raise IndexError(
+                f"frames are numbered 0 … {len(dataset) - 1}, got {bad[0]}"
+            )
+        chosen = Subset(dataset, numbers)
     return DataLoader(
         chosen, batch_size, num_workers=workers, collate_fn=collate_frames
     )
@@ -133,7 +151,19 @@ def detect(
     dataset: FrameDataset,
     indices: Iterable[int] | None = None,
 ) -> list[DetDataSample]:
-    """Detections of some or all frames, boxes in pixels of the original image."""
+    """Detections of some or all frames, boxes in pixels of the original image.
+
+    Args:
+        detector: In eval mode.
+        dataset: The frames.
+        indices: Numbers of those wanted; all without.
+
+    Returns:
+        One sample per index, in their order.
+
+    Raises:
+        IndexError: If there is no frame of such a number.
+    """
     samples: list[DetDataSample] = []
     for data in build_loader(dataset, indices):
         samples += detector.test_step(data)

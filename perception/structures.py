@@ -101,6 +101,12 @@ class SensorSpec:
                     f"height_m nor one of the columns {self.columns[3:]}"
                 )
 
+    @property
+    def max_depth_m(self) -> float:
+        """Of ``points``: those farther away do not fit the raster and are not drawn."""
+        depth = [c.high for c in self.channels if c.name == "depth_m"]
+        return depth[0] if depth else float("inf")
+
     @classmethod
     def from_config(cls, name: str, config: Mapping) -> SensorSpec:
         """Build from the plain dict a config holds (channels as 4-tuples)."""

@@ -100,7 +100,7 @@ class Victim:
     def _through(self, expert: str | None) -> Iterator[None]:
         if expert is None:
             yield
-        elif not hasattr(self.detector.fusion, "blaming"):
+        elif not self.detector.can_blame:
             raise ValueError("this goal attacks an expert; the detector has none")
         else:
             with self.detector.fusion.blaming(None if expert == "none" else expert):

@@ -27,14 +27,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from perception.attacks.batch import AttackBatch
 from perception.models.rasterize import (
     NEAR_PLANE_M,
+    draw_points,
+    padded,
     pillars,
-    rasterize_points,
     visible_points,
 )
 from perception.structures import SensorSpec
@@ -65,28 +65,13 @@ class View:
         size = sample.img_shape[:2]
         return cls(batch.sensors[sensor], projection, size, (height, width))
 
-    @property
-    def max_depth_m(self) -> float:
-        """Points beyond it are not drawn."""
-        depth = [c.high for c in self.spec.channels if c.name == "depth_m"]
-        return depth[0] if depth else float("inf")
-
     def draw(self, points: Tensor) -> Tensor:
         """(C, H, W) hard z-buffer image of points (P, 3 + F), not padded."""
-        return rasterize_points(
-            points,
-            self.image_P_sensor,
-            self.size,
-            columns=self.spec.columns,
-            channels=[channel.name for channel in self.spec.channels],
-            max_depth_m=self.max_depth_m,
-            pillar_m=self.spec.pillar_m,
-        )
+        return draw_points(points, self.spec, self.image_P_sensor, self.size)
 
     def pad(self, image: Tensor) -> Tensor:
         """Zeros on the right and at the bottom, as in the preprocessor."""
-        height, width = image.shape[-2:]
-        return F.pad(image, (0, self.shape[1] - width, 0, self.shape[0] - height))
+        return padded(image, self.shape)
 
     def project(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Pixels u, v and depth in metres, each (P,), of points (P, 3 + F)."""
@@ -105,7 +90,7 @@ class View:
         """(P,) whether points project into the image or ``margin_px`` around it."""
         height, width = self.size
         u, v, depth_m = self.project(points)
-        inside = (depth_m > NEAR_PLANE_M) & (depth_m <= self.max_depth_m)
+        inside = (depth_m > NEAR_PLANE_M) & (depth_m <= self.spec.max_depth_m)
         inside &= (u > -0.5 - margin_px) & (u < width - 0.5 + margin_px)
         return inside & (v > -0.5 - margin_px) & (v < height - 0.5 + margin_px)
 
@@ -198,7 +183,7 @@ def _layers(
     for _ in range(2):
         cloud = points[kept]
         which, pixel = visible_points(
-            cloud, view.image_P_sensor.to(cloud), view.size, view.max_depth_m
+            cloud, view.image_P_sensor.to(cloud), view.size, view.spec.max_depth_m
         )
         layer = points.new_zeros(1 + len(view.spec.channels), height * width)
         layer[0] = torch.inf

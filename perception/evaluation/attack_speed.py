@@ -187,10 +187,13 @@ def compare_attacks(
         A title and the candidates, the reference first.
 
     Raises:
-        DataError: If the detector lacks one of the sensors.
+        DataError: If the detector lacks one of the sensors, or the set the frames.
     """
     detector = load_detector(config, checkpoint)
-    loader = build_loader(build_dataset(config), range(frames), batch_size=frames)
+    dataset = build_dataset(config)
+    if frames > len(dataset):
+        raise DataError(f"{frames} frames at once, but only {len(dataset)} to attack")
+    loader = build_loader(dataset, range(frames), batch_size=frames)
     batch = prepare_batch(detector, next(iter(loader)))
     threats = range_threats(detector.sensors, steps=steps)
     if unknown := set(sensors or ()) - set(detector.sensors):

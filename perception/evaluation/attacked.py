@@ -241,7 +241,7 @@ def _predict_told(
 ) -> list[Prediction] | None:
     """The same, the fusion being told which sensor lies; None where it cannot be."""
     touched = attack.threat.touched
-    if len(touched) != 1 or not hasattr(detector.fusion, "blaming"):
+    if len(touched) != 1 or not detector.can_blame:
         return None
     with detector.fusion.blaming(touched[0]):
         return predictions_of(detector, inputs, samples)

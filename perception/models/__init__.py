@@ -7,7 +7,9 @@ require_mmcv_ops()  # before mmdet fails on them with a bare `mmcv._ext`
 from perception.models.branch import SensorBranch
 from perception.models.detector import MultiModalDetector
 from perception.models.fusion import (
+    AgreementFusion,
     ConcatFusion,
+    ConsensusFusion,
     FusionNeck,
     FusionOutput,
     LatentEnsembleFusion,
@@ -18,7 +20,9 @@ from perception.models.fusion import (
 from perception.models.preprocessor import MultiModalPreprocessor
 
 __all__ = [
+    "AgreementFusion",
     "ConcatFusion",
+    "ConsensusFusion",
     "FusionNeck",
     "FusionOutput",
     "LatentEnsembleFusion",

@@ -23,12 +23,11 @@ from perception.models.heads import (
     Pyramid,
     in_training_mode,
     losses_by_frame,
-    losses_of_frames,
     run,
     run_on_views,
     shared_targets,
 )
-from perception.models.losses import losses_at_worst, losses_of_parts
+from perception.models.losses import losses_by_honesty
 from perception.models.preprocessor import restricted_to
 from perception.structures import SensorSpec
 
@@ -42,7 +41,7 @@ class MultiModalDetector(BaseDetector):
             of the sensors everywhere.
         bbox_head: Config of an MMDetection dense head.
         fusion: Config of a fusion neck; None only for a single branch. The names of
-            the sensors are filled in.
+            the sensors are filled in, those of the branches.
         view_head: Config of the dense head that detects with one sensor alone, for
             necks that compare such detections; None lets ``bbox_head`` do it.
         train_cfg: MMDetection's training config of the head.
@@ -72,6 +71,12 @@ class MultiModalDetector(BaseDetector):
                 "one branch takes no fusion and several branches need one, got "
                 f"{len(branches)} branches and fusion={fusion}"
             )
+        named = list((fusion or {}).get("sensors", branches))
+        if named != list(branches):
+            raise ValueError(
+                f"fusion takes the branches' sensors in their order, {list(branches)}, "
+                f"got {named}"
+            )
         self.branches = nn.ModuleDict(
             {name: MODELS.build(config) for name, config in branches.items()}
         )
@@ -85,7 +90,7 @@ class MultiModalDetector(BaseDetector):
         self.fusion = (
             None
             if fusion is None
-            else MODELS.build({"sensors": list(branches)} | dict(fusion))
+            else MODELS.build(dict(fusion) | {"sensors": list(branches)})
         )
         settings = {"train_cfg": train_cfg, "test_cfg": test_cfg}
         self.bbox_head = MODELS.build(ConfigDict(dict(bbox_head) | settings))
@@ -97,6 +102,11 @@ class MultiModalDetector(BaseDetector):
     def sensors(self) -> dict[str, SensorSpec]:
         """What each sensor's input tensor holds, in the order of the gate."""
         return self.data_preprocessor.sensors
+
+    @property
+    def can_blame(self) -> bool:
+        """Whether its fusion can be told which sensor lies."""
+        return self.fusion is not None and self.fusion.can_blame
 
     @property
     def single_head(self) -> nn.Module:
@@ -189,26 +199,10 @@ class MultiModalDetector(BaseDetector):
         self, fused: FusionOutput, batch_data_samples: Sequence
     ) -> dict[str, Tensor]:
         """The heads' losses; ``fused`` was made :meth:`for_losses`, as these are."""
-        samples = list(batch_data_samples)
-        losses: dict[str, Tensor] = {}
-        lies = [sample.get("odd_sensor") is not None for sample in samples]
         self._check_for_losses()
+        heads = self.bbox_head, self.single_head
         outputs = self.head_outputs(fused)
-        for prefix, wanted in (("", False), ("attacked_", True)):
-            index = [n for n, lie in enumerate(lies) if lie == wanted]
-            if not index:
-                continue
-            chosen = [samples[n] for n in index]
-            terms = losses_of_frames(self.bbox_head, outputs, chosen, index)
-            if self.fusion is not None:
-                heads = self.bbox_head, self.single_head
-                terms |= losses_of_parts(self.fusion, heads, fused, chosen, index)
-                if not wanted and self.fusion.worst_loss_weight:
-                    terms |= losses_at_worst(
-                        self.fusion, self.bbox_head, outputs, fused, chosen, index
-                    )
-            losses |= {prefix + name: term for name, term in terms.items()}
-        return losses
+        return losses_by_honesty(self.fusion, heads, outputs, fused, batch_data_samples)
 
     def frame_losses(
         self,
@@ -236,10 +230,8 @@ class MultiModalDetector(BaseDetector):
     ) -> list[DetDataSample]:
         """Detections of each frame, in pixels of the original image if ``rescale``.
 
-        With a gate each sample also carries ``gate``: (S + 1,) probabilities, the
-        last one of "no sensor lies"; a gate per location is averaged, and its map
-        (S + 1, h, w) is kept as ``gate_map``. A gate that may be sure of a lie without
-        knowing whose adds ``doubt``, above 0 if it is.
+        With a gate each sample also carries ``gate``, (S + 1,) probabilities, and what
+        else :meth:`FusionOutput.add_gate_to` adds.
         """
         if self.bbox_head.training:
             raise RuntimeError("heads give boxes in eval mode, not for_losses()")
@@ -251,17 +243,7 @@ class MultiModalDetector(BaseDetector):
             rescale=rescale,
         )
         samples = self.add_pred_to_datasample(samples, results)
-        if fused.gate_logits is not None:
-            for sample, gate in zip(
-                samples, fused.gate_logits.softmax(dim=1), strict=True
-            ):
-                if gate.ndim == 3:
-                    sample.set_field(gate, "gate_map", dtype=Tensor)
-                    gate = gate.mean(dim=(1, 2))
-                sample.set_field(gate, "gate", dtype=Tensor)
-        if fused.doubt is not None:
-            for sample, doubt in zip(samples, fused.doubt, strict=True):
-                sample.set_field(doubt, "doubt", dtype=Tensor)
+        fused.add_gate_to(samples)
         return samples
 
     def _forward(

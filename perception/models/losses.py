@@ -11,7 +11,12 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from perception.models.heads import HeadOutputs, mean_losses, worst_within
+from perception.models.heads import (
+    HeadOutputs,
+    losses_of_frames,
+    mean_losses,
+    worst_within,
+)
 
 
 def odd_one_out_loss(gate_logits: Tensor, odd_sensors: Tensor) -> Tensor:
@@ -40,6 +45,40 @@ def gate_hits(gate_logits: Tensor, odd_sensors: Tensor) -> Tensor:
     gate = gate_logits.detach().softmax(dim=1)
     mean = gate.reshape(*gate.shape[:2], -1).mean(dim=2)
     return (mean.argmax(dim=1) == odd_sensors).float()
+
+
+def losses_by_honesty(
+    neck: Any,
+    heads: tuple[Any, Any],
+    outputs: HeadOutputs,
+    fused: Any,
+    samples: Sequence,
+) -> dict[str, Tensor]:
+    """All detection losses, those of frames where a sensor lies apart: ``attacked_*``.
+
+    So they weigh as much as all the honest ones.
+
+    Args:
+        neck: The ``FusionNeck``; None for a single sensor.
+        heads: The head of fused features and that of single sensors.
+        outputs: What the detector says of N frames.
+        fused: The ``FusionOutput`` that they were made from.
+        samples: The N frames, with ground truth; ``odd_sensor`` is known to lie.
+    """
+    losses: dict[str, Tensor] = {}
+    lies = [sample.get("odd_sensor") is not None for sample in samples]
+    for prefix, lie in (("", False), ("attacked_", True)):
+        index = [n for n, one in enumerate(lies) if one == lie]
+        if not index:
+            continue
+        chosen = [samples[n] for n in index]
+        terms = losses_of_frames(heads[0], outputs, chosen, index)
+        if neck is not None:
+            terms |= losses_of_parts(neck, heads, fused, chosen, index)
+            if not lie and neck.worst_loss_weight:
+                terms |= losses_at_worst(neck, heads[0], outputs, fused, chosen, index)
+        losses |= {prefix + name: term for name, term in terms.items()}
+    return losses
 
 
 def losses_of_parts(

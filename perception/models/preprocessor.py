@@ -13,13 +13,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
-from perception.models.rasterize import rasterize_points
+from perception.models.rasterize import draw_points, padded
 from perception.structures import DataError, SensorSpec
 
 
@@ -71,7 +70,7 @@ class MultiModalPreprocessor(BaseDataPreprocessor):
         inputs = {
             name: torch.stack(
                 [
-                    self._pad(self._image(spec, one, sample), shape)
+                    padded(self._image(spec, one, sample), shape)
                     for one, sample in zip(
                         self._of_sensor(data["inputs"], name, samples),
                         samples,
@@ -107,21 +106,8 @@ class MultiModalPreprocessor(BaseDataPreprocessor):
         """(C, H, W) float32 image of one frame's raw sensor value."""
         if spec.kind != "points":
             return value.float()
-        depth = [c.high for c in spec.channels if c.name == "depth_m"]
-        return rasterize_points(
-            value,
-            torch.as_tensor(sample.projections[spec.name]),
-            sample.img_shape[:2],
-            columns=spec.columns,
-            channels=[channel.name for channel in spec.channels],
-            max_depth_m=depth[0] if depth else float("inf"),
-            pillar_m=spec.pillar_m,
-        )
-
-    @staticmethod
-    def _pad(image: Tensor, shape: tuple[int, int]) -> Tensor:
-        height, width = image.shape[-2:]
-        return F.pad(image, (0, shape[1] - width, 0, shape[0] - height))
+        projection = torch.as_tensor(sample.projections[spec.name])
+        return draw_points(value, spec, projection, sample.img_shape[:2])
 
 
 def restricted_to(data_preprocessor: dict, branches: Mapping[str, dict]) -> dict:

@@ -15,7 +15,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from perception.structures import SensorSpec
 
 NEAR_PLANE_M = 0.1
 
@@ -60,6 +63,34 @@ def visible_points(
     nearest.scatter_reduce_(0, pixel, key, "amin")
     drawn = (nearest.index_select(0, pixel) == key).nonzero().squeeze(1)
     return index.index_select(0, drawn), pixel.index_select(0, drawn)
+
+
+def draw_points(
+    points: Tensor, spec: SensorSpec, image_P_sensor: Tensor, size: tuple[int, int]
+) -> Tensor:
+    """(C, H, W) image of a point sensor's (P, 3 + F) points, as the model sees it.
+
+    Args:
+        points: As for :func:`rasterize_points`, with the columns of ``spec``.
+        spec: Says what to draw, how far and whether as pillars.
+        image_P_sensor: (3, 4) projection, see :func:`visible_points`.
+        size: (H, W) of the image in pixels.
+    """
+    return rasterize_points(
+        points,
+        image_P_sensor,
+        size,
+        columns=spec.columns,
+        channels=[channel.name for channel in spec.channels],
+        max_depth_m=spec.max_depth_m,
+        pillar_m=spec.pillar_m,
+    )
+
+
+def padded(image: Tensor, shape: tuple[int, int]) -> Tensor:
+    """An image (C, H, W) with zeros, no return, to its right and below it."""
+    height, width = image.shape[-2:]
+    return F.pad(image, (0, shape[1] - width, 0, shape[0] - height))
 
 
 def rasterize_points(

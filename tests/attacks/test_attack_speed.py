@@ -2,11 +2,17 @@
 
 import pytest
 import torch
+from tiny_kitti import write_config, write_kitti
 
 from perception.attacks import PGD, MapThreat
 from perception.attacks.goals import Goal
 from perception.attacks.objectives import Victim, frozen
-from perception.evaluation.attack_speed import step_candidates, whole_candidates
+from perception.evaluation.attack_speed import (
+    compare_attacks,
+    step_candidates,
+    whole_candidates,
+)
+from perception.structures import DataError
 
 CAMERA = MapThreat(name="t", sensor="camera", eps=16.0, steps=4)
 
@@ -50,3 +56,12 @@ def test_the_toolbox_attacks_as_we_do(tiny_detector, tiny_batch):
     assert damage.mean() > clean.mean()
     gains = (damage - clean).mean() / (ours - clean).mean()
     assert 0.5 < gains < 1.2
+
+
+def test_no_more_frames_than_there_are(tmp_path, repo_root):
+    base = repo_root / "configs/synthetic/concat.py"
+    config = write_config(tmp_path / "config.py", write_kitti(tmp_path), base)
+    with pytest.raises(DataError, match="3 frames at once, but only 2 to attack"):
+        next(compare_attacks(str(config), frames=3))
+    title, _ = next(compare_attacks(str(config), frames=2, sensors=["camera"]))
+    assert title == "camera: one step"

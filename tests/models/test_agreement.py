@@ -162,10 +162,13 @@ def test_frames_come_back_in_their_order():
     )
     features, blamed = levels(6), torch.tensor([2, 3, 0, 2, 1, 3])
     (together,) = experts.leave_out(features, blamed)
-    for n in range(6):
+    for n, number in enumerate(blamed.tolist()):
         one = [[f[n : n + 1] for f in features[0]]]
-        (alone,) = experts.leave_out(one, blamed[n : n + 1])
-        torch.testing.assert_close(together[n : n + 1], alone)
+        for (alone,) in (
+            experts.leave_out(one, blamed[n : n + 1]),
+            experts.expert(one, number),
+        ):
+            torch.testing.assert_close(together[n : n + 1], alone)
     assert not experts.has_gate and experts.fuse(features).gate_logits is None
 
 
@@ -274,6 +277,16 @@ def test_nothing_is_certain_where_an_honest_sensor_may_be_blamed():
     expected = torch.tensor([0.5]).logit() - 0.5
     torch.testing.assert_close(low[0][0].flatten(), torch.tensor([expected, -math.inf]))
     assert high[0][0].flatten()[1] == math.inf
+
+
+def test_contradictions_of_just_the_limit():
+    """The third is blamed, and the first may be the liar that brought it about."""
+    made = calibrated(doubt_at=1.0)
+    views = [view(0.5), view(0.5), view(0.6)]
+    made.blame_at = made._apart(contradictions(views))[0, 2].item()
+    assert made.fuse(levels(), views).blamed.tolist() == [2]
+    low, high = made.bounds(seen(views), 0)
+    assert low[0][0] == -math.inf and high[0][0] == math.inf
 
 
 def test_detector_with_a_sensor_gone_mad():

@@ -17,6 +17,7 @@ from tiny_detectors import (
 from torch import nn
 
 from perception.models import MultiModalDetector, SensorBranch
+from perception.models.fusion import FusionOutput
 from perception.models.heads import shared_targets
 from perception.structures import DataError
 
@@ -55,18 +56,6 @@ def test_three_modes_with_any_number_of_sensors(count, fusion):
         if gated:
             assert result.gate.shape == (count + 1,)
             assert result.gate.sum().item() == pytest.approx(1)
-
-
-def test_tensor_mode_can_be_traced():
-    """Tensors in, tensors out: nothing but the inputs decides the outputs."""
-    detector = make_detector().eval()
-    inputs, _ = prepared(detector)
-    with torch.no_grad():
-        traced = torch.jit.trace(detector, (inputs,), check_trace=False)
-        other = {name: value.flip(-1) for name, value in inputs.items()}
-        expected, got = detector(other), traced(other)
-    for one, two in zip(expected[0], got[0], strict=True):
-        torch.testing.assert_close(one, two)
 
 
 @HEADS
@@ -177,6 +166,16 @@ def test_spatial_gate_is_averaged_and_kept():
     torch.testing.assert_close(result.gate, result.gate_map.mean(dim=(1, 2)))
 
 
+def test_what_a_gate_says_is_written_on_the_samples():
+    samples = [make_sample(), make_sample()]
+    shares = torch.tensor([[0.25, 0.75], [0.5, 0.5]])
+    FusionOutput((), shares.log(), doubt=torch.tensor([-1.0, 2.0])).add_gate_to(samples)
+    torch.testing.assert_close(torch.stack([s.gate for s in samples]), shares)
+    assert [s.doubt.item() for s in samples] == [-1.0, 2.0]
+    FusionOutput(()).add_gate_to(plain := [make_sample()])
+    assert "gate" not in plain[0] and "doubt" not in plain[0]
+
+
 def test_the_gate_is_taught_by_the_metainfo():
     detector = make_detector(fusion="OddOneOutFusion")
     freeze_batch_norm(detector)
@@ -260,6 +259,9 @@ def test_errors_of_the_config():
     )
     with pytest.raises(ValueError, match=r"one branch takes no fusion.*got 2 branch"):
         MultiModalDetector(branches={name: branch(1) for name in names}, **arguments)
+    assert make_detector(sensors=NAMES[:3]).fusion.sensors == NAMES[:3]
+    with pytest.raises(ValueError, match=r"in their order, \['thermal'.*got \['sonar'"):
+        make_detector(sensors=NAMES[2::-1])
     with pytest.raises(ValueError, match=r"\['echo'\] have no entry.*'thermal'"):
         MultiModalDetector(branches={"echo": branch(1)}, **arguments)
 

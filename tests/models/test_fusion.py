@@ -10,12 +10,17 @@ from hypothesis import strategies as st
 from mmdet.registry import MODELS
 from torch import Tensor
 
+from perception import models
+from perception.models import fusion
 from perception.models.fusion import (
+    AgreementFusion,
     ConcatFusion,
+    ConsensusFusion,
     FusionNeck,
     FusionOutput,
     LatentEnsembleFusion,
     MeanFusion,
+    MedianFusion,
     OddOneOutFusion,
 )
 from perception.models.fusion.odd_one_out import hard_routes
@@ -278,6 +283,17 @@ def test_any_number_of_sensors_and_any_order_of_the_mapping(neck, count):
         assert torch.equal(one, other)
 
 
+def test_who_can_be_told_which_sensor_lies():
+    blaming = [MedianFusion, AgreementFusion, ConsensusFusion]
+    able = [neck for neck in (*NECKS, *blaming) if make(neck).can_blame]
+    assert able == [OddOneOutFusion, *blaming]
+    with (
+        pytest.raises(ValueError, match="ConcatFusion cannot be told"),
+        make(ConcatFusion).blaming("radar"),
+    ):
+        pass
+
+
 @pytest.mark.parametrize("neck", NECKS)
 def test_errors_of_every_neck(neck):
     features = pyramids()
@@ -314,3 +330,7 @@ def test_warns_at_two_sensors_and_builds_from_a_config():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         MODELS.build(config | {"sensors": NAMES[:3]})
+
+
+def test_every_neck_is_exported_with_the_models():
+    assert set(fusion.__all__) <= set(models.__all__)

@@ -69,6 +69,10 @@ def test_a_sensor_known_to_lie_is_left_out():
         with median.blaming(told):
             assert median.fuse(levels).blamed.tolist() == [number] * 2
     assert median.fuse(levels).blamed is None
+    inner = neck(fused=dict(type="OddOneOutFusion", gate_level=0))
+    with inner.blaming(SENSORS[0]):
+        assert inner.fused.fuse(levels).blamed.tolist() == [0] * 2
+    assert inner.fused.fuse(levels).blamed is None
     with pytest.raises(ValueError, match="no sensor 'nose'"), median.blaming("nose"):
         pass
 

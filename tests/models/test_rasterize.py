@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perception.models.rasterize import rasterize_points
+from perception.models.rasterize import draw_points, padded, rasterize_points
+from perception.structures import Channel, SensorSpec
 
 COLUMNS = ("x", "y", "z", "reflectance")
 CHANNELS = ("depth_m", "height_m", "reflectance")
@@ -162,3 +163,24 @@ def test_empty_cloud_keeps_the_graph():
 def test_wrong_shape(shape):
     with pytest.raises(ValueError, match=r"points must be \(P, 4\).*got \("):
         draw(torch.zeros(shape))
+
+
+def test_a_sensors_spec_says_what_is_drawn_and_how_far():
+    points = torch.tensor([[5.0, 0.0, 0.0, 0.5], [50.0, 25.0, 0.0, 0.25]])
+    reflectance = Channel("reflectance", "share", 0, 1)
+    channels = (reflectance, Channel("depth_m", "m", 0, 10))
+    near = torch.zeros(2, *SIZE)
+    near[:, 4, 8] = torch.tensor([0.5, 5.0])
+    both = near[:1].clone()  # nothing says how far it sees
+    both[0, 4, 3] = 0.25
+    for kept, expected in ((channels, near), (channels[:1], both)):
+        spec = SensorSpec("scan", "points", kept, COLUMNS)
+        drawn = draw_points(points, spec, torch.as_tensor(PROJECTION), SIZE)
+        assert torch.equal(drawn, expected)
+
+
+def test_padding_is_to_the_right_and_below():
+    image = torch.ones(2, 3, 4)
+    expected = torch.zeros(2, 5, 9)
+    expected[:, :3, :4] = 1.0
+    assert torch.equal(padded(image, (5, 9)), expected)

@@ -7,17 +7,21 @@ H_l, W_l size of pyramid level l.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
-from mmengine.dist import all_reduce
 from torch import Tensor
 
 from perception.models.fusion.base import FusionOutput
-from perception.models.fusion.contradictions import MEASURES, contradictions
+from perception.models.fusion.contradictions import (
+    MEASURES,
+    contradictions,
+    moments_of,
+    pairs_of,
+    updated,
+)
 from perception.models.fusion.median import MedianFusion
 from perception.models.fusion.odd_one_out import OddOneOutFusion
 from perception.models.heads import HeadOutputs
@@ -35,7 +39,7 @@ class AgreementFusion(MedianFusion):
     ``tools/calibrate.py``. How much two sensors contradict each other is by how many
     deviations one of them lies above its mean. Then
 
-    * a sensor that two others contradict by more than ``blame_at`` is blamed (the one
+    * a sensor that two others contradict by ``blame_at`` or more is blamed (the one
       whose second witness is the strongest, if there are several): the leave-one-out
       expert that never sees it (:class:`OddOneOutFusion`) predicts, within the range of
       the others, widened by ``margin``;
@@ -52,7 +56,8 @@ class AgreementFusion(MedianFusion):
     the majority, and makes the other the odd one out.
 
     **Certificate.** Hence that of :class:`MedianFusion` holds with ``margin`` in every
-    frame whose honest sensors do not contradict each other. See :meth:`bounds`.
+    frame whose honest sensors contradict each other by less than ``blame_at``. See
+    :meth:`bounds`.
 
     The gate needs no attack to be trained; in training every other frame goes through
     the expert of one sensor after the other. What it cannot see is an attack that
@@ -78,6 +83,7 @@ class AgreementFusion(MedianFusion):
         init_cfg: MMEngine initialisation config.
     """
 
+    pairs: Tensor  # (P, 2) numbers of the two sensors of each pair
     own_pairs: Tensor  # (S, S - 1) numbers of the pairs that each sensor is in
     mean: Tensor
     deviation: Tensor
@@ -116,15 +122,12 @@ class AgreementFusion(MedianFusion):
                 f"got {doubt_at}, {blame_at} and {momentum}"
             )
         self.blame_at, self.doubt_at, self.momentum = blame_at, doubt_at, momentum
-        self.pairs = list(combinations(range(len(self.sensors)), 2))
-        own_pairs = [
-            [p for p, pair in enumerate(self.pairs) if i in pair]
-            for i in range(len(self.sensors))
-        ]
-        self.register_buffer("own_pairs", torch.tensor(own_pairs), persistent=False)
+        pairs, own_pairs = pairs_of(len(self.sensors))
+        self.register_buffer("pairs", pairs, persistent=False)
+        self.register_buffer("own_pairs", own_pairs, persistent=False)
         # Until it has seen a frame nobody contradicts anybody: the logarithms of what
         # is at most 1 are below 0, those of a lack of correlation below log 2.
-        shape = len(self.pairs), MEASURES
+        shape = len(pairs), MEASURES
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("deviation", torch.ones(shape))
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
@@ -150,8 +153,8 @@ class AgreementFusion(MedianFusion):
             blamed = self._taking_turns(logits)
         else:
             blamed = logits.argmax(dim=1)
-        experts = cast(OddOneOutFusion, self.fused)
-        features = experts.leave_out(levels, blamed)
+        layer = cast(OddOneOutFusion, self.fused)
+        features = layer.leave_out(levels, blamed)
         return FusionOutput(features, logits, tuple(views), blamed, doubt)
 
     def bounds(
@@ -159,8 +162,8 @@ class AgreementFusion(MedianFusion):
     ) -> tuple[HeadOutputs, HeadOutputs]:
         """:meth:`MedianFusion.bounds`, infinite where an honest one may be blamed.
 
-        That is where two honest sensors contradict each other: one more witness, and
-        the liar may be that, and one of them is blamed.
+        That is where two honest sensors contradict each other by ``blame_at`` or more:
+        one more witness, and the liar may be that, and one of them is blamed.
         """
         return self._unbounded(*super().bounds(output, liar), output.views, liar)
 
@@ -172,9 +175,9 @@ class AgreementFusion(MedianFusion):
         liar: int,
     ) -> tuple[HeadOutputs, HeadOutputs]:
         """Limits that are infinite where two honest sensors contradict each other."""
-        honest = [p for p, pair in enumerate(self.pairs) if liar not in pair]
-        apart = self._apart(contradictions(views))[:, honest]
-        open_ = (apart > self.blame_at).any(dim=1)[:, None, None, None]
+        honest = (self.pairs != liar).all(dim=1)
+        apart = self._apart(contradictions(views))
+        open_ = ((apart >= self.blame_at) & honest).any(dim=1)[:, None, None, None]
         return (
             tuple([x.masked_fill(open_, -torch.inf) for x in kind] for kind in low),
             tuple([x.masked_fill(open_, torch.inf) for x in kind] for kind in high),
@@ -225,27 +228,13 @@ class AgreementFusion(MedianFusion):
 
         Only of the frames that are ``honest`` (N,).
         """
-        logs = contradictions(views)[honest]
-        sums = torch.stack(
-            [
-                logs.sum(dim=0),
-                logs.square().sum(dim=0),
-                torch.ones_like(logs).sum(dim=0),
-            ]
-        )
-        all_reduce(sums)  # over all processes, none of which need have any
-        if not sums[2].any():
+        moments = moments_of(contradictions(views)[honest])
+        if moments is None:
             return
-        mean, square = sums[:2] / sums[2]
         self.steps += 1
         weight = max(self.momentum, 1.0 / self.steps.item())
-        before = self.deviation.square() + self.mean.square()
-        if self.steps == 1:
-            before = square
         # New tensors: the loss of this step still needs the old ones.
-        self.mean = self.mean.lerp(mean, weight)
-        variance = torch.lerp(before, square, weight) - self.mean.square()
-        self.deviation = variance.clamp(min=1e-4).sqrt()
+        self.mean, self.deviation = updated(self.mean, self.deviation, moments, weight)
 
     def _apart(self, logs: Tensor) -> Tensor:
         """(N, P) by how many deviations each pair is above its mean."""

@@ -6,10 +6,12 @@ Shape letters: N frames, S sensors, C channels, H_l, W_l size of pyramid level l
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
+from mmdet.structures import DetDataSample
 from mmengine.model import BaseModule
 from torch import Tensor
 
@@ -42,6 +44,25 @@ class FusionOutput(NamedTuple):
     doubt: Tensor | None = None
     experts: tuple[HeadOutputs, ...] = ()
     suspects: Tensor | None = None
+
+    def add_gate_to(self, samples: Sequence[DetDataSample]) -> None:
+        """Write on each of N samples what the gate says of its frame.
+
+        ``gate``: (S + 1,) probabilities, the last one of "no sensor lies"; a gate per
+        location is averaged, and its map (S + 1, h, w) is kept as ``gate_map``. A gate
+        that may be sure of a lie without knowing whose adds ``doubt``, above 0 if it
+        is. Nothing without a gate.
+        """
+        if self.gate_logits is not None:
+            gates = self.gate_logits.softmax(dim=1)
+            for sample, gate in zip(samples, gates, strict=True):
+                if gate.ndim == 3:
+                    sample.set_field(gate, "gate_map", dtype=Tensor)
+                    gate = gate.mean(dim=(1, 2))
+                sample.set_field(gate, "gate", dtype=Tensor)
+        if self.doubt is not None:
+            for sample, doubt in zip(samples, self.doubt, strict=True):
+                sample.set_field(doubt, "doubt", dtype=Tensor)
 
     def part(self, name: str, sensors: Sequence[str]) -> HeadOutputs | None:
         """What the head said of one part before the neck combined them.
@@ -104,11 +125,39 @@ class FusionNeck(BaseModule, ABC):
         self.in_channels = in_channels
         self.num_levels = num_levels
         self.out_channels = out_channels
+        self._forced: int | None = None  # number of the sensor blamed, S for none
 
     @property
     def has_gate(self) -> bool:
         """Whether it says which sensor contradicts the others."""
         return False
+
+    @property
+    def can_blame(self) -> bool:
+        """Whether it can be told which sensor lies, see :meth:`blaming`."""
+        return False
+
+    @contextmanager
+    def blaming(self, sensor: str | None) -> Iterator[None]:
+        """Within this context the neck is told the truth: ``sensor`` lies, or none.
+
+        The upper bound that a gate can reach (the oracle), and a way to attack
+        through each expert. No expert reads the sensor blamed.
+
+        Raises:
+            ValueError: If there is no such sensor, or the neck cannot be told.
+        """
+        if not self.can_blame:
+            name = type(self).__name__
+            raise ValueError(f"{name} cannot be told which sensor lies")
+        previous = self._forced
+        self._forced = (
+            len(self.sensors) if sensor is None else self.index_to_blame(sensor)
+        )
+        try:
+            yield
+        finally:
+            self._forced = previous
 
     def index_to_blame(self, sensor: str) -> int:
         """Number of a sensor that is said to lie.
@@ -167,7 +216,7 @@ class FusionNeck(BaseModule, ABC):
     def _for_every_frame(levels: Sequence[Sequence[Tensor]], number: int) -> Tensor:
         """(N,) the same number of a sensor for each frame of ``levels``."""
         frames = levels[0][0]
-        return torch.full((len(frames),), number, device=frames.device)
+        return torch.full((frames.shape[0],), number, device=frames.device)
 
     def _by_level(self, pyramids: Mapping[str, Sequence[Tensor]]) -> list[list[Tensor]]:
         missing = [name for name in self.sensors if name not in pyramids]

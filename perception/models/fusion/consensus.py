@@ -62,11 +62,12 @@ class ConsensusFusion(AgreementFusion):
     * if two sensors contradict each other by more than ``blame_at``, one of these two
       *suspects* lies. The others are cleared, and the range shrinks to what lies, for
       both suspects i, between the views of those cleared and e_i;
-    * if a sensor has two such contradictions it is blamed, and e_i is the answer;
+    * if two others contradict sensor i by ``blame_at`` or more it is blamed, and e_i is
+      the answer;
     * if any two contradict each other by more than ``doubt_at``, there is no margin.
 
-    **Certificate.** Let sensor i lie, and let the honest sensors not contradict each
-    other by more than ``blame_at``. Then i is never cleared, nobody else is blamed, and
+    **Certificate.** Let sensor i lie, and let the honest sensors contradict each other
+    by less than ``blame_at``. Then i is never cleared, nobody else is blamed, and
     every output lies within [min(v_j for j != i, e_i) - margin, max(...) + margin],
     none of which sensor i has touched. With ``lift``, class logits are at least
     min(e_i, lift + min(...)) - margin, which is more, and at most the larger of
@@ -150,10 +151,7 @@ class ConsensusFusion(AgreementFusion):
         """What each leave-one-out expert makes of the features, and the one of all."""
         levels = self._by_level(pyramids)
         layer = cast(OddOneOutFusion, self.fused)
-        return tuple(
-            layer.leave_out(levels, self._for_every_frame(levels, i))
-            for i in range(len(self.sensors) + 1)
-        )
+        return tuple(layer.expert(levels, i) for i in range(len(self.sensors) + 1))
 
     def fuse(
         self,
@@ -180,7 +178,7 @@ class ConsensusFusion(AgreementFusion):
         """The expert of those not blamed, within the trusted range."""
         views, experts = side_by_side(output.views), side_by_side(output.experts)
         blamed = cast(Tensor, output.blamed)
-        frames = torch.arange(len(blamed), device=blamed.device)
+        frames = torch.arange(blamed.shape[0], device=blamed.device)
         told = (blamed < len(self.sensors))[:, None, None, None]
         freedom = self._freedom(output)
         combined = []
@@ -204,8 +202,9 @@ class ConsensusFusion(AgreementFusion):
     ) -> tuple[HeadOutputs, HeadOutputs]:
         """Between what the outputs lie, whatever sensor ``liar`` says: low and high.
 
-        Infinite where two honest sensors contradict each other by more than
-        ``blame_at``: the liar may be cleared there, or one of them blamed.
+        Infinite where two honest sensors contradict each other by ``blame_at`` or
+        more: the liar may be cleared there, or one of them blamed. For boxes they hold
+        for a ``box_margin`` of at most 1, see :class:`MedianFusion`.
         """
         honest = [view for i, view in enumerate(output.views) if i != liar]
         low, high = self._range_of([*honest, output.experts[liar]])
@@ -236,7 +235,6 @@ class ConsensusFusion(AgreementFusion):
     def _suspects(self, apart: Tensor) -> Tensor:
         """(N, P) contradictions to (N, S): who may lie; all, or the worst pair."""
         most, pair = apart.max(dim=1)
-        members = torch.zeros_like(apart[:, :1]).repeat(1, len(self.sensors)) > 0
-        both = torch.tensor(self.pairs, device=apart.device)[pair]
-        members = members.scatter(1, both, True)
+        numbers = torch.arange(len(self.sensors), device=apart.device)
+        members = (numbers[:, None] == self.pairs[pair][:, None]).any(dim=2)
         return members | (most <= self.blame_at)[:, None]

@@ -6,7 +6,7 @@ Shape letters: N frames, S sensors, C channels, H_l, W_l size of pyramid level l
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import cast
 
 import torch
@@ -38,7 +38,8 @@ class MedianFusion(FusionNeck):
     one, and the second largest at most the largest honest one. Hence every output lies
     within [smallest honest - margin, largest honest + margin], whatever sensor i says,
     and ``perception.evaluation.certificate`` computes from clean frames what no attack
-    on one sensor can take away.
+    on one sensor can take away. For boxes that takes a ``box_margin`` of at most 1:
+    beyond it, the larger of two numbers less its margin may be the smaller.
 
     Args:
         sensors: Names of S >= 3 sensors; between two there is no majority.
@@ -96,12 +97,16 @@ class MedianFusion(FusionNeck):
             out_channels=out_channels,
         )
         self.fused = None if fused is None else MODELS.build(shape | dict(fused))
-        self._forced: int | None = None
 
     @property
     def has_gate(self) -> bool:
         """Whether ``fused`` has one."""
         return self.fused is not None and self.fused.has_gate
+
+    @property
+    def can_blame(self) -> bool:
+        """The trusted range can do without any sensor."""
+        return True
 
     def views(self, pyramids: Mapping[str, Sequence[Tensor]]) -> tuple[Pyramid, ...]:
         """Each sensor's features by themselves, as the head knows them."""
@@ -135,8 +140,9 @@ class MedianFusion(FusionNeck):
         ``fused`` learns from it.
         """
         freedom, blamed = self._freedom(output), output.blamed
-        if blamed is not None and (blamed == len(output.views)).all():
-            blamed = None
+        if blamed is not None and not torch.jit.is_tracing():
+            # A trace would keep this choice, which only saves time.
+            blamed = None if (blamed == len(output.views)).all() else blamed
         return tuple(
             [
                 self._move(
@@ -154,6 +160,8 @@ class MedianFusion(FusionNeck):
         self, output: FusionOutput, liar: int
     ) -> tuple[HeadOutputs, HeadOutputs]:
         """Between what the outputs lie, whatever sensor ``liar`` says: low and high.
+
+        For boxes they hold for a ``box_margin`` of at most 1.
 
         Args:
             output: What :meth:`forward` returned for the clean inputs.
@@ -192,24 +200,15 @@ class MedianFusion(FusionNeck):
 
     @contextmanager
     def blaming(self, sensor: str | None) -> Iterator[None]:
-        """Within this context ``sensor`` is known to lie, or nobody is.
+        """As :meth:`FusionNeck.blaming`, for ``fused`` as well if it can be told.
 
-        The trusted range is then that of the other sensors, all of them honest; the
-        sensor blamed is not read at all if ``fused`` can do without it.
-
-        Raises:
-            ValueError: If there is no such sensor.
+        The trusted range is then that of the other sensors, all of them honest.
         """
-        previous = self._forced
-        self._forced = (
-            len(self.sensors) if sensor is None else self.index_to_blame(sensor)
-        )
-        inner = getattr(self.fused, "blaming", None)
-        try:
-            with nullcontext() if inner is None else inner(sensor):
-                yield
-        finally:
-            self._forced = previous
+        inner: AbstractContextManager[None] = nullcontext()
+        if self.fused is not None and self.fused.can_blame:
+            inner = self.fused.blaming(sensor)
+        with super().blaming(sensor), inner:
+            yield
 
     def _move(
         self,

@@ -7,8 +7,7 @@ pyramid level l, h, w size of the gate's grid.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Literal, cast
 
 import torch
@@ -102,12 +101,16 @@ class OddOneOutFusion(FusionNeck):
             nn.ModuleList(nn.Conv2d(width, out_channels, 1) for width in widths)
             for _ in range(num_levels)
         )
-        self._forced: int | None = None
 
     @property
     def has_gate(self) -> bool:
         """Unless it was built without."""
         return self.gate is not None
+
+    @property
+    def can_blame(self) -> bool:
+        """There is an expert without each sensor."""
+        return True
 
     def fuse(
         self,
@@ -131,25 +134,31 @@ class OddOneOutFusion(FusionNeck):
             logits,
         )
 
+    def expert(self, levels: Sequence[Sequence[Tensor]], index: int) -> Pyramid:
+        """The fused pyramid of the expert that never sees sensor ``index``; S: of all.
+
+        ``levels[l][i]`` are (N, C, H_l, W_l), as for :meth:`fuse`.
+        """
+        return tuple(self._expert(n, index, level) for n, level in enumerate(levels))
+
     def leave_out(self, levels: Sequence[Sequence[Tensor]], blamed: Tensor) -> Pyramid:
         """The fused pyramid without sensor ``blamed[n]`` (N,) in frame n, S for none.
 
-        Only the experts needed are asked, each for its frames.
+        Only the experts needed are asked, each for its frames; all are while traced,
+        since a trace keeps no choice that depends on numbers.
         """
-        (one, *more) = blamed.unique().tolist()
-        if not more:
-            return tuple(self._expert(n, one, level) for n, level in enumerate(levels))
-        order = torch.cat([(blamed == i).nonzero().flatten() for i in (one, *more)])
-        back = order.argsort()
-        return tuple(
-            torch.cat(
-                [
-                    self._expert(n, i, [feature[blamed == i] for feature in level])
-                    for i in (one, *more)
-                ]
-            )[back]
-            for n, level in enumerate(levels)
-        )
+        if torch.jit.is_tracing():
+            return self._chosen_of_all(levels, blamed)
+        needed = blamed.unique().tolist() or [len(self.sensors)]  # any for no frames
+        if len(needed) == 1:
+            return self.expert(levels, needed[0])
+        frames = [(blamed == i).nonzero().flatten() for i in needed]
+        parts = [
+            self.expert([[feature[own] for feature in level] for level in levels], i)
+            for i, own in zip(needed, frames, strict=True)
+        ]
+        back = torch.cat(frames).argsort()
+        return tuple(torch.cat(level)[back] for level in zip(*parts, strict=True))
 
     def losses(self, output: FusionOutput, odd_sensors: Tensor) -> dict[str, Tensor]:
         """The odd-one-out loss and how often the gate is right.
@@ -170,25 +179,6 @@ class OddOneOutFusion(FusionNeck):
             terms["loss_odd_one_out"] = self.loss_weight * loss
         return terms
 
-    @contextmanager
-    def blaming(self, sensor: str | None) -> Iterator[None]:
-        """Within this context the gate is told the truth: ``sensor`` lies, or none.
-
-        The upper bound that a gate can reach (the oracle), and a way to attack
-        through each expert. The sensor blamed is not read at all.
-
-        Raises:
-            ValueError: If there is no such sensor.
-        """
-        previous = self._forced
-        self._forced = (
-            len(self.sensors) if sensor is None else self.index_to_blame(sensor)
-        )
-        try:
-            yield
-        finally:
-            self._forced = previous
-
     def _gate_logits(self, levels: Sequence[Sequence[Tensor]]) -> Tensor:
         """Logits (N, S + 1), or (N, S + 1, h, w) for a gate per location."""
         size = levels[self.gate_level][0].shape[-2:]
@@ -201,6 +191,19 @@ class OddOneOutFusion(FusionNeck):
             compared = compared.mean(dim=(2, 3), keepdim=True)
             return self.decide(compared).flatten(1)
         return self.decide(compared)
+
+    def _chosen_of_all(
+        self, levels: Sequence[Sequence[Tensor]], blamed: Tensor
+    ) -> Pyramid:
+        """As :meth:`leave_out`, chosen from what all experts make of all frames."""
+        *others, chosen = (self.expert(levels, i) for i in range(len(levels[0]) + 1))
+        for i, expert in enumerate(others):
+            told = (blamed == i)[:, None, None, None]
+            chosen = tuple(
+                torch.where(told, one, other)
+                for one, other in zip(expert, chosen, strict=True)
+            )
+        return chosen
 
     def _expert(self, n: int, index: int, level: Sequence[Tensor]) -> Tensor:
         """Expert ``index`` of level n: all sensors but that one; S sees all."""

@@ -34,6 +34,7 @@ from perception.attacks.batch import AttackBatch
 from perception.models.rasterize import (
     NEAR_PLANE_M,
     pillars,
+    project_row,
     rasterize_points,
     visible_points,
 )
@@ -91,7 +92,8 @@ class View:
     def project(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Pixels u, v and depth in metres, each (P,), of points (P, 3 + F)."""
         matrix = self.image_P_sensor.to(points)
-        u, v, depth_m = (points[:, :3] @ matrix[:, :3].T + matrix[:, 3]).unbind(1)
+        xyz = points[:, :3].T
+        u, v, depth_m = (project_row(xyz, row) for row in matrix)
         return u / depth_m, v / depth_m, depth_m
 
     def values(self, points: Tensor, depth_m: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from perception.attacks.objectives import Victim, frozen
 from perception.attacks.point_add import PointAdd
 from perception.attacks.point_sets import PointDrop, limit_chosen
 from perception.attacks.points import PointFeatures, PointShift
-from perception.attacks.splat import View
+from perception.attacks.splat import View, splat
 from perception.structures import SensorSpec
 
 SIZE = (4, 8)
@@ -200,6 +200,26 @@ def test_positions_get_a_gradient_towards_free_pixels():
     # Reflectance 0.5 enters pixel 5 with the weight u - 4; du/dx = 4 / 5.
     assert gradient[0, 0, 0].item() == pytest.approx(0.5 * 4 / 5)
     assert gradient[0, 0, 2].item() == pytest.approx(0.5 * -0.25 / 5)
+
+
+def test_mixed_precision_does_not_bend_gradients():
+    """Adversarial training attacks points under autocast."""
+    rng = np.random.default_rng(0)
+    cloud = rng.uniform([-9.0, -4, 2, 0], [9.0, 4, 12, 1], (200, 4)).astype(np.float32)
+    view = View(SPEC, torch.from_numpy(PROJECTION), SIZE, (8, 16))
+    weights = torch.rand((2, 8, 16), generator=torch.manual_seed(0))
+
+    def gradients() -> tuple[torch.Tensor, ...]:
+        points = torch.from_numpy(cloud).requires_grad_()
+        score = torch.linspace(-1, 1, 200).requires_grad_()
+        image = splat(points, view, score)
+        return torch.autograd.grad((image * weights).sum(), [points, score])
+
+    exact = gradients()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = gradients()
+    assert all(value.any() for value in exact)
+    assert all(torch.equal(m, e) for m, e in zip(mixed, exact, strict=True))
 
 
 def test_hidden_points_get_no_gradient():

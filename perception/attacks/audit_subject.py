@@ -13,8 +13,9 @@ from perception.attacks.base import Attack, AttackResult
 from perception.attacks.batch import AttackBatch
 from perception.attacks.black_box import RandomNoise
 from perception.attacks.budgets import scaled
+from perception.attacks.map_threat import MapThreat
 from perception.attacks.registry import ATTACKS
-from perception.attacks.threat_model import MapThreat, ThreatModel
+from perception.attacks.threat_model import ThreatModel
 from perception.structures import SensorSpec
 
 Score = Callable[[Sequence[Mapping[str, Tensor]]], float]

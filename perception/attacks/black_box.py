@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from perception.attacks.base import Attack, Search
+from perception.attacks.map_threat import MapThreat
 from perception.attacks.objectives import Victim, frozen
 from perception.attacks.registry import ATTACKS
-from perception.attacks.threat_model import MapThreat, ThreatModel
+from perception.attacks.threat_model import ThreatModel
 
 # After which share of the queries the squares' area is halved (the paper's list).
 _HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)

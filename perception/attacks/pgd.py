@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from perception.attacks.base import Attack, Search
+from perception.attacks.budgets import frame_norm
 from perception.attacks.objectives import Victim
 from perception.attacks.registry import ATTACKS
-from perception.attacks.threat_model import ThreatModel, frame_norm
+from perception.attacks.threat_model import ThreatModel
 
 
 @ATTACKS.register_module()

@@ -5,8 +5,6 @@ Shape letters: N frames; h, w texture size in texels.
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +12,6 @@ import torch
 from torch import Tensor
 
 from perception.attacks.base import Attack
-from perception.attacks.batch import AttackBatch, prepare_batch
 from perception.attacks.objectives import Victim
 from perception.attacks.patch import PatchThreat
 from perception.attacks.patch_io import load_patch
@@ -75,10 +72,3 @@ class FixedPatch(Attack):
         """The same texture for every frame."""
         images = victim.batch.inputs[self.threat.sensor]
         return self.texture.to(images).repeat(len(victim.batch), 1, 1, 1)
-
-
-def numbered_batch(detector: Any, data: Mapping[str, Any]) -> AttackBatch:
-    """A batch whose frames' numbers come from their names, however they are batched."""
-    samples: Sequence[Any] = data["data_samples"]
-    ids = [zlib.crc32(str(sample.frame_id).encode()) for sample in samples]
-    return prepare_batch(detector, data, ids)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from perception.attacks.base import Attack, Search
@@ -87,6 +88,8 @@ class SquareAttack(Attack):
     def _draws(self, search: Search) -> dict[str, Tensor]:
         """Random numbers of every restart and frame, whatever the batching.
 
+        Each frame's depend on its own width, not on how far it is padded.
+
         Returns:
             ``corners`` (R N, Q, 2) in [0, 1), ``signs`` (R N, Q, C) and ``stripes``
             (R N, C, W) booleans.
@@ -98,12 +101,13 @@ class SquareAttack(Attack):
             for frame in range(len(batch)):
                 source = self.threat.generator(batch, frame, restart)
                 # Stripes first: more queries shall start from the same ones.
-                stripes = torch.rand((width, channels), generator=source)
+                own = batch.sizes[frame][1]
+                stripes = torch.rand((own, channels), generator=source).T
                 corners = torch.rand((queries, 2), generator=source)
                 signs = torch.rand((queries, channels), generator=source)
                 draws["corners"].append(corners)
                 draws["signs"].append(signs < 0.5)
-                draws["stripes"].append(stripes.T < 0.5)
+                draws["stripes"].append(F.pad(stripes, (0, width - own)) < 0.5)
         device = batch.inputs[self.threat.sensor].device
         return {name: torch.stack(rows).to(device) for name, rows in draws.items()}
 

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from attack_makers import Bowl, made_batch
+import torch.nn.functional as F
+from attack_makers import SENSORS, Bowl, made_batch
 
-from perception.attacks import PGD, Attack, MapThreat, build_attack
+from perception.attacks import PGD, Attack, AttackBatch, MapThreat, build_attack
 from perception.attacks.base import Search
 
 
@@ -97,6 +98,58 @@ def test_no_gradient_is_zero_and_not_an_error():
     search = Search(PGD(threat()), Deaf(made_batch(), target=0.0))
     value, gradient = search.ascent(search.start(random=False))
     assert value.tolist() == [0, 0] and (gradient == 0).all()
+
+
+class OwnBowl(Bowl):
+    """Looks at each frame without its padding, at all sensors it is shown."""
+
+    def objective(self, changed, goal):
+        total = 0
+        for images in changed.values():
+            sizes = self.batch.sizes * (len(images) // len(self.batch))
+            own = [x[:, :h, :w] for x, (h, w) in zip(images, sizes, strict=True)]
+            total += torch.stack([-((x - self.target) ** 2).sum() for x in own])
+        return total
+
+
+CAMERA = {"type": "MapThreat", "sensor": "camera", "eps": 16.0}
+PIXELS = {"type": "MapThreat", "sensor": "depth", "eps": 2.0, "disparity": True}
+STICKER = {
+    "type": "PatchThreat",
+    "sensor": "camera",
+    "texture_px": (3, 3),
+    "placement": {"on": "image", "size": (0.5, 0.5), "center": (0.5, 0.5)},
+}
+BUDGETS = {
+    "linf": CAMERA,
+    "l2": CAMERA | {"norm": "l2"},
+    "disparity": PIXELS,
+    "patch": STICKER,
+    "eot": STICKER | {"eot": {"draws": 2}},
+    "joint": {"type": "JointThreat", "parts": [CAMERA, PIXELS]},
+}
+CASES = [(s, budget) for s in ("RandomNoise", "PGD", "APGD") for budget in BUDGETS]
+CASES += [("SquareAttack", budget) for budget in ("linf", "l2", "disparity")]
+
+
+@pytest.mark.parametrize(("search", "budget"), CASES)
+def test_frames_fare_alike_however_far_they_are_padded(search, budget):
+    small = made_batch(1, size=(6, 8), padded=(8, 8))
+    large = made_batch(1, size=(5, 12), padded=(8, 16), first_id=1)
+    inputs = {
+        name: torch.cat([F.pad(small.inputs[name], (0, 8)), large.inputs[name]])
+        for name in SENSORS
+    }
+    samples = [*small.samples, *large.samples]
+    together = AttackBatch(inputs, {}, samples, SENSORS, [0, 1])
+    config = {"type": search, "threat": BUDGETS[budget] | {"steps": 4, "restarts": 2}}
+    attack = build_attack("x", config)
+    found = []
+    for batch in (small, together):
+        variable = attack.run(OwnBowl(batch, target=107.0))
+        found.append(attack.threat.render(variable, batch))
+    for name, image in found[0].items():
+        torch.testing.assert_close(found[1][name][:1, :, :, :8], image)
 
 
 def test_unknown_sensor_is_one_clear_error(tiny_detector, tiny_batch):

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from perception.attacks.base import Attack, UnfitGoalError, try_goal
+from perception.attacks.base import Attack, UnfitGoalError, nan_is_least, try_goal
 from perception.attacks.objectives import Victim
 from perception.attacks.registry import ATTACKS
 from perception.attacks.threat_model import ThreatModel
@@ -110,9 +110,10 @@ class Adaptive(Attack):
         variable = threat.project(variable, victim.batch)
         with torch.no_grad():
             rendered = threat.render(variable, victim.batch)
-            damage = victim.objective(rendered, self.goal).cpu()
+            damage = nan_is_least(victim.objective(rendered, self.goal)).cpu()
         index = torch.tensor(frames)
-        better = damage > most[index]
+        # Where nothing but NaN was found yet, the latest: never the clean input.
+        better = (damage > most[index]) | most[index].isneginf()
         most[index[better]] = damage[better]
         best[index[better].to(best.device)] = variable[better.to(variable.device)]
         return better.tolist()

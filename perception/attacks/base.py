@@ -163,12 +163,15 @@ class Search:
         return self.threat.project(moved, self.batch)
 
     def remember(self, variable: Tensor, value: Tensor) -> None:
-        """Keep each frame's and restart's best variable."""
-        self.best_value = self.best_value.to(value)
+        """Keep each frame's and restart's best variable.
+
+        A value that is NaN is worse than any other; where all are, the last one counts.
+        """
+        value = nan_is_least(value)
         if self.best is None:
-            self.best, self.best_value = variable.clone(), value.clone()
+            self.best, self.best_value = variable.clone(), value
             return
-        better = value > self.best_value
+        better = (value > self.best_value) | self.best_value.isneginf()
         self.best[better] = variable[better]
         self.best_value = torch.where(better, value, self.best_value)
 
@@ -178,6 +181,11 @@ class Search:
         by_restart = self.best_value.view(-1, self.frames)
         chosen = by_restart.argmax(dim=0) * self.frames
         return self.best[chosen + torch.arange(self.frames, device=chosen.device)]
+
+
+def nan_is_least(value: Tensor) -> Tensor:
+    """Objectives with minus infinity in place of NaN, which compares as nothing."""
+    return value.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
 
 class UnfitGoalError(ValueError):

@@ -1,5 +1,6 @@
 """What the base class guarantees, whatever a subclass does."""
 
+import math
 from dataclasses import dataclass
 
 import pytest
@@ -88,6 +89,15 @@ def test_the_best_restart_of_each_frame_is_returned():
     search.remember(variable, torch.tensor([5.0, 1.0, 7.0, 9.0, 6.0, 2.0]))
     search.remember(variable + 10, torch.tensor([4.0, 1.0, 6.0, 8.0, 8.0, 2.5]))
     assert search.result()[:, 0, 0, 0].tolist() == [14, 3]
+
+
+def test_nan_is_worse_than_any_value_and_the_last_one_counts():
+    search = Search(PGD(threat()), Bowl(made_batch(3), target=0.0))
+    variable = torch.zeros(3, 3, 8, 8)
+    search.remember(variable + 1, torch.tensor([math.nan, 4.0, math.nan]))
+    search.remember(variable + 2, torch.tensor([-9.0, math.nan, math.nan]))
+    search.remember(variable + 3, torch.tensor([-10.0, 3.0, math.nan]))
+    assert search.result()[:, 0, 0, 0].tolist() == [2, 1, 3]
 
 
 def test_no_gradient_is_zero_and_not_an_error():

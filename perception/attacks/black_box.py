@@ -18,7 +18,7 @@ from torch import Tensor
 from perception.attacks.base import Attack, Search
 from perception.attacks.map_threat import MapThreat
 from perception.attacks.objectives import Victim, frozen
-from perception.attacks.registry import ATTACKS
+from perception.attacks.registry import ATTACKS, search_for
 from perception.attacks.threat_model import ThreatModel
 
 # After which share of the queries the squares' area is halved (the paper's list).
@@ -141,6 +141,9 @@ class TransferAttack(Attack):
         source: The detector at hand, or a function that returns it; it must have the
             attacked sensors with the same channels. See :func:`with_sources`.
         search: Config of the attack on the source, without ``threat``.
+
+    Raises:
+        ValueError: If the search's type or a field of it is unknown.
     """
 
     def __init__(
@@ -152,11 +155,8 @@ class TransferAttack(Attack):
     ) -> None:
         super().__init__(threat)
         self.source = source
-        fields = {"type": "PGD"} | dict(search or {})
-        attack_class = ATTACKS.get(fields.pop("type"))
-        if attack_class is None:
-            raise ValueError(f"transfer search: unknown type {search!r}")
-        self.search: Attack = attack_class(threat, **fields)
+        self.search = {"type": "PGD"} | dict(search or {})
+        search_for(threat, self.search)  # an impossible one shows now
 
     def run(self, victim: Victim) -> Tensor:
         """Attack the source in the victim's place."""
@@ -165,7 +165,8 @@ class TransferAttack(Attack):
         source, batch = self.source, victim.batch
         self._check(source, batch.sensors)
         with frozen(source):
-            return self.search.run(Victim(source, batch, self.threat.touched))
+            search = search_for(self.threat, self.search)
+            return search.run(Victim(source, batch, self.threat.touched))
 
     def _check(self, source: Any, sensors: Mapping[str, Any]) -> None:
         self.threat.check(source.sensors)

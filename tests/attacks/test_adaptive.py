@@ -118,7 +118,16 @@ def test_a_detector_that_answers_nan_is_still_attacked(
     assert result.damage.isnan().all()
 
 
-def test_unknown_search(tiny_detector, tiny_batch):
-    attack = build_attack("x", CONFIG | dict(search=dict(type="Guess")))
-    with pytest.raises(ValueError, match="unknown type 'Guess'"):
-        attack(tiny_detector, tiny_batch)
+@pytest.mark.parametrize("kind", ["Adaptive", "TransferAttack"])
+@pytest.mark.parametrize(
+    ("search", "message"),
+    [
+        (dict(type="Guess"), "attack 'x': unknown type 'Guess'"),
+        (dict(type="PGD", speed=9), "attack 'x': .*'speed'"),
+    ],
+)
+def test_an_unknown_search_is_told_at_once(kind, search, message):
+    config = dict(type=kind, threat=CAMERA, search=search)
+    source = dict(source=object()) if kind == "TransferAttack" else {}
+    with pytest.raises(ValueError, match=message):
+        build_attack("x", config | source)

@@ -171,7 +171,9 @@ def test_unknown_sensor_is_one_clear_error(tiny_detector, tiny_batch):
     ("config", "message"),
     [
         ({"type": "PGD", "threat": {"type": "Nothing"}}, "unknown type 'Nothing'"),
-        ({"type": "Nothing", "threat": {}}, "unknown type 'Nothing'"),
+        ({"type": "Nothing", "threat": CAMERA}, "attack 'x': unknown type 'Nothing'"),
+        ({"threat": CAMERA}, "attack 'x': unknown type None"),
+        ({"type": "PGD"}, "threat 'x': unknown type None"),
         (
             {"type": "PGD", "threat": {"type": "MapThreat", "sensor": "s", "e": 1}},
             "threat 'x'.*'e'",

@@ -62,6 +62,7 @@ class Attack(ABC):
 
         Raises:
             ValueError: If the detector cannot be attacked in this way.
+            RuntimeError: If a sensor outside the threat model was changed.
         """
         threat = self.threat
         threat.check(detector.sensors)
@@ -73,14 +74,17 @@ class Attack(ABC):
                 damage = value = victim.objective(changed, Goal("detection"))
                 if self.goal != Goal("detection"):
                     value = victim.objective(changed, self.goal)
-        assert set(changed) <= set(threat.touched), "a threat rendered other sensors"
+        if stray := set(changed) - set(threat.touched):
+            raise RuntimeError(f"{threat.name} rendered other sensors: {sorted(stray)}")
         inputs = {
             name: changed[name].detach() if name in changed else clean
             for name, clean in batch.inputs.items()
         }
         for name, clean in before.items():
-            intact = torch.equal(batch.inputs[name], clean)
-            assert intact, f"{threat.name} changed the clean input of {name!r} in place"
+            if not _same(batch.inputs[name], clean):
+                raise RuntimeError(
+                    f"{threat.name} changed the clean input of {name!r} in place"
+                )
         return AttackResult(inputs, variable, value, damage)
 
     def craft(self, detector: Any, batch: AttackBatch) -> dict[str, Tensor]:
@@ -103,6 +107,13 @@ class Attack(ABC):
     @abstractmethod
     def run(self, victim: Victim) -> Tensor:
         """Search; the variable (N, …) it returns is projected by the caller."""
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether all values are equal, NaN being equal to NaN."""
+    return torch.equal(one, other) or torch.allclose(
+        one, other, rtol=0, atol=0, equal_nan=True
+    )
 
 
 class Search:

@@ -16,6 +16,7 @@ from perception.attacks.objectives import Victim
 from perception.attacks.patch import PatchThreat
 from perception.attacks.patch_io import load_patch
 from perception.attacks.registry import ATTACKS
+from perception.attacks.threat_model import ThreatModel
 from perception.structures import DataError
 
 
@@ -35,12 +36,19 @@ class FixedPatch(Attack):
         threat: Where it is placed; a patch of other physical size is refused.
         texture: (1, 3, h, w) in grey levels, the PNG of a saved patch, ``grey``, or
             ``noise``: a random colour for every texel, the same in all frames.
+
+    Raises:
+        DataError: If the texture's file is unreadable or made for another size.
+        ValueError: If the threat is not a ``PatchThreat``, or the texture's shape is
+            another one.
     """
 
     def __init__(
-        self, threat: PatchThreat, *, texture: Tensor | str | Path = "grey"
+        self, threat: ThreatModel, *, texture: Tensor | str | Path = "grey"
     ) -> None:
         super().__init__(threat)
+        if not isinstance(threat, PatchThreat):
+            raise ValueError(f"threat {threat.name!r}: a patch needs a PatchThreat")
         self.texture = self._texture(threat, texture)
 
     @staticmethod

@@ -50,11 +50,21 @@ def test_the_budget_is_kept(tiny_detector, tiny_batch):
 
 
 def test_other_sensors_are_proved_untouched(tiny_detector, tiny_batch):
-    with pytest.raises(AssertionError, match="clean input of 'depth'"):
+    with pytest.raises(RuntimeError, match="clean input of 'depth'"):
         Vandal(threat())(tiny_detector, tiny_batch)
     wide = WideThreat(name="wide", sensor="camera", eps=1.0)
-    with pytest.raises(AssertionError, match="rendered other sensors"):
+    with pytest.raises(RuntimeError, match=r"rendered other sensors: \['depth'\]"):
         Greedy(wide)(tiny_detector, tiny_batch)
+
+
+def test_a_clean_input_that_holds_nan_is_not_taken_for_changed(
+    tiny_detector, tiny_batch
+):
+    tiny_batch.inputs["depth"][0, 0, :3] = torch.nan
+    result = Greedy(threat())(tiny_detector, tiny_batch)
+    assert result.inputs["depth"][0, 0, :3].isnan().all()
+    with pytest.raises(RuntimeError, match="clean input of 'depth'"):
+        Vandal(threat())(tiny_detector, tiny_batch)
 
 
 def test_the_detector_is_left_as_it_was(tiny_detector, tiny_batch):
@@ -191,6 +201,20 @@ def test_unknown_sensor_is_one_clear_error(tiny_detector, tiny_batch):
 def test_configs_that_make_no_attack(config, message):
     with pytest.raises(ValueError, match=message):
         build_attack("x", config)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"type": "Failure"}, "'x': a failure needs a FailureThreat"),
+        ({"type": "FixedPatch"}, "'x': a patch needs a PatchThreat"),
+        ({"type": "PGD", "step_fraction": 0.0}, "step_fraction must be above 0"),
+        ({"type": "PGD", "step_fraction": -0.5}, "step_fraction must be above 0"),
+    ],
+)
+def test_settings_that_mean_nothing(config, message):
+    with pytest.raises(ValueError, match=message):
+        build_attack("x", config | {"threat": CAMERA})
 
 
 def test_changes_replace_what_a_config_says():

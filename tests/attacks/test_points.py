@@ -190,6 +190,29 @@ def test_the_frustum_is_what_the_camera_sees():
     assert (u > 1).all() and (u < 5).all() and (v > 0).all() and (v < 4).all()
 
 
+def test_the_box_of_added_points_is_found_once_per_batch_and_stays(monkeypatch):
+    solved, solve = [], PointAdd.frustum_deg
+
+    def spy(threat, batch, frame):
+        solved.append(frame)
+        return solve(threat, batch, frame)
+
+    monkeypatch.setattr(PointAdd, "frustum_deg", spy)
+    batch = random_batch(0)
+    threat = PointAdd(name="t", sensor="scan", count=3, candidates=(4, 8))
+    before = [end.clone() for end in threat.box(batch)]
+    variable = threat.random(batch, 0)
+    moved = threat.step(variable, torch.randn_like(variable), torch.ones(3), batch)
+    threat.project(moved + threat.clean(batch), batch)
+    assert solved == [0, 1, 2]
+    for end, kept in zip(threat.box(batch), before, strict=True):
+        assert torch.equal(end, kept)
+    far = PointAdd(
+        name="t", sensor="scan", count=3, candidates=(4, 8), range_m=(2.0, 9.0)
+    )
+    assert far.box(batch)[1][..., 3].max() == 9 and before[1][..., 3].max() == 80
+
+
 def test_positions_get_a_gradient_towards_free_pixels():
     # One point between columns 4 and 5, drawn in 4: its weights are 0.75 and 0.25.
     batch = batch_of([[0.25 * 5 / 4, 0.0, 5, 0.5]])

@@ -43,7 +43,8 @@ class Attack(ABC):
     """Searches for the worst input within a threat model.
 
     Args:
-        threat: What may be changed and how hard to try.
+        threat: What may be changed and how hard to try. Subclasses keep nothing that
+            depends on its budget: a copy may get a smaller one.
     """
 
     def __init__(self, threat: ThreatModel) -> None:

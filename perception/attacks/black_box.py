@@ -50,12 +50,13 @@ class SquareAttack(Attack):
             raise ValueError(f"threat {threat.name!r}: squares need a MapThreat")
         if not 0 < first_area <= 1:
             raise ValueError(f"first_area must be in (0, 1], got {first_area}")
-        self.box, self.first_area = threat.box, first_area
+        self.first_area = first_area
 
     def run(self, victim: Victim) -> Tensor:
         """Ask ``threat.steps`` times from every restart."""
         search = Search(self, victim)
-        low, high = self.box(search.batch)
+        assert isinstance(self.threat, MapThreat)
+        low, high = self.threat.box(search.batch)
         draws = self._draws(search)
         stripes = draws["stripes"][:, :, None].expand_as(low)
         search.evaluate(self._within(torch.where(stripes, high, low), search))

@@ -10,6 +10,7 @@ from attack_makers import SENSORS, Bowl, made_batch
 
 from perception.attacks import PGD, Attack, AttackBatch, MapThreat, build_attack
 from perception.attacks.base import Search
+from perception.attacks.budgets import scaled
 
 
 def threat(**fields) -> MapThreat:
@@ -170,6 +171,15 @@ def test_frames_fare_alike_however_far_they_are_padded(search, budget):
         found.append(attack.threat.render(variable, batch))
     for name, image in found[0].items():
         torch.testing.assert_close(found[1][name][:1, :, :, :8], image)
+
+
+@pytest.mark.parametrize("search", ["SquareAttack", "RandomNoise", "PGD", "APGD"])
+def test_a_copy_keeps_to_a_smaller_budget(search):
+    """As adversarial training asks of it while it warms up."""
+    attack = build_attack("x", {"type": search, "threat": CAMERA})
+    attack.threat = scaled(attack.threat, 0.25)
+    found = attack.run(Bowl(made_batch(), target=200.0))
+    assert 103 < found.max() <= 104
 
 
 def test_unknown_sensor_is_one_clear_error(tiny_detector, tiny_batch):

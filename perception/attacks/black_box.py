@@ -9,6 +9,7 @@ Shape letters: N frames, R restarts, Q queries, C channels, H, W input size in p
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from typing import Any
 
 import torch
@@ -156,8 +157,7 @@ class TransferAttack(Attack):
     ) -> None:
         super().__init__(threat)
         self.source = source
-        self.search = {"type": "PGD"} | dict(search or {})
-        search_for(threat, self.search)  # an impossible one shows now
+        self.search = search_for(threat, {"type": "PGD"} | dict(search or {}))
 
     def run(self, victim: Victim) -> Tensor:
         """Attack the source in the victim's place."""
@@ -166,7 +166,8 @@ class TransferAttack(Attack):
         source, batch = self.source, victim.batch
         self._check(source, batch.sensors)
         with frozen(source):
-            search = search_for(self.threat, self.search)
+            search = copy(self.search)
+            search.threat = self.threat
             return search.run(Victim(source, batch, self.threat.touched))
 
     def _check(self, source: Any, sensors: Mapping[str, Any]) -> None:

@@ -28,6 +28,7 @@ from perception.attacks.black_box import (
 )
 from perception.attacks.failures import Failure, FailureThreat
 from perception.attacks.joint import JointThreat
+from perception.attacks.map_threat import MapThreat
 from perception.attacks.patch import PatchThreat
 from perception.attacks.patch_fixed import FixedPatch
 from perception.attacks.pgd import PGD
@@ -36,7 +37,7 @@ from perception.attacks.point_sets import PointDrop
 from perception.attacks.points import PointFeatures, PointShift
 from perception.attacks.registry import ATTACKS, THREATS, build_attack, build_threat
 from perception.attacks.stereo import StereoThreat
-from perception.attacks.threat_model import MapThreat, ThreatModel
+from perception.attacks.threat_model import ThreatModel
 
 __all__ = [
     "APGD",

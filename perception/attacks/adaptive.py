@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from perception.attacks.base import Attack, UnfitGoalError, try_goal
+from perception.attacks.base import Attack, UnfitGoalError, nan_is_least, try_goal
 from perception.attacks.objectives import Victim
-from perception.attacks.registry import ATTACKS
+from perception.attacks.registry import ATTACKS, search_for
 from perception.attacks.threat_model import ThreatModel
 
 WAYS = ("none", "blame", "expert", "view", "fused", "parts")
@@ -44,7 +44,8 @@ class Adaptive(Attack):
         patience: How many times as long the best goal is pursued in the end; 0: not.
 
     Raises:
-        ValueError: If the threat model's goal already is a way around a gate.
+        ValueError: If the threat model's goal already is a way around a gate, or the
+            search's type or a field of it is unknown.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Adaptive(Attack):
             raise ValueError(f"patience must not be negative, got {patience}")
         self.search, self.weights = dict(search), tuple(weights)
         self.ways, self.patience = tuple(ways), patience
+        search_for(threat, self.search)  # an impossible one shows now
 
     def run(self, victim: Victim) -> Tensor:
         """Every goal in turn; each frame's most damaging variable, (N, …)."""
@@ -106,13 +108,14 @@ class Adaptive(Attack):
             steps=self.threat.steps * (self.patience if again else 1),
             seed=self.threat.seed + again,
         )
-        variable = self._searcher(threat).run(victim).detach()
+        variable = search_for(threat, self.search).run(victim).detach()
         variable = threat.project(variable, victim.batch)
         with torch.no_grad():
             rendered = threat.render(variable, victim.batch)
-            damage = victim.objective(rendered, self.goal).cpu()
+            damage = nan_is_least(victim.objective(rendered, self.goal)).cpu()
         index = torch.tensor(frames)
-        better = damage > most[index]
+        # Where nothing but NaN was found yet, the latest: never the clean input.
+        better = (damage > most[index]) | most[index].isneginf()
         most[index[better]] = damage[better]
         best[index[better].to(best.device)] = variable[better.to(variable.device)]
         return better.tolist()
@@ -135,10 +138,3 @@ class Adaptive(Attack):
         except UnfitGoalError:
             return False
         return True
-
-    def _searcher(self, threat: ThreatModel) -> Attack:
-        fields = dict(self.search)
-        attack_class = ATTACKS.get(fields.pop("type"))
-        if attack_class is None:
-            raise ValueError(f"adaptive search: unknown type {self.search['type']!r}")
-        return attack_class(threat, **fields)

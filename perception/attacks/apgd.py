@@ -35,6 +35,9 @@ class APGD(Attack):
         smoothing: Factor of the previous direction in the running sum.
         progress: The paper's rho: share of steps that must ascend between checkpoints.
         random_start: Start at random; otherwise at the clean input.
+
+    Raises:
+        ValueError: If one of these numbers is impossible.
     """
 
     def __init__(
@@ -48,10 +51,11 @@ class APGD(Attack):
         random_start: bool = True,
     ) -> None:
         super().__init__(threat)
-        if first_step <= 0 or not 0 < momentum <= 1 or not 0 <= progress <= 1:
+        shares = 0 < momentum <= 1 and 0 <= progress <= 1 and 0 <= smoothing <= 1
+        if not (first_step > 0 and shares):
             raise ValueError(
-                "APGD needs first_step > 0 and momentum and progress up to 1, got "
-                f"{first_step}, {momentum}, {progress}"
+                "APGD needs first_step > 0 and momentum, smoothing and progress up to "
+                f"1, got {first_step}, {momentum}, {smoothing}, {progress}"
             )
         self.first_step, self.momentum = first_step, momentum
         self.smoothing = smoothing

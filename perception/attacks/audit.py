@@ -22,7 +22,7 @@ from perception.attacks.audit_subject import (
     range_threats,
 )
 from perception.attacks.batch import AttackBatch
-from perception.attacks.threat_model import MapThreat
+from perception.attacks.map_threat import MapThreat
 
 __all__ = ["AuditReport", "AuditSettings", "Check", "audit", "range_threats"]
 

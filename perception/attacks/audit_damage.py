@@ -17,8 +17,8 @@ from perception.attacks.audit_subject import (
 from perception.attacks.black_box import RandomNoise, SquareAttack, TransferAttack
 from perception.attacks.budgets import scaled
 from perception.attacks.joint import JointThreat
+from perception.attacks.map_threat import MapThreat
 from perception.attacks.pgd import PGD
-from perception.attacks.threat_model import MapThreat
 
 _SCALES = (0.25, 0.5, 1.0, 2.0)
 

@@ -12,9 +12,9 @@ from perception.attacks.audit_subject import Check, Subject
 from perception.attacks.base import Search
 from perception.attacks.batch import AttackBatch
 from perception.attacks.budgets import frame_norm, generator
+from perception.attacks.map_threat import MapThreat
 from perception.attacks.objectives import Victim, frozen
 from perception.attacks.pgd import PGD
-from perception.attacks.threat_model import MapThreat
 
 
 def gradient_reaches(subject: Subject, threat: MapThreat) -> Check:

@@ -13,8 +13,9 @@ from perception.attacks.base import Attack, AttackResult
 from perception.attacks.batch import AttackBatch
 from perception.attacks.black_box import RandomNoise
 from perception.attacks.budgets import scaled
-from perception.attacks.registry import ATTACKS
-from perception.attacks.threat_model import MapThreat, ThreatModel
+from perception.attacks.map_threat import MapThreat
+from perception.attacks.registry import search_for
+from perception.attacks.threat_model import ThreatModel
 from perception.structures import SensorSpec
 
 Score = Callable[[Sequence[Mapping[str, Tensor]]], float]
@@ -125,8 +126,7 @@ class Subject:
 
     def search(self, threat: ThreatModel) -> Attack:
         """The audited attack with this threat model."""
-        fields = dict(self.settings.search)
-        return ATTACKS.get(fields.pop("type"))(threat, **fields)
+        return search_for(threat, self.settings.search)
 
     def attacked(self, attack: Attack) -> list[AttackResult]:
         """The attack's results on every batch."""

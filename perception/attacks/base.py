@@ -43,7 +43,8 @@ class Attack(ABC):
     """Searches for the worst input within a threat model.
 
     Args:
-        threat: What may be changed and how hard to try.
+        threat: What may be changed and how hard to try. Subclasses keep nothing that
+            depends on its budget: a copy may get a smaller one.
     """
 
     def __init__(self, threat: ThreatModel) -> None:
@@ -62,6 +63,7 @@ class Attack(ABC):
 
         Raises:
             ValueError: If the detector cannot be attacked in this way.
+            RuntimeError: If a sensor outside the threat model was changed.
         """
         threat = self.threat
         threat.check(detector.sensors)
@@ -73,14 +75,17 @@ class Attack(ABC):
                 damage = value = victim.objective(changed, Goal("detection"))
                 if self.goal != Goal("detection"):
                     value = victim.objective(changed, self.goal)
-        assert set(changed) <= set(threat.touched), "a threat rendered other sensors"
+        if stray := set(changed) - set(threat.touched):
+            raise RuntimeError(f"{threat.name} rendered other sensors: {sorted(stray)}")
         inputs = {
             name: changed[name].detach() if name in changed else clean
             for name, clean in batch.inputs.items()
         }
         for name, clean in before.items():
-            intact = torch.equal(batch.inputs[name], clean)
-            assert intact, f"{threat.name} changed the clean input of {name!r} in place"
+            if not _same(batch.inputs[name], clean):
+                raise RuntimeError(
+                    f"{threat.name} changed the clean input of {name!r} in place"
+                )
         return AttackResult(inputs, variable, value, damage)
 
     def craft(self, detector: Any, batch: AttackBatch) -> dict[str, Tensor]:
@@ -103,6 +108,13 @@ class Attack(ABC):
     @abstractmethod
     def run(self, victim: Victim) -> Tensor:
         """Search; the variable (N, …) it returns is projected by the caller."""
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether all values are equal, NaN being equal to NaN."""
+    return torch.equal(one, other) or torch.allclose(
+        one, other, rtol=0, atol=0, equal_nan=True
+    )
 
 
 class Search:
@@ -163,12 +175,15 @@ class Search:
         return self.threat.project(moved, self.batch)
 
     def remember(self, variable: Tensor, value: Tensor) -> None:
-        """Keep each frame's and restart's best variable."""
-        self.best_value = self.best_value.to(value)
+        """Keep each frame's and restart's best variable.
+
+        A value that is NaN is worse than any other; where all are, the last one counts.
+        """
+        value = nan_is_least(value)
         if self.best is None:
-            self.best, self.best_value = variable.clone(), value.clone()
+            self.best, self.best_value = variable.clone(), value
             return
-        better = value > self.best_value
+        better = (value > self.best_value) | self.best_value.isneginf()
         self.best[better] = variable[better]
         self.best_value = torch.where(better, value, self.best_value)
 
@@ -178,6 +193,11 @@ class Search:
         by_restart = self.best_value.view(-1, self.frames)
         chosen = by_restart.argmax(dim=0) * self.frames
         return self.best[chosen + torch.arange(self.frames, device=chosen.device)]
+
+
+def nan_is_least(value: Tensor) -> Tensor:
+    """Objectives with minus infinity in place of NaN, which compares as nothing."""
+    return value.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
 
 class UnfitGoalError(ValueError):

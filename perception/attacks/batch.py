@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,8 +23,8 @@ class AttackBatch:
             (P, 3 + F).
         samples: N samples with ground truth and projections.
         sensors: What each sensor's channels hold.
-        ids: (N,) number of each frame in the whole run; random draws are seeded by
-            it, so that they do not depend on how frames are batched.
+        ids: (N,) number of each frame, different ones in a run; random draws are
+            seeded by it, so that they do not depend on how frames are batched.
         memo: What threat models derived from these frames, so that it is not
             computed at every step.
     """
@@ -75,7 +76,8 @@ def prepare_batch(
     Args:
         detector: A ``MultiModalDetector``.
         data: ``inputs`` and ``data_samples`` as collated by the data loader.
-        ids: Numbers of the frames; default 0 … N - 1.
+        ids: Numbers of the frames; default: made of their names (``frame_id``), so
+            that a frame fares the same in any batch.
 
     Raises:
         DataError: If a frame has no labels.
@@ -89,12 +91,19 @@ def prepare_batch(
             raise DataError(
                 f"frame {sample.get('frame_id')}: no labels, which attacks need"
             )
-    if ids is not None and len(ids) != len(samples):
+    if ids is None:
+        ids = [_number(sample, place) for place, sample in enumerate(samples)]
+    if len(ids) != len(samples):
         raise ValueError(f"{len(samples)} frames need as many ids, got {len(ids)}")
     return AttackBatch(
         inputs=packed["inputs"],
         raw=data["inputs"],
         samples=samples,
         sensors=detector.sensors,
-        ids=list(range(len(samples))) if ids is None else list(ids),
+        ids=list(ids),
     )
+
+
+def _number(sample: DetDataSample, place: int) -> int:
+    """A frame's number from its name; without one from its place in the batch."""
+    return zlib.crc32(str(sample.get("frame_id", place)).encode())

@@ -9,15 +9,18 @@ Shape letters: N frames, R restarts, Q queries, C channels, H, W input size in p
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from perception.attacks.base import Attack, Search
+from perception.attacks.map_threat import MapThreat
 from perception.attacks.objectives import Victim, frozen
-from perception.attacks.registry import ATTACKS
-from perception.attacks.threat_model import MapThreat, ThreatModel
+from perception.attacks.registry import ATTACKS, search_for
+from perception.attacks.threat_model import ThreatModel
 
 # After which share of the queries the squares' area is halved (the paper's list).
 _HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
@@ -48,12 +51,13 @@ class SquareAttack(Attack):
             raise ValueError(f"threat {threat.name!r}: squares need a MapThreat")
         if not 0 < first_area <= 1:
             raise ValueError(f"first_area must be in (0, 1], got {first_area}")
-        self.box, self.first_area = threat.box, first_area
+        self.first_area = first_area
 
     def run(self, victim: Victim) -> Tensor:
         """Ask ``threat.steps`` times from every restart."""
         search = Search(self, victim)
-        low, high = self.box(search.batch)
+        assert isinstance(self.threat, MapThreat)
+        low, high = self.threat.box(search.batch)
         draws = self._draws(search)
         stripes = draws["stripes"][:, :, None].expand_as(low)
         search.evaluate(self._within(torch.where(stripes, high, low), search))
@@ -86,6 +90,8 @@ class SquareAttack(Attack):
     def _draws(self, search: Search) -> dict[str, Tensor]:
         """Random numbers of every restart and frame, whatever the batching.
 
+        Each frame's depend on its own width, not on how far it is padded.
+
         Returns:
             ``corners`` (R N, Q, 2) in [0, 1), ``signs`` (R N, Q, C) and ``stripes``
             (R N, C, W) booleans.
@@ -97,12 +103,13 @@ class SquareAttack(Attack):
             for frame in range(len(batch)):
                 source = self.threat.generator(batch, frame, restart)
                 # Stripes first: more queries shall start from the same ones.
-                stripes = torch.rand((width, channels), generator=source)
+                own = batch.sizes[frame][1]
+                stripes = torch.rand((own, channels), generator=source).T
                 corners = torch.rand((queries, 2), generator=source)
                 signs = torch.rand((queries, channels), generator=source)
                 draws["corners"].append(corners)
                 draws["signs"].append(signs < 0.5)
-                draws["stripes"].append(stripes.T < 0.5)
+                draws["stripes"].append(F.pad(stripes, (0, width - own)) < 0.5)
         device = batch.inputs[self.threat.sensor].device
         return {name: torch.stack(rows).to(device) for name, rows in draws.items()}
 
@@ -136,6 +143,9 @@ class TransferAttack(Attack):
         source: The detector at hand, or a function that returns it; it must have the
             attacked sensors with the same channels. See :func:`with_sources`.
         search: Config of the attack on the source, without ``threat``.
+
+    Raises:
+        ValueError: If the search's type or a field of it is unknown.
     """
 
     def __init__(
@@ -147,11 +157,7 @@ class TransferAttack(Attack):
     ) -> None:
         super().__init__(threat)
         self.source = source
-        fields = {"type": "PGD"} | dict(search or {})
-        attack_class = ATTACKS.get(fields.pop("type"))
-        if attack_class is None:
-            raise ValueError(f"transfer search: unknown type {search!r}")
-        self.search: Attack = attack_class(threat, **fields)
+        self.search = search_for(threat, {"type": "PGD"} | dict(search or {}))
 
     def run(self, victim: Victim) -> Tensor:
         """Attack the source in the victim's place."""
@@ -160,7 +166,9 @@ class TransferAttack(Attack):
         source, batch = self.source, victim.batch
         self._check(source, batch.sensors)
         with frozen(source):
-            return self.search.run(Victim(source, batch, self.threat.touched))
+            search = copy(self.search)
+            search.threat = self.threat
+            return search.run(Victim(source, batch, self.threat.touched))
 
     def _check(self, source: Any, sensors: Mapping[str, Any]) -> None:
         self.threat.check(source.sensors)

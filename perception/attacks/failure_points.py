@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from perception.attacks.failure_maps import KOSCHMIEDER, Reading
+from perception.models.rasterize import project_row
 
 BEAMS = 64
 # A LiDAR that just sees a surface of this reflectance at this range in clear air.
@@ -56,7 +57,8 @@ def view_loss_share(reading: Reading, share: float) -> Reading:
     from_left = reading.uniform(1).item() < 0.5
     assert reading.projection is not None, "points come with a projection"
     matrix = reading.projection.to(reading.value)
-    u, _, depth_m = (reading.value[:, :3] @ matrix[:, :3].T + matrix[:, 3]).unbind(1)
+    xyz = reading.value[:, :3].T
+    u, depth_m = project_row(xyz, matrix[0]), project_row(xyz, matrix[2])
     place = (u / depth_m + 0.5) / reading.size[1]
     lost = place <= share if from_left else place >= 1 - share
     return keep(reading, ~lost | (depth_m <= 0))

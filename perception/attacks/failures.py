@@ -239,7 +239,16 @@ class FailureThreat(ThreatModel):
 
 @ATTACKS.register_module()
 class Failure(Attack):
-    """Lets the sensor of a :class:`FailureThreat` fail in every frame."""
+    """Lets the sensor of a :class:`FailureThreat` fail in every frame.
+
+    Raises:
+        ValueError: If the threat is not a ``FailureThreat``.
+    """
+
+    def __init__(self, threat: ThreatModel) -> None:
+        super().__init__(threat)
+        if not isinstance(threat, FailureThreat):
+            raise ValueError(f"threat {threat.name!r}: a failure needs a FailureThreat")
 
     def run(self, victim: Victim) -> Tensor:
         """All ones."""

@@ -27,7 +27,7 @@ class JointThreat(ThreatModel):
 
     Attributes:
         parts: The threats; their own steps, restarts, goals and seeds give way to
-            the joint ones.
+            the joint ones. None of them may average over random views (``eot``).
         sensor: Filled in: the attacked sensors' names joined by "+".
     """
 
@@ -40,6 +40,12 @@ class JointThreat(ThreatModel):
             raise ValueError(f"threat {self.name!r}: parts must not be empty")
         if len(self.touched) != sum(len(part.touched) for part in self.parts):
             raise ValueError(f"threat {self.name!r}: two parts attack the same sensor")
+        for part in self.parts:
+            if getattr(part, "eot", None) is not None:
+                raise ValueError(
+                    f"threat {self.name!r}: a joint search sees one view of every "
+                    f"part; {part.name!r} must have no eot"
+                )
         object.__setattr__(self, "sensor", "+".join(self.touched))
         seeded = tuple(replace(part, seed=self.seed) for part in self.parts)
         object.__setattr__(self, "parts", seeded)

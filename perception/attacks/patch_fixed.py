@@ -5,8 +5,6 @@ Shape letters: N frames; h, w texture size in texels.
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,11 +12,11 @@ import torch
 from torch import Tensor
 
 from perception.attacks.base import Attack
-from perception.attacks.batch import AttackBatch, prepare_batch
 from perception.attacks.objectives import Victim
 from perception.attacks.patch import PatchThreat
 from perception.attacks.patch_io import load_patch
 from perception.attacks.registry import ATTACKS
+from perception.attacks.threat_model import ThreatModel
 from perception.structures import DataError
 
 
@@ -38,12 +36,19 @@ class FixedPatch(Attack):
         threat: Where it is placed; a patch of other physical size is refused.
         texture: (1, 3, h, w) in grey levels, the PNG of a saved patch, ``grey``, or
             ``noise``: a random colour for every texel, the same in all frames.
+
+    Raises:
+        DataError: If the texture's file is unreadable or made for another size.
+        ValueError: If the threat is not a ``PatchThreat``, or the texture's shape is
+            another one.
     """
 
     def __init__(
-        self, threat: PatchThreat, *, texture: Tensor | str | Path = "grey"
+        self, threat: ThreatModel, *, texture: Tensor | str | Path = "grey"
     ) -> None:
         super().__init__(threat)
+        if not isinstance(threat, PatchThreat):
+            raise ValueError(f"threat {threat.name!r}: a patch needs a PatchThreat")
         self.texture = self._texture(threat, texture)
 
     @staticmethod
@@ -75,10 +80,3 @@ class FixedPatch(Attack):
         """The same texture for every frame."""
         images = victim.batch.inputs[self.threat.sensor]
         return self.texture.to(images).repeat(len(victim.batch), 1, 1, 1)
-
-
-def numbered_batch(detector: Any, data: Mapping[str, Any]) -> AttackBatch:
-    """A batch whose frames' numbers come from their names, however they are batched."""
-    samples: Sequence[Any] = data["data_samples"]
-    ids = [zlib.crc32(str(sample.frame_id).encode()) for sample in samples]
-    return prepare_batch(detector, data, ids)

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from perception.attacks.batch import AttackBatch
+from perception.attacks.batch import AttackBatch, prepare_batch
 from perception.attacks.goals import Goal
 from perception.attacks.objectives import Victim, frozen
 from perception.attacks.patch import PatchThreat
-from perception.attacks.patch_fixed import Loader, numbered_batch
+from perception.attacks.patch_fixed import Loader
 from perception.checkpoints import load_checkpoint
 from perception.files import replacing
 from perception.structures import DataError
@@ -96,7 +96,7 @@ def train_patch(
                 for index, data in enumerate(loader):
                     if epoch * len(loader) + index < state.step:
                         continue
-                    batch = numbered_batch(detector, data)
+                    batch = prepare_batch(detector, data)
                     rate = step_levels * (1 - state.step / total)
                     state.ascend(detector, batch, view, rate, smoothness)
                     bar.set_postfix(objective=f"{state.history[-1]:.3f}")

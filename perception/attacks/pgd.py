@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from perception.attacks.base import Attack, Search
+from perception.attacks.budgets import frame_norm
 from perception.attacks.objectives import Victim
 from perception.attacks.registry import ATTACKS
-from perception.attacks.threat_model import ThreatModel, frame_norm
+from perception.attacks.threat_model import ThreatModel
 
 
 @ATTACKS.register_module()
@@ -29,6 +30,9 @@ class PGD(Attack):
             of 2.5 / steps (15.6 against 19.1, camera, 24 frames).
         momentum: Factor of the previous direction; 0 is plain PGD.
         random_start: Start at random; otherwise at the clean input.
+
+    Raises:
+        ValueError: If ``step_fraction`` is not above 0.
     """
 
     def __init__(
@@ -40,7 +44,14 @@ class PGD(Attack):
         random_start: bool = True,
     ) -> None:
         super().__init__(threat)
-        self.step_fraction = step_fraction or min(5.0 / threat.steps, 1.0)
+        if step_fraction is None:
+            step_fraction = min(5.0 / threat.steps, 1.0)
+        if not step_fraction > 0:
+            raise ValueError(
+                f"threat {threat.name!r}: step_fraction must be above 0, got "
+                f"{step_fraction}"
+            )
+        self.step_fraction = step_fraction
         self.momentum = momentum
         self.random_start = random_start
 

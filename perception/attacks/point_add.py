@@ -74,6 +74,7 @@ class PointAdd(PointThreat):
     def random(self, batch: AttackBatch, restart: int) -> Tensor:
         """``count`` random candidates, uniform in angles, range and features."""
         low, high = self.box(batch)
+        low = low.clone()  # the box is the batch's
         low[..., 0] = 0
         drawn = [
             torch.rand(low.shape[1:], generator=self.generator(batch, n, restart))
@@ -117,10 +118,16 @@ class PointAdd(PointThreat):
         return torch.cat([points, added]), score
 
     def box(self, batch: AttackBatch) -> tuple[Tensor, Tensor]:
-        """Lowest and highest value of everything, each (N, M, 4 + F)."""
-        cells = [torch.stack(self._cells(batch, n)) for n in range(len(batch))]
-        low, high = torch.stack(cells, dim=1)
-        return low, high
+        """Lowest and highest value of everything, each (N, M, 4 + F); only to read.
+
+        Found once per batch: that takes longer than drawing the points.
+        """
+        bounds = (self.azimuth_deg, self.elevation_deg, self.range_m, self.candidates)
+        key = ("added points", self.sensor, repr(bounds), self.around_object)
+        if key not in batch.memo:
+            cells = [torch.stack(self._cells(batch, n)) for n in range(len(batch))]
+            batch.memo[key] = tuple(torch.stack(cells, dim=1))
+        return batch.memo[key]
 
     def _cells(self, batch: AttackBatch, frame: int) -> tuple[Tensor, Tensor]:
         """One frame's box, each (M, 4 + F), row by row."""

@@ -24,9 +24,7 @@ def build_threat(name: str, config: Mapping[str, Any]) -> ThreatModel:
         ValueError: If a field is unknown or impossible; names the threat.
     """
     fields = dict(config)
-    threat_class = THREATS.get(fields.pop("type"))
-    if threat_class is None:
-        raise ValueError(f"threat {name!r}: unknown type {config['type']!r}")
+    threat_class = _class_of(fields.pop("type", None), THREATS, f"threat {name!r}")
     if "parts" in fields:
         parts = enumerate(fields["parts"])
         fields["parts"] = tuple(build_threat(f"{name}[{i}]", p) for i, p in parts)
@@ -43,13 +41,31 @@ def build_attack(name: str, config: Mapping[str, Any], **changes: Any) -> Attack
         name: The threat model's name.
         config: As in ``configs/_base_/attacks``.
         **changes: Fields of the threat model that replace the config's, e.g. ``eps``.
+
+    Raises:
+        ValueError: If a field is unknown or impossible; names the attack.
     """
     fields = dict(config)
-    attack_class = ATTACKS.get(fields.pop("type"))
-    if attack_class is None:
-        raise ValueError(f"attack {name!r}: unknown type {config['type']!r}")
-    threat = build_threat(name, dict(fields.pop("threat")) | changes)
+    threat = build_threat(name, dict(fields.pop("threat", {})) | changes)
+    return search_for(threat, fields)
+
+
+def search_for(threat: ThreatModel, config: Mapping[str, Any]) -> Attack:
+    """The attack of a config without ``threat``, on this threat model.
+
+    Raises:
+        ValueError: If the type or a field is unknown; names the threat.
+    """
+    fields, name = dict(config), f"attack {threat.name!r}"
+    attack_class = _class_of(fields.pop("type", None), ATTACKS, name)
     try:
         return attack_class(threat, **fields)
     except TypeError as error:
-        raise ValueError(f"attack {name!r}: {error}") from error
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _class_of(kind: Any, registry: Registry, name: str) -> Any:
+    found = registry.get(kind) if isinstance(kind, str) else None
+    if found is None:
+        raise ValueError(f"{name}: unknown type {kind!r}")
+    return found

@@ -35,6 +35,7 @@ from perception.models.rasterize import (
     draw_points,
     padded,
     pillars,
+    project_row,
     visible_points,
 )
 from perception.structures import SensorSpec
@@ -76,7 +77,8 @@ class View:
     def project(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Pixels u, v and depth in metres, each (P,), of points (P, 3 + F)."""
         matrix = self.image_P_sensor.to(points)
-        u, v, depth_m = (points[:, :3] @ matrix[:, :3].T + matrix[:, 3]).unbind(1)
+        xyz = points[:, :3].T
+        u, v, depth_m = (project_row(xyz, row) for row in matrix)
         return u / depth_m, v / depth_m, depth_m
 
     def values(self, points: Tensor, depth_m: Tensor) -> Tensor:

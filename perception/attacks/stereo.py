@@ -37,8 +37,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from perception.attacks.batch import AttackBatch
+from perception.attacks.map_threat import MapThreat
 from perception.attacks.registry import THREATS
-from perception.attacks.threat_model import MapThreat
 from perception.datasets.stereo import stereo_depth
 from perception.structures import Calibration
 

@@ -47,7 +47,7 @@ def visible_points(
     """
     height, width = size
     xyz = points[:, :3].T.contiguous()  # each coordinate in one piece: twice as fast
-    u, v, depth_m = (_project(xyz, row) for row in image_P_sensor)
+    u, v, depth_m = (project_row(xyz, row) for row in image_P_sensor)
     column = u.div_(depth_m).add_(0.5).floor_()
     row = v.div_(depth_m).add_(0.5).floor_()
     inside = (depth_m > NEAR_PLANE_M) & (depth_m <= max_depth_m)
@@ -136,7 +136,7 @@ def rasterize_points(
     index, pixel = visible_points(points, image_P_sensor, size, max_depth_m)
     seen = points.index_select(0, index).unbind(dim=1)
     named = dict(zip(columns, seen, strict=True))
-    named |= {"depth_m": _project(seen, image_P_sensor[2]), "height_m": seen[2]}
+    named |= {"depth_m": project_row(seen, image_P_sensor[2]), "height_m": seen[2]}
     values = torch.stack([named[name] for name in channels])
     image = values.new_zeros(len(channels), height * width)
     image = image.scatter_(1, pixel.expand(len(channels), -1), values)
@@ -168,10 +168,12 @@ def pillars(
         matrix = image_P_sensor.to(points)
         x, y = points[:, 0], points[:, 1]
         low, high = ([x, y, torch.full_like(x, z)] for z in pillar_m)
-        depth_m = torch.minimum(_project(low, matrix[2]), _project(high, matrix[2]))
-        column = _project(low, matrix[0]) / depth_m
+        depth_m = torch.minimum(
+            project_row(low, matrix[2]), project_row(high, matrix[2])
+        )
+        column = project_row(low, matrix[0]) / depth_m
         seen = (depth_m > NEAR_PLANE_M) & (column > -2) & (column < size[1] + 1)
-        top, bottom = (_project(end, matrix[1]) / depth_m for end in (high, low))
+        top, bottom = (project_row(end, matrix[1]) / depth_m for end in (high, low))
         rows = torch.where(seen, (bottom - top).abs(), 0.0).clamp(max=2 * size[0])
         count = rows.ceil().long() + 1
         index = torch.repeat_interleave(count)
@@ -184,8 +186,12 @@ def pillars(
     return torch.cat(parts, dim=1), index
 
 
-def _project(xyz: Tensor | Sequence[Tensor], row: Tensor) -> Tensor:
-    """One (4,) row of a projection times homogeneous x, y, z.
+def project_row(xyz: Tensor | Sequence[Tensor], row: Tensor) -> Tensor:
+    """One (4,) row of a projection times homogeneous coordinates.
+
+    Args:
+        xyz: Three rows x, y, z of (P,), in metres in the sensor's frame.
+        row: (4,) of a (3, 4) projection to pixels; the third row yields the depth.
 
     Written out, since a matrix product may round differently from one thread count
     to another, and drops to half precision under autocast.

@@ -46,8 +46,8 @@ class AdversarialTrainLoop(EpochBasedTrainLoop):
         attacks: The mix: for each name an attack as in ``configs/_base_/attacks`` and
             optionally its ``weight``.
         variation: Fields of :class:`~perception.training.attack_mix.Variation`.
-        warmup_iters: The budget grows linearly to its full size over so many
-            iterations.
+        warmup_iters: The budget of every attack that has one (``eps``, ``radius_m`` or
+            ``count``) grows linearly to its full size over so many iterations.
         val_begin: First epoch after which to validate.
         val_interval: Epochs between validations.
     """
@@ -108,14 +108,18 @@ class AdversarialTrainLoop(EpochBasedTrainLoop):
 
     def _try_goals(self, frame: AttackBatch) -> None:
         """Raise ValueError if the detector cannot be attacked by a goal of the mix."""
-        threat = self.mix.attacks[0].threat
+        pairs = {
+            (attack.threat.touched, goal): attack.threat
+            for attack in self.mix.attacks
+            for goal in self.mix.goals_of(attack)
+        }
         with frozen(self.detector):
-            victim = Victim(self.detector, frame, threat.touched)
-            for goal in self.mix.goals:
+            for (touched, goal), threat in pairs.items():
                 try:
-                    try_goal(victim, threat, goal)
+                    try_goal(Victim(self.detector, frame, touched), threat, goal)
                 except ValueError as error:
-                    raise ValueError(f"training goal {goal!r}: {error}") from error
+                    text = f"training goal {goal!r} of {threat.name!r}: {error}"
+                    raise type(error)(text) from error
         self._goals_fit = True
 
 

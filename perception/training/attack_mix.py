@@ -8,6 +8,7 @@ anew every time.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,7 +51,8 @@ class AttackMix:
     Args:
         attacks: For each name an attack as in ``configs/_base_/attacks``, with an
             optional ``weight`` (1 by default), how often it is drawn.
-        variation: How those of type ``PGD`` vary; the others are as configured.
+        variation: How those of type ``PGD`` vary; the others are as configured, but for
+            the budget during a warm-up.
         gate: Whether the detector has a gate that can be attacked.
 
     Raises:
@@ -91,7 +93,9 @@ class AttackMix:
 
         Args:
             random: Where the choice comes from.
-            strength: Factor of the budget, for a warm-up.
+            strength: Factor of the budget, for a warm-up: of ``eps``, ``radius_m`` or
+                ``count``. Threats without any, such as failures and printed patches,
+                stay as they are.
         """
         attack = self.attacks[random.choice(len(self.attacks), p=self.shares)]
         vary = self.variation
@@ -100,7 +104,7 @@ class AttackMix:
         factor = float(random.uniform(*vary.budget)) * strength
         goal = self.goals[random.integers(len(self.goals))]
         if type(attack) is not PGD:
-            return attack
+            return attack if strength == 1 else _weaker(attack, strength)
         threat = replace(scaled(attack.threat, factor), steps=steps, goal=goal)
         return PGD(
             threat,
@@ -108,3 +112,14 @@ class AttackMix:
             momentum=attack.momentum,
             random_start=attack.random_start,
         )
+
+    def goals_of(self, attack: Attack) -> list[str]:
+        """The goals that one of ``attacks`` may be drawn with."""
+        return self.goals if type(attack) is PGD else [attack.threat.goal]
+
+
+def _weaker(attack: Attack, factor: float) -> Attack:
+    """The same attack with ``factor`` times the budget."""
+    weaker = copy(attack)
+    weaker.threat = scaled(attack.threat, factor)
+    return weaker

@@ -103,7 +103,31 @@ def test_only_what_does_not_fit_is_left_out(tiny_concat, tiny_batch):
     assert not isinstance(caught.value, UnfitGoalError)
 
 
-def test_unknown_search(tiny_detector, tiny_batch):
-    attack = build_attack("x", CONFIG | dict(search=dict(type="Guess")))
-    with pytest.raises(ValueError, match="unknown type 'Guess'"):
-        attack(tiny_detector, tiny_batch)
+def test_a_detector_that_answers_nan_is_still_attacked(
+    tiny_detector, tiny_batch, monkeypatch
+):
+    """An objective of NaN must not pass for robustness: the clean input untouched."""
+
+    def nothing(victim, changed, goal):
+        return changed["camera"].new_full((len(changed["camera"]),), torch.nan)
+
+    monkeypatch.setattr(Victim, "objective", nothing)
+    result = build_attack("a", CONFIG)(tiny_detector, tiny_batch)
+    change = (result.inputs["camera"] - tiny_batch.inputs["camera"]).abs()
+    assert (change.flatten(1).amax(dim=1) > 4).all()
+    assert result.damage.isnan().all()
+
+
+@pytest.mark.parametrize("kind", ["Adaptive", "TransferAttack"])
+@pytest.mark.parametrize(
+    ("search", "message"),
+    [
+        (dict(type="Guess"), "attack 'x': unknown type 'Guess'"),
+        (dict(type="PGD", speed=9), "attack 'x': .*'speed'"),
+    ],
+)
+def test_an_unknown_search_is_told_at_once(kind, search, message):
+    config = dict(type=kind, threat=CAMERA, search=search)
+    source = dict(source=object()) if kind == "TransferAttack" else {}
+    with pytest.raises(ValueError, match=message):
+        build_attack("x", config | source)

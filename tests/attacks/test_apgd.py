@@ -64,7 +64,8 @@ def test_more_damage_than_one_step(tiny_detector, tiny_batch):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"first_step": 0.0}, {"momentum": 0.0}, {"progress": 1.5}]
+    "wrong",
+    [{"first_step": 0.0}, {"momentum": 0.0}, {"progress": 1.5}, {"smoothing": -0.1}],
 )
 def test_impossible_settings(wrong):
     with pytest.raises(ValueError, match="APGD needs"):

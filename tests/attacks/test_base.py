@@ -1,13 +1,16 @@
 """What the base class guarantees, whatever a subclass does."""
 
+import math
 from dataclasses import dataclass
 
 import pytest
 import torch
-from attack_makers import Bowl, made_batch
+import torch.nn.functional as F
+from attack_makers import SENSORS, Bowl, made_batch
 
-from perception.attacks import PGD, Attack, MapThreat, build_attack
+from perception.attacks import PGD, Attack, AttackBatch, MapThreat, build_attack
 from perception.attacks.base import Search
+from perception.attacks.budgets import scaled
 
 
 def threat(**fields) -> MapThreat:
@@ -48,11 +51,21 @@ def test_the_budget_is_kept(tiny_detector, tiny_batch):
 
 
 def test_other_sensors_are_proved_untouched(tiny_detector, tiny_batch):
-    with pytest.raises(AssertionError, match="clean input of 'depth'"):
+    with pytest.raises(RuntimeError, match="clean input of 'depth'"):
         Vandal(threat())(tiny_detector, tiny_batch)
     wide = WideThreat(name="wide", sensor="camera", eps=1.0)
-    with pytest.raises(AssertionError, match="rendered other sensors"):
+    with pytest.raises(RuntimeError, match=r"rendered other sensors: \['depth'\]"):
         Greedy(wide)(tiny_detector, tiny_batch)
+
+
+def test_a_clean_input_that_holds_nan_is_not_taken_for_changed(
+    tiny_detector, tiny_batch
+):
+    tiny_batch.inputs["depth"][0, 0, :3] = torch.nan
+    result = Greedy(threat())(tiny_detector, tiny_batch)
+    assert result.inputs["depth"][0, 0, :3].isnan().all()
+    with pytest.raises(RuntimeError, match="clean input of 'depth'"):
+        Vandal(threat())(tiny_detector, tiny_batch)
 
 
 def test_the_detector_is_left_as_it_was(tiny_detector, tiny_batch):
@@ -89,6 +102,15 @@ def test_the_best_restart_of_each_frame_is_returned():
     assert search.result()[:, 0, 0, 0].tolist() == [14, 3]
 
 
+def test_nan_is_worse_than_any_value_and_the_last_one_counts():
+    search = Search(PGD(threat()), Bowl(made_batch(3), target=0.0))
+    variable = torch.zeros(3, 3, 8, 8)
+    search.remember(variable + 1, torch.tensor([math.nan, 4.0, math.nan]))
+    search.remember(variable + 2, torch.tensor([-9.0, math.nan, math.nan]))
+    search.remember(variable + 3, torch.tensor([-10.0, 3.0, math.nan]))
+    assert search.result()[:, 0, 0, 0].tolist() == [2, 1, 3]
+
+
 def test_no_gradient_is_zero_and_not_an_error():
     class Deaf(Bowl):
         def objective(self, changed, goal):
@@ -97,6 +119,67 @@ def test_no_gradient_is_zero_and_not_an_error():
     search = Search(PGD(threat()), Deaf(made_batch(), target=0.0))
     value, gradient = search.ascent(search.start(random=False))
     assert value.tolist() == [0, 0] and (gradient == 0).all()
+
+
+class OwnBowl(Bowl):
+    """Looks at each frame without its padding, at all sensors it is shown."""
+
+    def objective(self, changed, goal):
+        total = 0
+        for images in changed.values():
+            sizes = self.batch.sizes * (len(images) // len(self.batch))
+            own = [x[:, :h, :w] for x, (h, w) in zip(images, sizes, strict=True)]
+            total += torch.stack([-((x - self.target) ** 2).sum() for x in own])
+        return total
+
+
+CAMERA = {"type": "MapThreat", "sensor": "camera", "eps": 16.0}
+PIXELS = {"type": "MapThreat", "sensor": "depth", "eps": 2.0, "disparity": True}
+STICKER = {
+    "type": "PatchThreat",
+    "sensor": "camera",
+    "texture_px": (3, 3),
+    "placement": {"on": "image", "size": (0.5, 0.5), "center": (0.5, 0.5)},
+}
+BUDGETS = {
+    "linf": CAMERA,
+    "l2": CAMERA | {"norm": "l2"},
+    "disparity": PIXELS,
+    "patch": STICKER,
+    "eot": STICKER | {"eot": {"draws": 2}},
+    "joint": {"type": "JointThreat", "parts": [CAMERA, PIXELS]},
+}
+CASES = [(s, budget) for s in ("RandomNoise", "PGD", "APGD") for budget in BUDGETS]
+CASES += [("SquareAttack", budget) for budget in ("linf", "l2", "disparity")]
+
+
+@pytest.mark.parametrize(("search", "budget"), CASES)
+def test_frames_fare_alike_however_far_they_are_padded(search, budget):
+    small = made_batch(1, size=(6, 8), padded=(8, 8))
+    large = made_batch(1, size=(5, 12), padded=(8, 16), first_id=1)
+    inputs = {
+        name: torch.cat([F.pad(small.inputs[name], (0, 8)), large.inputs[name]])
+        for name in SENSORS
+    }
+    samples = [*small.samples, *large.samples]
+    together = AttackBatch(inputs, {}, samples, SENSORS, [0, 1])
+    config = {"type": search, "threat": BUDGETS[budget] | {"steps": 4, "restarts": 2}}
+    attack = build_attack("x", config)
+    found = []
+    for batch in (small, together):
+        variable = attack.run(OwnBowl(batch, target=107.0))
+        found.append(attack.threat.render(variable, batch))
+    for name, image in found[0].items():
+        torch.testing.assert_close(found[1][name][:1, :, :, :8], image)
+
+
+@pytest.mark.parametrize("search", ["SquareAttack", "RandomNoise", "PGD", "APGD"])
+def test_a_copy_keeps_to_a_smaller_budget(search):
+    """As adversarial training asks of it while it warms up."""
+    attack = build_attack("x", {"type": search, "threat": CAMERA})
+    attack.threat = scaled(attack.threat, 0.25)
+    found = attack.run(Bowl(made_batch(), target=200.0))
+    assert 103 < found.max() <= 104
 
 
 def test_unknown_sensor_is_one_clear_error(tiny_detector, tiny_batch):
@@ -108,7 +191,9 @@ def test_unknown_sensor_is_one_clear_error(tiny_detector, tiny_batch):
     ("config", "message"),
     [
         ({"type": "PGD", "threat": {"type": "Nothing"}}, "unknown type 'Nothing'"),
-        ({"type": "Nothing", "threat": {}}, "unknown type 'Nothing'"),
+        ({"type": "Nothing", "threat": CAMERA}, "attack 'x': unknown type 'Nothing'"),
+        ({"threat": CAMERA}, "attack 'x': unknown type None"),
+        ({"type": "PGD"}, "threat 'x': unknown type None"),
         (
             {"type": "PGD", "threat": {"type": "MapThreat", "sensor": "s", "e": 1}},
             "threat 'x'.*'e'",
@@ -126,6 +211,20 @@ def test_unknown_sensor_is_one_clear_error(tiny_detector, tiny_batch):
 def test_configs_that_make_no_attack(config, message):
     with pytest.raises(ValueError, match=message):
         build_attack("x", config)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"type": "Failure"}, "'x': a failure needs a FailureThreat"),
+        ({"type": "FixedPatch"}, "'x': a patch needs a PatchThreat"),
+        ({"type": "PGD", "step_fraction": 0.0}, "step_fraction must be above 0"),
+        ({"type": "PGD", "step_fraction": -0.5}, "step_fraction must be above 0"),
+    ],
+)
+def test_settings_that_mean_nothing(config, message):
+    with pytest.raises(ValueError, match=message):
+        build_attack("x", config | {"threat": CAMERA})
 
 
 def test_changes_replace_what_a_config_says():

@@ -1,5 +1,7 @@
 """Attacks without gradients."""
 
+from copy import copy
+
 import pytest
 import torch
 from attack_makers import Bowl, made_batch
@@ -15,6 +17,7 @@ from perception.attacks import (
     prepare_batch,
     with_sources,
 )
+from perception.attacks.objectives import Victim, frozen
 
 
 def threat(**fields) -> MapThreat:
@@ -76,6 +79,17 @@ def test_transfer_crafts_on_the_source_alone(tiny_detector, tiny_concat, tiny_ba
     assert torch.equal(transfer.inputs["camera"], direct.inputs["camera"])
     white = PGD(t)(tiny_detector, tiny_batch)
     assert transfer.damage.mean() <= white.damage.mean()
+
+
+def test_transfer_keeps_to_the_budget_of_a_copy(tiny_concat, tiny_batch):
+    attack = TransferAttack(threat(steps=1), source=tiny_concat)
+    weaker = copy(attack)
+    weaker.threat = threat(eps=4.0, steps=1)
+    for one, eps in ((weaker, 4), (attack, 16)):
+        with frozen(tiny_concat):
+            found = one.run(Victim(tiny_concat, tiny_batch, ("camera",)))
+        change = (found - tiny_batch.inputs["camera"]).abs().max()
+        assert change == pytest.approx(eps, rel=0.01)
 
 
 def test_source_of_a_config_is_loaded_when_needed(tiny_concat, tiny_data):

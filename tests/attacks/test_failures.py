@@ -105,6 +105,14 @@ def test_each_frame_fails_alike_whatever_the_batching(kind, sensor):
 
 
 @pytest.mark.parametrize(("kind", "sensor"), CASES)
+def test_mixed_precision_changes_no_failure(kind, sensor):
+    batch = batch_of(range(6))
+    exact = fail(kind, sensor, 3, batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(fail(kind, sensor, 3, batch), exact)
+
+
+@pytest.mark.parametrize(("kind", "sensor"), CASES)
 def test_working_sensors_are_clean(kind, sensor):
     batch = batch_of(range(3))
     threat = FailureThreat(name="t", sensor=sensor, kind=kind)

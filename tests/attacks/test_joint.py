@@ -43,6 +43,16 @@ def test_impossible_joints():
         JointThreat(name="far", parts=(CAMERA, radar)).check(SENSORS)
 
 
+def test_a_part_may_not_average_over_views():
+    place = {"on": "image", "size": (0.5, 0.5), "center": (0.5, 0.5)}
+    sticker = {"type": "PatchThreat", "sensor": "camera", "placement": place}
+    parts = [sticker, {"type": "MapThreat", "sensor": "depth", "eps": 2.0}]
+    assert build_threat("both", {"type": "JointThreat", "parts": parts})
+    parts[0] = sticker | {"eot": {"draws": 2}}
+    with pytest.raises(ValueError, match=r"'both\[0\]' must have no eot"):
+        build_threat("both", {"type": "JointThreat", "parts": parts})
+
+
 def test_built_from_a_config():
     parts = [{"type": "MapThreat", "sensor": name, "eps": 1.0} for name in SENSORS]
     threat = build_threat("all", {"type": "JointThreat", "parts": parts})

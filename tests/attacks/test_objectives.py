@@ -1,6 +1,7 @@
 """Goals, and the detector as attacks see it."""
 
 import copy
+import zlib
 
 import pytest
 import torch
@@ -191,6 +192,24 @@ def test_frames_need_labels_and_ids(tiny_detector, tiny_data):
     del tiny_data["data_samples"][1].gt_instances
     with pytest.raises(ValueError, match="frame 000001: no labels"):
         prepare_batch(tiny_detector, tiny_data)
+
+
+def test_frames_are_numbered_by_their_names(tiny_detector, tiny_data):
+    """So that batches do not share random starts, and their size does not matter."""
+    together = prepare_batch(tiny_detector, tiny_data)
+    last = {name: values[3:] for name, values in tiny_data["inputs"].items()}
+    last = {"inputs": last, "data_samples": tiny_data["data_samples"][3:]}
+    alone = prepare_batch(tiny_detector, last)
+    assert len(set(together.ids)) == 4
+    assert list(alone.ids) == [zlib.crc32(b"000003")] == list(together.ids[3:])
+    starts = threat().random(together, 0)
+    assert torch.equal(threat().random(alone, 0), starts[3:])
+
+
+def test_nameless_frames_are_numbered_by_their_places(tiny_detector, tiny_data):
+    for sample in tiny_data["data_samples"]:
+        del sample.frame_id
+    assert len(set(prepare_batch(tiny_detector, tiny_data).ids)) == 4
 
 
 def test_the_layout_that_is_fast_changes_no_objective(tiny_detector, tiny_batch):

@@ -12,10 +12,7 @@ from PIL import Image
 from tiny_kitti import CLASSES, make_frame
 
 from perception.attacks import ATTACKS, PGD, build_threat, patch_train, prepare_batch
-from perception.attacks.patch_fixed import (
-    FixedPatch,
-    numbered_batch,
-)
+from perception.attacks.patch_fixed import FixedPatch
 from perception.attacks.patch_io import load_patch, save_patch
 from perception.attacks.patch_surfaces import box_faces, camera_height
 from perception.attacks.patch_train import total_variation, train_patch
@@ -189,12 +186,12 @@ def test_gamut_clips_into_itself_once():
 def test_draws_depend_on_seed_and_frame_alone(tiny_detector):
     sticker = threat(eot={"draws": 2})
     frames = [with_3d(i) for i in range(3)]
-    together = numbered_batch(tiny_detector, collate(frames))
+    together = prepare_batch(tiny_detector, collate(frames))
     texture = sticker.random(together, 0)[:1]
     views = sticker.render_draws(texture, together)["camera"]
     assert len(views) == 6
     for n, frame in enumerate(frames):
-        alone = numbered_batch(tiny_detector, collate([frame]))
+        alone = prepare_batch(tiny_detector, collate([frame]))
         again = sticker.render_draws(texture, alone)["camera"]
         assert torch.equal(again, views[[n, n + 3]])
     other = replace(sticker, seed=1).render_draws(texture, together)["camera"]
@@ -267,7 +264,7 @@ def test_training_raises_the_objective_and_resumes_bit_for_bit(
     options = {"epochs": 4, "progress": False}
     whole = train_patch(tiny_detector, loader, sticker, **options)
     trained = FixedPatch(sticker, texture=whole.texture)
-    batch = numbered_batch(tiny_detector, collate([with_3d(3)]))
+    batch = prepare_batch(tiny_detector, collate([with_3d(3)]))
     grey = FixedPatch(sticker)(tiny_detector, batch)
     assert trained(tiny_detector, batch).value > grey.value
     file = tmp_path / "training.pth"
@@ -287,11 +284,11 @@ def test_training_forgets_each_batch(tiny_detector, loader, monkeypatch):
 
     def spy(detector, data):
         alive.append(sum(truth() is not None for truth in truths))
-        batch = numbered_batch(detector, data)
+        batch = prepare_batch(detector, data)
         truths.extend(weakref.ref(sample.gt_instances) for sample in batch.samples)
         return batch
 
-    monkeypatch.setattr(patch_train, "numbered_batch", spy)
+    monkeypatch.setattr(patch_train, "prepare_batch", spy)
     train_patch(tiny_detector, loader, threat(IMAGE), epochs=3, progress=False)
     assert len(truths) == 9
     assert max(alive) <= 2, alive

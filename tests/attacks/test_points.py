@@ -12,7 +12,7 @@ from perception.attacks.objectives import Victim, frozen
 from perception.attacks.point_add import PointAdd
 from perception.attacks.point_sets import PointDrop, limit_chosen
 from perception.attacks.points import PointFeatures, PointShift
-from perception.attacks.splat import View
+from perception.attacks.splat import View, splat
 from perception.structures import SensorSpec
 
 SIZE = (4, 8)
@@ -190,6 +190,29 @@ def test_the_frustum_is_what_the_camera_sees():
     assert (u > 1).all() and (u < 5).all() and (v > 0).all() and (v < 4).all()
 
 
+def test_the_box_of_added_points_is_found_once_per_batch_and_stays(monkeypatch):
+    solved, solve = [], PointAdd.frustum_deg
+
+    def spy(threat, batch, frame):
+        solved.append(frame)
+        return solve(threat, batch, frame)
+
+    monkeypatch.setattr(PointAdd, "frustum_deg", spy)
+    batch = random_batch(0)
+    threat = PointAdd(name="t", sensor="scan", count=3, candidates=(4, 8))
+    before = [end.clone() for end in threat.box(batch)]
+    variable = threat.random(batch, 0)
+    moved = threat.step(variable, torch.randn_like(variable), torch.ones(3), batch)
+    threat.project(moved + threat.clean(batch), batch)
+    assert solved == [0, 1, 2]
+    for end, kept in zip(threat.box(batch), before, strict=True):
+        assert torch.equal(end, kept)
+    far = PointAdd(
+        name="t", sensor="scan", count=3, candidates=(4, 8), range_m=(2.0, 9.0)
+    )
+    assert far.box(batch)[1][..., 3].max() == 9 and before[1][..., 3].max() == 80
+
+
 def test_positions_get_a_gradient_towards_free_pixels():
     # One point between columns 4 and 5, drawn in 4: its weights are 0.75 and 0.25.
     batch = batch_of([[0.25 * 5 / 4, 0.0, 5, 0.5]])
@@ -200,6 +223,26 @@ def test_positions_get_a_gradient_towards_free_pixels():
     # Reflectance 0.5 enters pixel 5 with the weight u - 4; du/dx = 4 / 5.
     assert gradient[0, 0, 0].item() == pytest.approx(0.5 * 4 / 5)
     assert gradient[0, 0, 2].item() == pytest.approx(0.5 * -0.25 / 5)
+
+
+def test_mixed_precision_does_not_bend_gradients():
+    """Adversarial training attacks points under autocast."""
+    rng = np.random.default_rng(0)
+    cloud = rng.uniform([-9.0, -4, 2, 0], [9.0, 4, 12, 1], (200, 4)).astype(np.float32)
+    view = View(SPEC, torch.from_numpy(PROJECTION), SIZE, (8, 16))
+    weights = torch.rand((2, 8, 16), generator=torch.manual_seed(0))
+
+    def gradients() -> tuple[torch.Tensor, ...]:
+        points = torch.from_numpy(cloud).requires_grad_()
+        score = torch.linspace(-1, 1, 200).requires_grad_()
+        image = splat(points, view, score)
+        return torch.autograd.grad((image * weights).sum(), [points, score])
+
+    exact = gradients()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = gradients()
+    assert all(value.any() for value in exact)
+    assert all(torch.equal(m, e) for m, e in zip(mixed, exact, strict=True))
 
 
 def test_hidden_points_get_no_gradient():

@@ -14,6 +14,7 @@ from perception.checkpoints import load_checkpoint
 from perception.models import MultiModalDetector
 from perception.runner import build_runner, load_config, train
 from perception.training.adversarial import join
+from perception.training.attack_mix import AttackMix, Variation
 
 OPTIONS = {
     "train_dataloader.num_workers": 0,
@@ -21,6 +22,7 @@ OPTIONS = {
     "default_hooks.checkpoint.max_keep_ckpts": -1,
     "load_from": None,
 }
+DARK = dict(type="Failure", threat=dict(type="FailureThreat", sensor="camera"))
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +78,62 @@ def test_goals_that_do_not_fit_are_told_at_the_first_step(loop, monkeypatch):
     data = next(iter(loop.dataloader))
     monkeypatch.setattr(loop, "_goals_fit", False)
     monkeypatch.setattr(loop.mix, "goals", ["detection", "detection|without"])
-    with pytest.raises(ValueError, match=r"training goal .detection.without.: goal"):
+    with pytest.raises(ValueError, match=r"goal .detection.without. of 'camera': goal"):
         loop.attacked(data)
     monkeypatch.setattr(loop.mix, "goals", ["detection", "class:Tram"])
-    with pytest.raises(ValueError, match=r"training goal .class:Tram.: .*classes are"):
+    with pytest.raises(
+        ValueError, match=r"goal .class:Tram. of 'camera': .*classes are"
+    ):
         loop.attacked(data)
+
+
+def test_each_attack_has_its_own_goal_tried(loop, monkeypatch):
+    """Those that are not PGD keep the goal they are configured with."""
+    threat = dict(type="MapThreat", sensor="lidar", eps=1.0, goal="class:Tram")
+    attacks = {"rare": dict(type="APGD", threat=threat, weight=1e-9), "often": DARK}
+    mix = AttackMix(attacks, variation=Variation(), gate=False)
+    monkeypatch.setattr(loop, "_goals_fit", False)
+    monkeypatch.setattr(loop, "mix", mix)
+    with pytest.raises(ValueError, match=r"goal .class:Tram. of 'rare': .*classes are"):
+        loop.attacked(next(iter(loop.dataloader)))
+
+
+STICKER = dict(
+    type="PatchThreat",
+    sensor="camera",
+    texture_px=(8, 8),
+    placement=dict(on="image", size=(0.3, 0.3)),
+)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        DARK,
+        dict(
+            type="Failure",
+            threat=dict(type="FailureThreat", sensor="camera", kind="stale"),
+        ),
+        dict(type="FixedPatch", texture="noise", threat=STICKER),
+        dict(type="PGD", threat=STICKER),
+        dict(type="PGD", threat=dict(type="PointDrop", sensor="lidar", count=50)),
+        dict(type="PGD", threat=dict(type="PointShift", sensor="lidar", radius_m=1.0)),
+        dict(
+            type="APGD",
+            threat=dict(type="PointAdd", sensor="lidar", count=40, steps=2),
+        ),
+    ],
+    ids=["blackout", "swap", "noise", "patch", "drop", "shift", "add"],
+)
+def test_any_attack_on_one_sensor_may_be_in_the_mix(loop, monkeypatch, attack):
+    """During the warm-up, too."""
+    mix = AttackMix({"x": attack}, variation=Variation(), gate=False)
+    monkeypatch.setattr(loop, "mix", mix)
+    monkeypatch.setattr(loop, "warmup_iters", 2)
+    monkeypatch.setattr(loop, "_goals_fit", False)
+    doubled = loop.attacked(next(iter(loop.dataloader)))
+    clean, attacked = doubled["inputs"][attack["threat"]["sensor"]].chunk(2)
+    assert not torch.equal(clean, attacked)
 
 
 def test_join_by_hand(loop):

@@ -51,6 +51,29 @@ def test_warm_up_shrinks_the_budget_of_every_channel():
     assert attack.threat.eps == {"depth_m": pytest.approx(0.5)}
 
 
+@pytest.mark.parametrize("kind", ["APGD", "SquareAttack", "RandomNoise", "Adaptive"])
+def test_warm_up_shrinks_the_budget_of_every_attack(kind):
+    config = dict(type=kind, threat=CAMERA["threat"])
+    if kind == "Adaptive":
+        config["search"] = dict(type="PGD")
+    mix = AttackMix({"camera": config}, variation=Variation(), gate=False)
+    (weak,) = draws(mix, 1, strength=0.25)
+    assert type(weak) is type(mix.attacks[0])
+    assert weak.threat.eps == 4.0 and mix.attacks[0].threat.eps == 16.0
+    (full,) = draws(mix, 1)
+    assert full is mix.attacks[0]
+
+
+def test_the_strength_of_failures_and_patches_stays():
+    place = dict(on="image", size=(0.5, 0.5))
+    patch = dict(type="PatchThreat", sensor="camera", placement=place)
+    grey = dict(type="FixedPatch", threat=patch)
+    for config in (DARK, grey):
+        mix = AttackMix({"x": config}, variation=Variation(), gate=False)
+        (attack,) = draws(mix, 1, strength=0.25)
+        assert attack.threat == mix.attacks[0].threat
+
+
 @pytest.mark.parametrize("gate, wanted", [(True, set(GOALS)), (False, {"detection"})])
 def test_goals_that_need_a_gate_are_for_gates(gate, wanted):
     mix = AttackMix({"c": CAMERA}, variation=Variation(goals=GOALS), gate=gate)

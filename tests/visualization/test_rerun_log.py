@@ -57,5 +57,5 @@ def test_nothing_to_record_leaves_no_file(rr, tmp_path):
 
 def test_without_rerun_the_message_tells_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "rerun", None)
-    with pytest.raises(DataError, match=r"pip install \.\[viewer\]"):
+    with pytest.raises(DataError, match=r"pip install -e '\.\[viewer\]'"):
         load_rerun()

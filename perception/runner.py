@@ -253,8 +253,8 @@ def build_runner(config: Config, launcher: str = "none") -> Runner:
 def compute_in_float32() -> None:
     """Convolutions in float32 from now on, but for autocast.
 
-    A GPU's TF32, PyTorch's default, rounds to 10 bits, which moved mean AP by up to 0.7
-    points.
+    PyTorch's default on a GPU, TF32, rounds to 10 bits: gradients would not be those of
+    the detector that is attacked.
     """
     torch.backends.cudnn.allow_tf32 = False
 

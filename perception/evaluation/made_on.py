@@ -1,7 +1,8 @@
 """What attacked a frame: the device and the versions, as plain values.
 
 Adversarial inputs follow rounding errors, so another device or another PyTorch finds
-others. Torch is loaded only to ask for it.
+others; another OpenCV takes other pixels where a depth map is made smaller. Torch and
+OpenCV are loaded only to ask for them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ MadeOn = Mapping[str, Any]
 
 UNKNOWN = {"device": "an unknown device"}
 """Of records that do not tell."""
-_DECISIVE = ("kind", "tf32", "torch")
+_DECISIVE = ("kind", "tf32", "torch", "opencv")
 
 
 def made_on(device: Any) -> dict[str, Any]:
@@ -26,8 +27,10 @@ def made_on(device: Any) -> dict[str, Any]:
 
     Returns:
         ``kind`` (``cpu``, ``cuda``), ``device`` (its name), whether convolutions are
-        computed in ``tf32``, versions of ``torch`` and ``perception``, ``threads``.
+        computed in ``tf32``, versions of ``torch``, ``opencv`` and ``perception``,
+        ``threads``.
     """
+    import cv2
     import torch
 
     device = torch.device(device)
@@ -37,6 +40,7 @@ def made_on(device: Any) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if cuda else device.type,
         "tf32": cuda and torch.backends.cudnn.allow_tf32,
         "torch": torch.__version__,
+        "opencv": cv2.__version__,
         "perception": __version__,
         "threads": torch.get_num_threads(),
     }
@@ -57,11 +61,12 @@ def distinct(found: Iterable[MadeOn]) -> list[MadeOn]:
 
 
 def told(one: MadeOn) -> str:
-    """As a text: ``cpu, torch 2.9.1, perception 0.1.0, 1 thread``."""
+    """As a text: ``cpu, torch 2.9.1, opencv 4.11.0, perception 0.1.0, 1 thread``."""
     words = [str(one["device"])]
     if one.get("tf32"):
         words.append("TF32")
-    words += [f"{name} {one[name]}" for name in ("torch", "perception") if name in one]
+    libraries = ("torch", "opencv", "perception")
+    words += [f"{name} {one[name]}" for name in libraries if name in one]
     if threads := one.get("threads"):
         words.append(f"{threads} thread{'s' if threads > 1 else ''}")
     return ", ".join(words)

@@ -13,6 +13,7 @@ import torch
 
 from perception.apis import load_detector
 from perception.checkpoints import as_safetensors
+from perception.evaluation.made_on import told
 from perception.evaluation.robustness_figures import in_vain
 from perception.evaluation.robustness_table import NOTE, STAR
 from perception.files import replacing
@@ -74,7 +75,13 @@ def _figures(results: Path, digest: str) -> Mapping[str, Any]:
             if entry["checkpoint_sha256"] == digest:
                 frames = len(content["frame_ids"])
                 kind = content["scoring"]["headline"]
-                run = {"run": content["command"], "frames": frames, "kind": kind}
+                where = content["environment"].get("made_on", ())
+                run = {
+                    "run": content["command"],
+                    "frames": frames,
+                    "kind": kind,
+                    "made_on": "; ".join(map(told, where)) or "unknown",
+                }
                 return dict(entry) | run
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
@@ -104,6 +111,7 @@ def _card(
         return lines
     lines += [
         f"* Measured by: `{figures['run']}`",
+        f"* Measured on: {figures['made_on']}",
         "",
         f"Mean AP (percent, {figures['kind']}, R40) on {figures['frames']} "
         "unseen frames:",

@@ -33,6 +33,7 @@ def results(folder: Path, digest: str) -> Path:
         "command": "python tools/robustness.py …",
         "frame_ids": ["000001", "000002"],
         "scoring": {"headline": "moderate"},
+        "environment": {"made_on": [{"device": "GPU", "torch": "2.9"}]},
         "detectors": [
             {
                 "checkpoint_sha256": digest,
@@ -65,7 +66,7 @@ def test_half_precision_weights_and_a_card_with_figures(checkpoint, tmp_path):
     file = results(tmp_path, digest)
     assert publish(CONFIG, out, out, command="train it", results=file) == digest
     card = (tmp_path / "camera.md").read_text()
-    assert "on 2 unseen frames" in card
+    assert "on 2 unseen frames" in card and "Measured on: GPU, torch 2.9\n" in card
     assert "| clean | 81.2 |" in card and "| camera_pgd | 40.0 |" in card
     assert "| stale | – |" in card
     assert "lidar_add" not in card

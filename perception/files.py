@@ -40,3 +40,34 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
     """Write ``value`` as indented JSON, atomically."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+def claim(note: str | os.PathLike, wanted: Any, *, taken: str) -> None:
+    """Remember in ``note`` how its folder is made, or check that it is made so.
+
+    Args:
+        note: A JSON file in the folder.
+        wanted: What determines the content of the folder, as JSON holds it.
+        taken: Something that is in such a folder as soon as anything is.
+
+    Raises:
+        DataError: If the folder is made in another way, or holds no note.
+    """
+    note = Path(note)
+    folder = note.parent
+    if note.exists():
+        try:
+            found = json.loads(note.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{note}: cannot read: {error}") from error
+        if found != wanted:
+            raise DataError(
+                f"{folder}: holds what was made with {found}, asked for {wanted}; "
+                "choose another folder or remove it"
+            )
+    elif (folder / taken).exists():
+        raise DataError(
+            f"{folder}: holds {taken} without {note.name}; choose another folder"
+        )
+    else:
+        write_json(note, wanted)

@@ -1,7 +1,6 @@
 """The whole main job on synthetic data: make it, train, evaluate, attack, report."""
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perception.cli import HelpFormatter, run_tool
-from perception.files import write_json
+from perception.files import claim
 from perception.structures import DataError
 
 REPO = Path(__file__).resolve().parent.parent
@@ -134,33 +133,6 @@ def shipped() -> list[str]:
     return [word for pair in pairs for word in pair]
 
 
-def claim(args: argparse.Namespace) -> None:
-    """Remember the arguments in OUT/demo.json, or check that they are those of OUT.
-
-    Raises:
-        DataError: If OUT holds a demo of other arguments, or of unknown ones.
-    """
-    note = Path(args.out) / "demo.json"
-    wanted = {name: value for name, value in vars(args).items() if name != "out"}
-    if note.exists():
-        try:
-            found = json.loads(note.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{note}: cannot read: {error}") from error
-        if found != wanted:
-            raise DataError(
-                f"{args.out}: holds a demo of {found}, asked for {wanted}; give "
-                f"another --out or remove {args.out}"
-            )
-    elif (Path(args.out) / "train").exists():
-        raise DataError(
-            f"{args.out}: holds a demo without demo.json; give another --out or "
-            f"remove {args.out}"
-        )
-    else:
-        write_json(note, wanted)
-
-
 def run(step: Step) -> float:
     """Run one step, showing its output; returns the seconds it took."""
     started = time.monotonic()
@@ -178,7 +150,8 @@ def main() -> None:
     """Run all steps, then say what took how long and where everything is."""
     args = parse_args()
     os.chdir(REPO)
-    claim(args)
+    settings = {name: value for name, value in vars(args).items() if name != "out"}
+    claim(Path(args.out) / "demo.json", settings, taken="train")
     todo = steps(args)
     took = [run(step) for step in todo]
     print("\nDone. Where everything is, and how long it took:")

@@ -108,7 +108,7 @@ def test_a_broken_off_run_continues(root, tmp_path):
 )
 def test_another_recipe_in_the_same_folder_is_refused(root, changes):
     before = hashes(root)
-    with pytest.raises(DataError, match=r"set: holds a set made with .*'seed': 5"):
+    with pytest.raises(DataError, match=r"set: holds what was made with .*'seed': 5"):
         make(root, **changes)
     assert hashes(root) == before
 

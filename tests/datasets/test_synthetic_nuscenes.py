@@ -260,7 +260,9 @@ def test_unusable_arguments(changes, message, tmp_path):
 def test_another_recipe_in_the_folder_is_refused(root, repo_root):
     done = run_tool(repo_root, "--out", str(root), "--seed", "4", "--scenes", "1")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: ") and "holds a set made with" in done.stderr
+    assert (
+        done.stderr.startswith("error: ") and "holds what was made with" in done.stderr
+    )
 
 
 def test_broken_scene_records_are_named(root, tmp_path):

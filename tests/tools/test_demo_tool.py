@@ -47,21 +47,20 @@ def test_results_of_other_arguments_are_refused(repo_root, tmp_path, monkeypatch
     monkeypatch.syspath_prepend(str(repo_root / "tools"))
     import demo
 
-    def claim(*words):
-        monkeypatch.setattr(sys, "argv", ["demo.py", "--out", str(tmp_path), *words])
-        demo.claim(demo.parse_args())
+    monkeypatch.setattr(demo, "steps", lambda args: [])
 
-    claim("--epochs", "3")
-    claim("--epochs", "3")
-    with pytest.raises(DataError, match=r"'epochs': 3,.* another --out or remove "):
-        claim("--epochs", "4")
-    (tmp_path / "demo.json").write_text("{")
-    with pytest.raises(DataError, match=r"demo\.json: cannot read"):
-        claim("--epochs", "3")
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["demo.py", "--out", str(tmp_path), *words])
+        demo.main()
+
+    run("--epochs", "3")
+    run("--epochs", "3")
+    with pytest.raises(DataError, match=r"'epochs': 3.* choose another folder"):
+        run("--epochs", "4")
     (tmp_path / "demo.json").unlink()
     (tmp_path / "train").mkdir()
     with pytest.raises(DataError, match=r"without demo\.json"):
-        claim("--epochs", "3")
+        run("--epochs", "3")
 
 
 def test_attacks_go_on_instead_of_being_taken_as_they_are(repo_root, monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import re
@@ -12,13 +11,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from perception.datasets.splits import write_split
-from perception.files import write_json
+from perception.files import claim
 from perception.structures import DataError
 
 # Raise it when the same seed gives other scenes: old and new frames must not mix.
@@ -106,7 +104,7 @@ def generate(
     check_at_least(0, val_frames=val_frames, seed=seed)
     check_at_least(1, jobs=jobs)
     root, recipe = Path(out), Recipe(seed, *parse_size(size), full_lidar)
-    claim(root, asdict(recipe), "training")
+    claim(root / "synthetic.json", asdict(recipe), taken="training")
     names = [f"{index:06d}" for index in range(frames + val_frames)]
     todo = [index for index, name in enumerate(names) if not _complete(root, name)]
     work = [partial(write_frame, root, recipe, index) for index in todo]
@@ -127,36 +125,6 @@ def check_at_least(low: int, **given: int) -> None:
     for name, value in given.items():
         if value < low:
             raise DataError(f"{name} must be at least {low}, got {value}")
-
-
-def claim(root: Path, wanted: dict[str, Any], folder: str) -> None:
-    """Remember a recipe in a folder, or check that it is the folder's.
-
-    Args:
-        root: The folder.
-        wanted: What determines the set's content, as JSON holds it.
-        folder: The one that every such set has below ``root``.
-
-    Raises:
-        DataError: If ``root`` holds another set.
-    """
-    note = root / "synthetic.json"
-    if note.exists():
-        try:
-            found = json.loads(note.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{note}: cannot read: {error}") from error
-        if found != wanted:
-            raise DataError(
-                f"{root}: holds a set made with {found}, asked for {wanted}; "
-                "choose another folder or remove it"
-            )
-    elif (root / folder).exists():
-        raise DataError(
-            f"{root}: holds a data set without synthetic.json; choose another folder"
-        )
-    else:
-        write_json(note, wanted)
 
 
 def _complete(root: Path, name: str) -> bool:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from perception.datasets.synthetic.generate import (
     check_at_least,
-    claim,
     parse_size,
     run_jobs,
 )
@@ -21,7 +20,7 @@ from perception.datasets.synthetic.nuscenes_tables import (
     Record,
     static_tables,
 )
-from perception.files import replacing, write_json
+from perception.files import claim, replacing, write_json
 from perception.structures import DataError
 
 # The development kit's splits, training then validation, of each version.
@@ -94,7 +93,7 @@ def generate_nuscenes(
     check_at_least(1, jobs=jobs)
     names = scene_names(version, scenes, val_scenes)
     root, recipe = Path(out), Recipe(version, seed, *parse_size(size), samples)
-    claim(root, asdict(recipe), version)
+    claim(root / "synthetic.json", asdict(recipe), taken=version)
     work = [
         partial(write_scene, root, recipe, name)
         for name in names

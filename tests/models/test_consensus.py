@@ -113,6 +113,25 @@ def test_settings_that_cannot_be_meant(wrong):
         neck(**wrong)
 
 
+def test_training_lifts_and_pulls_nothing():
+    """A hidden object, (-3, 1, -2) with an expert of 1.5, is told as -2 in training."""
+    settings = dict(lift=2.0, box_pull=0.5, doubt_at=1e9, blame_at=1e9)
+    views = [said(x) for x in (-3.0, 1.0, -2.0)]
+    experts = [said(x) for x in (1.5, -3.0, -3.0, -3.0)]
+    levels = [[torch.zeros(1, 2, 1, 1) for _ in SENSORS]]
+    told = {}
+    for training in (False, True):
+        made = neck(**settings)
+        output = made.fuse(levels, views, experts)
+        made.train(training)
+        low, high = made.bounds(output, liar=0)
+        told[training] = [
+            x[0][0].item() for x in (made.combine(None, output), low, high)
+        ]
+    assert told[False] == [0.0, 0.0, 3.0]
+    assert told[True] == [-2.0, -2.0, 1.5]
+
+
 def test_levels_in_one_row_and_back():
     levels = [torch.rand(3, 2, 5, 4, 6), torch.rand(3, 2, 5, 2, 3)]
     row = in_one_row(levels)

@@ -78,8 +78,8 @@ class ConsensusFusion(AgreementFusion):
     **Training for the worst case** needs no attack: :meth:`bounds` says in closed form
     how far one sensor can move each output, so that ``worst_loss_weight`` adds the
     detection loss of the worst outputs within them, for every liar in turn (compare
-    interval bound propagation, Gowal et al., ICCV 2019; without ``box_pull`` the bounds
-    are tight).
+    interval bound propagation, Gowal et al., ICCV 2019; here the bounds are tight). In
+    training nothing is lifted or pulled: views that are trained with it need it.
 
     Args:
         sensors: Names of S >= 3 sensors.
@@ -181,6 +181,7 @@ class ConsensusFusion(AgreementFusion):
         frames = torch.arange(blamed.shape[0], device=blamed.device)
         told = (blamed < len(self.sensors))[:, None, None, None]
         freedom = self._freedom(output)
+        lift, pull = (0.0, 0.0) if self.training else (self.lift, self.box_pull)
         combined = []
         # All levels in one row: a GPU takes as long for a short one.
         for kind, (said, asked) in enumerate(zip(views, experts, strict=True)):
@@ -190,8 +191,8 @@ class ConsensusFusion(AgreementFusion):
                 views_row,
                 experts_row[:-1],
                 output.suspects,
-                lift=self.lift if kind == CLASSES else 0.0,
-                pull=self.box_pull if kind == BOXES else 0.0,
+                lift=lift if kind == CLASSES else 0.0,
+                pull=pull if kind == BOXES else 0.0,
             )
             moved = self._move(kind, answer, low, high, freedom)
             combined.append(as_levels(torch.where(told, answer, moved), said))
@@ -208,10 +209,10 @@ class ConsensusFusion(AgreementFusion):
         """
         honest = [view for i, view in enumerate(output.views) if i != liar]
         low, high = self._range_of([*honest, output.experts[liar]])
+        if self.training:  # nobody is blamed or cleared, nothing is lifted
+            return low, high
         if self.lift:
             low, high = self._lifted(low, high, honest, output.experts[liar])
-        if self.training:  # nobody is blamed or cleared
-            return low, high
         return self._unbounded(low, high, output.views, liar)
 
     def _lifted(

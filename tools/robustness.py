@@ -206,7 +206,6 @@ def main(argv: list[str] | None = None) -> None:
     common = AttackRun(
         config="",
         checkpoint="",
-        threats=(),
         out=args.out,
         attacks_file=args.attacks,
         source=args.source and {"config": args.source[0], "checkpoint": args.source[1]},

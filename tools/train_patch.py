@@ -79,7 +79,6 @@ def main(argv: list[str] | None = None) -> None:
         config=args.config,
         checkpoint=args.checkpoint,
         threats=[args.threat],
-        out="",
         attacks_file=args.attacks,
         changes=threat_changes(args),
         cfg_options=args.cfg_options,

@@ -77,7 +77,6 @@ def evaluate_attack(
     pending = [index for index in indices if frame_ids[index] not in records]
     now = made_on(next(detector.parameters()).device)
     if store is not None and pending:
-        store.check(now, [frame_ids[index] for index in indices])
         store.begin(now)
     loader = build_loader(dataset, pending, batch_size=batch_size, workers=workers)
     with tqdm(

@@ -49,8 +49,9 @@ def run_attacks(run: AttackRun) -> list[AttackReport]:
         )
         for attack, description in ready.attacks
     ]
+    now = made_on(run.device)
     for store in stores:
-        store.check(made_on(run.device), common["frame_ids"])
+        store.check(now, common["frame_ids"])
     reports: list[AttackReport] = []
     for (attack, description), store in zip(ready.attacks, stores, strict=True):
         report = evaluate_attack(

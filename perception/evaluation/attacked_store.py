@@ -91,17 +91,27 @@ class FrameStore:
             DataError: If there are any, and those that are there were attacked on
                 another kind of device or with another PyTorch.
         """
-        others = [one for one in self.made_on() if not mixable(one, now)]
-        if others and not self.read().keys() >= set(frame_ids):
+        if not self.read().keys() >= set(frame_ids):
+            self._with(now)
+
+    def begin(self, now: MadeOn) -> None:
+        """Note what attacks the frames that come.
+
+        Raises:
+            DataError: See :meth:`check`.
+        """
+        write_json(self._made_on, self._with(now))
+
+    def _with(self, now: MadeOn) -> list[MadeOn]:
+        """All that attacked the frames, and ``now``, which has to go with them."""
+        earlier = self.made_on()
+        if others := [one for one in earlier if not mixable(one, now)]:
             raise DataError(
                 f"{self.folder}: its frames were attacked on {told(others[0])}, and "
                 f"the remaining ones would be on {told(now)}; go on there, or choose "
                 "another --out"
             )
-
-    def begin(self, now: MadeOn) -> None:
-        """Note what attacks the frames that come."""
-        write_json(self._made_on, distinct([*self.made_on(), now]))
+        return distinct([*earlier, now])
 
     def append(self, records: Sequence[FrameRecord]) -> None:
         """Add the records of one batch; they are on disk when this returns."""

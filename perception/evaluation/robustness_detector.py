@@ -8,6 +8,7 @@ from typing import Any
 
 from perception.evaluation.attacked_report import AttackReport
 from perception.evaluation.attacked_results import results_to_json
+from perception.evaluation.robustness_audit import joined_audits, read_audit
 from perception.evaluation.robustness_blame import gate_confusion, gate_rates
 from perception.evaluation.robustness_figures import (
     Entry,
@@ -23,7 +24,6 @@ from perception.evaluation.robustness_setup import (
     Job,
     RobustnessRun,
     Subject,
-    read_audit,
 )
 from perception.files import write_json
 
@@ -153,11 +153,12 @@ def _audit(run: RobustnessRun, subject: Subject) -> dict[str, Any] | None:
         for report in reports
         if all(report.get(key) == subject.settings[key] for key in same)
     ]
-    if not audits:
-        return None
-    checks = [check for audit in audits for check in audit["checks"]]
-    failed = [check["name"] for check in checks if not check["passed"]]
-    return {
-        "passed": all(audit["passed"] for audit in audits),
-        "failed": list(dict.fromkeys(failed)),
-    }
+    return joined_audits(
+        [
+            {
+                "passed": audit["passed"],
+                "failed": [c["name"] for c in audit["checks"] if not c["passed"]],
+            }
+            for audit in audits
+        ]
+    )

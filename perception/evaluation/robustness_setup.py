@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from perception.evaluation.attacked import frame_ids_of
 from perception.evaluation.attacked_frames import FrameRecord
 from perception.evaluation.attacked_prepare import AttackRun, Prepared
 from perception.evaluation.attacked_store import FrameStore
-from perception.structures import DataError
+from perception.evaluation.robustness_audit import read_audit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,20 +125,3 @@ class Job:
             return len(self.records(wanted)) == len(wanted)
         report = read_audit(Path(self.run.out) / "audit.json")
         return all(report.get(key) == value for key, value in self.settings.items())
-
-
-def read_audit(path: Path) -> dict[str, Any]:
-    """What ``tools/attack.py --audit`` wrote; empty if it has not.
-
-    Raises:
-        DataError: If the file holds something else.
-    """
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content["audit"]["passed"], bool):
-            raise TypeError("audit.passed is neither true nor false")
-    except (ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{path}: not the report of an audit ({error})") from error
-    return content

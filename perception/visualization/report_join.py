@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
+from perception.evaluation.robustness_audit import joined_audits
 from perception.visualization.report_values import Attacked, Measured
 
 
@@ -31,7 +30,7 @@ def joined_runs(first: Measured, second: Measured) -> Measured:
         attacks={name: attacks[name] for name in order},
         curves=curves,
         failed={name: why for name, why in failed.items() if name not in attacks},
-        audit=_joined_audits(first.audit, second.audit),
+        audit=joined_audits([one.audit for one in (first, second) if one.audit]),
         baseline=first.baseline or second.baseline,
         groups=(*first.groups, *second.groups),
     )
@@ -48,14 +47,3 @@ def _require_same(name: str, first: Attacked, second: Attacked) -> None:
                 f"{name}: another {what} for this attack on the same detector and "
                 "frames than an earlier file; make two pages, or leave one file out"
             )
-
-
-def _joined_audits(
-    first: Mapping[str, Any] | None, second: Mapping[str, Any] | None
-) -> Mapping[str, Any] | None:
-    if first is None or second is None:
-        return first or second
-    return {
-        "passed": first["passed"] and second["passed"],
-        "failed": list(dict.fromkeys([*first["failed"], *second["failed"]])),
-    }

@@ -87,7 +87,7 @@ def main() -> None:
         license="Apache-2.0",
         license_files=["LICENSE"],
         packages=find_packages(include=["perception", "perception.*"]),
-        package_data={"perception.visualization": ["templates/*"]},
+        package_data={"perception.visualization.report": ["templates/*"]},
         python_requires=">=3.10,<3.13",
         install_requires=RUNTIME,
         extras_require=EXTRAS,

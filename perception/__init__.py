@@ -2,7 +2,7 @@
 
 import warnings
 
-from perception.dependencies import missing_mmcv_ops
+from perception.core.dependencies import missing_mmcv_ops
 
 __version__ = "0.1.0"
 

@@ -25,12 +25,12 @@ from mmengine.registry import init_default_scope
 from mmengine.utils import import_modules_from_strings
 from torch.utils.data import DataLoader, Subset
 
-from perception.checkpoints import load_checkpoint
+from perception.core.checkpoints import load_checkpoint
+from perception.core.structures import DataError
 from perception.datasets.frame_dataset import FrameDataset, collate_frames
 from perception.models import MultiModalDetector
-from perception.monitor import SensorMonitor, SensorState
-from perception.runner import compute_in_float32, load_config
-from perception.structures import DataError
+from perception.models.consensus.monitor import SensorMonitor, SensorState
+from perception.training.runner import compute_in_float32, load_config
 
 __all__ = [
     "SensorMonitor",

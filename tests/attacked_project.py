@@ -7,7 +7,7 @@ import torch
 from tiny_kitti import write_config, write_kitti
 
 from perception.apis import load_detector
-from perception.checkpoints import save_weights
+from perception.core.checkpoints import save_weights
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STANDARD = REPOSITORY / "configs" / "_base_" / "attacks" / "standard.py"

@@ -8,7 +8,7 @@ from mmengine.logging import MMLogger
 from tiny_kitti import write_config, write_kitti
 
 from perception.apis import build_dataset, build_loader, detect, load_detector
-from perception.structures import DataError
+from perception.core.structures import DataError
 
 
 @pytest.fixture(scope="module")

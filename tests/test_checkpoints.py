@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mmengine.runner import CheckpointLoader
 
-from perception.checkpoints import (
+from perception.core.checkpoints import (
     load_checkpoint,
     local_file,
     save_weights,
     sha256,
 )
-from perception.structures import DataError
+from perception.core.structures import DataError
 
 WEIGHTS = {"a.weight": torch.arange(6.0).view(2, 3), "a.count": torch.tensor(3)}
 

@@ -5,14 +5,14 @@ import sys
 
 import pytest
 
-from perception.cli import (
+from perception.cli.options import (
     add_config_options,
     add_running_options,
     assignments,
     command_line,
     fail_on,
 )
-from perception.structures import DataError
+from perception.core.structures import DataError
 
 
 def options_of(*words):

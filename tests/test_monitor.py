@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perception.apis import SensorMonitor
-from perception.monitor import conformal_threshold, gate_evidence
-from perception.structures import DataError
+from perception.core.structures import DataError
+from perception.models.consensus.monitor import conformal_threshold, gate_evidence
 
 SENSORS = ("camera", "lidar")
 HONEST = (0.1, 0.1, 0.8)  # log(p_i / p_none) = -log 8 for both sensors

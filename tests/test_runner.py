@@ -10,19 +10,19 @@ from mmengine.runner.checkpoint import save_checkpoint
 from tiny_kitti import write_config, write_kitti
 
 from perception.apis import as_config, build_dataset
-from perception.checkpoints import load_checkpoint, sha256
-from perception.evaluation.attacked_results import settings_of
-from perception.runner import (
+from perception.core.checkpoints import load_checkpoint, sha256
+from perception.core.structures import DataError
+from perception.evaluation.robustness.results import settings_of
+from perception.training.runner import (
     best_checkpoint,
     build_runner,
     default_work_dir,
     load_config,
     train,
 )
-from perception.runner import (
+from perception.training.runner import (
     test as score,
 )
-from perception.structures import DataError
 
 IN_PROCESS = {
     "train_dataloader.num_workers": 0,

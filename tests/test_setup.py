@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import perception
-from perception.dependencies import missing_mmcv_ops, require_mmcv_ops
+from perception.core.dependencies import missing_mmcv_ops, require_mmcv_ops
 
 PACKAGED = ("Makefile", "setup.py", "pyproject.toml", "perception/__init__.py")
 
@@ -306,7 +306,7 @@ def test_operators_of_another_torch_are_explained(tmp_path):
     (tmp_path / "mmcv" / "_ext.so").touch()
     broken = "raise ImportError('undefined symbol: _ZN3c10')"
     (tmp_path / "mmcv" / "ops" / "__init__.py").write_text(broken)
-    code = "import perception.dependencies as d; d.require_mmcv_ops()"
+    code = "import perception.core.dependencies as d; d.require_mmcv_ops()"
     result = python(code, path=tmp_path)
     assert "built for another torch (undefined symbol: _ZN3c10)" in " ".join(
         result.stderr.split()

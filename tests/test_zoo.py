@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from perception.apis import load_detector
-from perception.checkpoints import sha256
-from perception.structures import DataError
-from perception.zoo import publish
+from perception.core.checkpoints import sha256
+from perception.core.structures import DataError
+from perception.evaluation.zoo import publish
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIG = REPOSITORY / "configs" / "synthetic" / "camera_only.py"

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from perception.datasets.kitti_io import (
+from perception.core.structures import Calibration, Frame, Objects
+from perception.datasets.kitti.files import (
     write_calib,
     write_depth,
     write_image,
@@ -13,7 +14,6 @@ from perception.datasets.kitti_io import (
     write_points,
 )
 from perception.datasets.splits import write_split
-from perception.structures import Calibration, Frame, Objects
 
 SIZE = (32, 64)
 CLASSES = ("Car", "Pedestrian", "Cyclist")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from perception.cli import run_tool
+from perception.cli.options import run_tool
 
 
 def status_of(main: Callable, *words: object) -> int:

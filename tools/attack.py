@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from perception.attack_options import (
+from perception.cli.attack_options import (
     add_attacks_file,
     add_threat_changes,
     threat_changes,
 )
-from perception.cli import (
+from perception.cli.options import (
     HelpFormatter,
     add_running_options,
     add_score_threshold,
@@ -126,10 +126,10 @@ def _add_frames(parser: argparse.ArgumentParser) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
-    from perception.evaluation.attacked_prepare import AttackRun
-    from perception.evaluation.attacked_results import attack_table
-    from perception.evaluation.attacked_run import audit_attacks, run_attacks
-    from perception.evaluation.attacked_setup import AttackFile
+    from perception.evaluation.robustness.attack_file import AttackFile
+    from perception.evaluation.robustness.prepare import AttackRun
+    from perception.evaluation.robustness.results import attack_table
+    from perception.evaluation.robustness.run import audit_attacks, run_attacks
 
     if args.list:
         print(AttackFile(args.attacks).listing())

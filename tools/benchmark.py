@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from perception.cli import HelpFormatter, pick_device, positive, run_tool
+from perception.cli.options import HelpFormatter, pick_device, positive, run_tool
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "synthetic"
 EXAMPLES = """examples:
@@ -105,8 +105,8 @@ def rasterize(args: argparse.Namespace) -> None:
     """Draw a random sweep and a cloud that is all in view."""
     import torch
 
-    from perception.datasets.synthetic.generate import parse_size
-    from perception.evaluation.raster_speed import compare_rasters
+    from perception.datasets.synthetic.kitti import parse_size
+    from perception.evaluation.benchmarks.raster_speed import compare_rasters
 
     torch.set_num_threads(1)
     width, height = parse_size(args.size)
@@ -118,8 +118,8 @@ def fusion(args: argparse.Namespace) -> None:
     """Run whole detectors, without and with the backward pass."""
     import torch
 
-    from perception.datasets.synthetic.generate import parse_size
-    from perception.evaluation.fusion_speed import compare_fusion
+    from perception.datasets.synthetic.kitti import parse_size
+    from perception.evaluation.benchmarks.fusion_speed import compare_fusion
 
     torch.set_num_threads(args.threads)
     device = pick_device(args.device)
@@ -139,7 +139,7 @@ def attacks(args: argparse.Namespace) -> None:
     """Attack each sensor of a detector on frames of its validation set."""
     import torch
 
-    from perception.evaluation.attack_speed import compare_attacks
+    from perception.evaluation.benchmarks.attack_speed import compare_attacks
 
     torch.set_num_threads(args.threads)
     for title, candidates in compare_attacks(
@@ -154,7 +154,7 @@ def attacks(args: argparse.Namespace) -> None:
 
 
 def _time(title: str, candidates: dict, repeats: int) -> None:
-    from perception.evaluation.speed import interleaved, speed_table
+    from perception.evaluation.benchmarks.timing import interleaved, speed_table
 
     print(title)
     print(speed_table(interleaved(candidates, repeats)))

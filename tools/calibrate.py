@@ -9,7 +9,7 @@ hundred or more, and use the weights written instead of the old ones.
 
 import argparse
 
-from perception.cli import (
+from perception.cli.options import (
     HelpFormatter,
     add_running_options,
     add_split_options,
@@ -46,10 +46,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Calibrate and say what changed."""
     args = parse_args()
-    from perception.checkpoints import save_weights
-    from perception.evaluation.attacked_prepare import AttackRun, load_subject
-    from perception.evaluation.calibration import calibrate_gate
-    from perception.structures import DataError
+    from perception.core.checkpoints import save_weights
+    from perception.core.structures import DataError
+    from perception.evaluation.robustness.prepare import AttackRun, load_subject
+    from perception.training.calibration import calibrate_gate
 
     if not args.out.endswith(".safetensors"):
         raise DataError(f"{args.out}: weights are written as .safetensors")

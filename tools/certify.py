@@ -9,7 +9,7 @@ certified objects that it hid (none, or the certificate is wrong).
 
 import argparse
 
-from perception.cli import (
+from perception.cli.options import (
     HelpFormatter,
     add_running_options,
     add_score_threshold,
@@ -55,11 +55,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Certify and print one line per sensor."""
     args = parse_args(argv)
-    from perception.evaluation.attacked_prepare import AttackRun, load_subject
-    from perception.evaluation.attacked_results import settings_of, versions
+    from perception.core.files import write_json
+    from perception.core.structures import DataError
     from perception.evaluation.certified_run import certify
-    from perception.files import write_json
-    from perception.structures import DataError
+    from perception.evaluation.robustness.prepare import AttackRun, load_subject
+    from perception.evaluation.robustness.results import settings_of, versions
 
     run = AttackRun(
         config=args.config,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from perception.cli import run_tool
-from perception.datasets import kitti_command, nuscenes_command
-from perception.datasets.synthetic import command as synthetic_command
+from perception.cli import create_kitti as kitti_command
+from perception.cli import create_nuscenes as nuscenes_command
+from perception.cli import create_synthetic as synthetic_command
+from perception.cli.options import run_tool
 
 DESCRIPTION = """\
 Make or prepare data sets: random street scenes, KITTI, nuScenes. Each sub-command

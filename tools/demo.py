@@ -8,9 +8,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from perception.cli import HelpFormatter, run_tool
-from perception.files import claim
-from perception.structures import DataError
+from perception.cli.options import HelpFormatter, run_tool
+from perception.core.files import claim
+from perception.core.structures import DataError
 
 REPO = Path(__file__).resolve().parent.parent
 # Trained on frames of seed 0: plain fusion, and the two robust ones of data/zoo.

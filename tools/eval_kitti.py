@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from perception.cli import run_tool
-from perception.evaluation.kitti_ap import as_official
-from perception.evaluation.kitti_report import evaluate_folders, result_table
-from perception.evaluation.kitti_rules import METRICS
-from perception.files import write_json
+from perception.cli.options import run_tool
+from perception.core.files import write_json
+from perception.evaluation.detection.kitti_ap import as_official
+from perception.evaluation.detection.report import evaluate_folders, result_table
+from perception.evaluation.detection.rules import METRICS
 
 DESCRIPTION = """\
 Average precision of KITTI result files by the official object protocol: car,

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from perception.attack_options import add_attacks_file
-from perception.cli import (
+from perception.cli.attack_options import add_attacks_file
+from perception.cli.options import (
     HelpFormatter,
     add_running_options,
     command_line,
@@ -146,9 +146,9 @@ def _calibration(args: argparse.Namespace) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
-    from perception.evaluation.attacked_prepare import AttackRun
-    from perception.evaluation.monitoring import CleanFrames, follow_recording
-    from perception.evaluation.monitoring_report import in_words
+    from perception.evaluation.recording import CleanFrames, follow_recording
+    from perception.evaluation.recording_report import in_words
+    from perception.evaluation.robustness.prepare import AttackRun
     from perception.visualization.timeline import write_timeline
 
     run = AttackRun(

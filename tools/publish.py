@@ -6,7 +6,7 @@ beside it says which config and command made the weights, and what was measured.
 
 import argparse
 
-from perception.cli import HelpFormatter, run_tool
+from perception.cli.options import HelpFormatter, run_tool
 
 EXAMPLES = """examples:
   python tools/publish.py configs/synthetic/concat.py \\
@@ -40,7 +40,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Publish and say what was written."""
     args = parse_args()
-    from perception.zoo import publish
+    from perception.evaluation.zoo import publish
 
     digest = publish(
         args.config,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from perception.cli import HelpFormatter, positive, run_tool
+from perception.cli.options import HelpFormatter, positive, run_tool
 
 DESCRIPTION = """\
 One self-contained HTML file: worst cases per sensor, every attack, accuracy over the
@@ -59,7 +59,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Write the page and say where it is and how large."""
     args = parse_args(argv)
-    from perception.visualization.report_page import write_report
+    from perception.visualization.report.page import write_report
 
     write_report(
         args.results,

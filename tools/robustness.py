@@ -7,8 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from perception.attack_options import add_attacks_file
-from perception.cli import (
+from perception.cli.attack_options import add_attacks_file
+from perception.cli.options import (
     HelpFormatter,
     add_running_options,
     add_split_options,
@@ -17,7 +17,7 @@ from perception.cli import (
     positive,
     run_tool,
 )
-from perception.structures import DataError
+from perception.core.structures import DataError
 
 DESCRIPTION = """\
 Attack several detectors with every threat model and compare what is left.
@@ -191,11 +191,11 @@ def _device(name: str) -> str:
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
-    from perception.evaluation.attacked_prepare import AttackRun
-    from perception.evaluation.attacked_setup import AttackFile
-    from perception.evaluation.robustness import run_robustness
-    from perception.evaluation.robustness_setup import RobustnessRun
-    from perception.evaluation.robustness_table import markdown
+    from perception.evaluation.robustness.attack_file import AttackFile
+    from perception.evaluation.robustness.grid import run_robustness
+    from perception.evaluation.robustness.prepare import AttackRun
+    from perception.evaluation.robustness.spec import RobustnessRun
+    from perception.evaluation.robustness.tables import markdown
 
     suites = args.suite
     if suites is None:

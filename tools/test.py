@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from perception.cli import (
+from perception.cli.options import (
     HelpFormatter,
     add_run_arguments,
     command_line,
@@ -43,7 +43,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Test and print the headline figures."""
     args = parse_args()
-    from perception.runner import default_work_dir, load_config, test
+    from perception.training.runner import default_work_dir, load_config, test
 
     export_local_rank(args.local_rank)
     config = load_config(args.config, args.cfg_options)

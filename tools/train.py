@@ -3,7 +3,12 @@
 import argparse
 from pathlib import Path
 
-from perception.cli import HelpFormatter, add_run_arguments, export_local_rank, run_tool
+from perception.cli.options import (
+    HelpFormatter,
+    add_run_arguments,
+    export_local_rank,
+    run_tool,
+)
 
 EXAMPLES = """examples:
   python tools/train.py configs/synthetic/concat.py
@@ -45,7 +50,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Train and say where the best checkpoint is."""
     args = parse_args()
-    from perception.runner import default_work_dir, load_config, train
+    from perception.training.runner import default_work_dir, load_config, train
 
     export_local_rank(args.local_rank)
     config = load_config(args.config, args.cfg_options)

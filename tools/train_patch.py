@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import argparse
 
-from perception.attack_options import (
+from perception.cli.attack_options import (
     add_attacks_file,
     add_threat_changes,
     threat_changes,
 )
-from perception.cli import (
+from perception.cli.options import (
     HelpFormatter,
     add_running_options,
     command_line,
@@ -72,8 +72,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
-    from perception.evaluation.attacked_prepare import AttackRun
-    from perception.evaluation.patch_training import train_universal_patch
+    from perception.evaluation.robustness.prepare import AttackRun
+    from perception.training.patch import train_universal_patch
 
     run = AttackRun(
         config=args.config,

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from perception.cli import positive, run_tool
-from perception.datasets.kitti_frames import KittiFrames
-from perception.datasets.kitti_sources import KITTI_SOURCES
-from perception.structures import DataError, Frame
-from perception.visualization.detect_arguments import add_detect_command
+from perception.cli.detect_options import add_detect_command
+from perception.cli.options import positive, run_tool
+from perception.core.structures import DataError, Frame
+from perception.datasets.kitti.reader import KittiFrames
+from perception.datasets.kitti.sources import KITTI_SOURCES
 from perception.visualization.frame import MIN_WIDTH, save_frames
 
 DESCRIPTION = """\
@@ -125,8 +125,8 @@ def _frames_of_folder(args: argparse.Namespace) -> Chosen:
 def _frames_of_config(args: argparse.Namespace) -> Chosen:
     """Frames of a config's reader, which of them, and the detector's sensors."""
     from perception.apis import build_dataset
-    from perception.evaluation.attacked_prepare import choose_frames
-    from perception.runner import load_config
+    from perception.evaluation.robustness.prepare import choose_frames
+    from perception.training.runner import load_config
 
     split = args.split or "test"
     if split not in ("train", "val", "test"):

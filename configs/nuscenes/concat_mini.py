@@ -7,5 +7,8 @@ _base_ = [
     "../_base_/runtime/default.py",
 ]
 custom_imports = dict(
-    imports=[*_base_.custom_imports.imports, "perception.evaluation.coco_metric"]
+    imports=[
+        *_base_.custom_imports.imports,
+        "perception.evaluation.detection.coco_metric",
+    ]
 )

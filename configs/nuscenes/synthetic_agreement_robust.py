@@ -6,7 +6,7 @@ _base_ = [
     "../_base_/schedules/nuscenes_adversarial.py",
     "../_base_/runtime/default.py",
 ]
-coco = "perception.evaluation.coco_metric"
+coco = "perception.evaluation.detection.coco_metric"
 custom_imports = dict(imports=[*_base_.custom_imports.imports, coco])
 head = dict(**_base_.bbox_head)
 head.update(num_classes=3)

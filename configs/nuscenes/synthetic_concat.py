@@ -7,7 +7,10 @@ _base_ = [
     "../_base_/runtime/default.py",
 ]
 custom_imports = dict(
-    imports=[*_base_.custom_imports.imports, "perception.evaluation.coco_metric"]
+    imports=[
+        *_base_.custom_imports.imports,
+        "perception.evaluation.detection.coco_metric",
+    ]
 )
 model = dict(bbox_head=dict(num_classes=3))
 view_head = dict(num_classes=3)

@@ -16,28 +16,27 @@ Attack your own detector in ten lines:
             print(sample.frame_id, sample.pred_instances.scores[:3])
 """
 
-from perception.attacks.adaptive import Adaptive
-from perception.attacks.apgd import APGD
 from perception.attacks.base import Attack, AttackResult
 from perception.attacks.batch import AttackBatch, prepare_batch
-from perception.attacks.black_box import (
+from perception.attacks.patch.fixed import FixedPatch
+from perception.attacks.patch.threat import PatchThreat
+from perception.attacks.registry import ATTACKS, THREATS, build_attack, build_threat
+from perception.attacks.searches.adaptive import Adaptive
+from perception.attacks.searches.apgd import APGD
+from perception.attacks.searches.black_box import (
     RandomNoise,
     SquareAttack,
     TransferAttack,
     with_sources,
 )
-from perception.attacks.failures import Failure, FailureThreat
-from perception.attacks.joint import JointThreat
-from perception.attacks.map_threat import MapThreat
-from perception.attacks.patch import PatchThreat
-from perception.attacks.patch_fixed import FixedPatch
-from perception.attacks.pgd import PGD
-from perception.attacks.point_add import PointAdd
-from perception.attacks.point_sets import PointDrop
-from perception.attacks.points import PointFeatures, PointShift
-from perception.attacks.registry import ATTACKS, THREATS, build_attack, build_threat
-from perception.attacks.stereo import StereoThreat
-from perception.attacks.threat_model import ThreatModel
+from perception.attacks.searches.pgd import PGD
+from perception.attacks.threats.base import ThreatModel
+from perception.attacks.threats.joint import JointThreat
+from perception.attacks.threats.maps import MapThreat
+from perception.attacks.threats.point_add import PointAdd
+from perception.attacks.threats.point_drop import PointDrop
+from perception.attacks.threats.points import PointFeatures, PointShift
+from perception.attacks.threats.stereo import StereoThreat
 
 __all__ = [
     "APGD",
@@ -48,8 +47,6 @@ __all__ = [
     "Attack",
     "AttackBatch",
     "AttackResult",
-    "Failure",
-    "FailureThreat",
     "FixedPatch",
     "JointThreat",
     "MapThreat",

@@ -19,7 +19,7 @@ from torch import Tensor
 from perception.attacks.batch import AttackBatch
 from perception.attacks.goals import Goal
 from perception.attacks.objectives import Victim, frozen
-from perception.attacks.threat_model import ThreatModel
+from perception.attacks.threats.base import ThreatModel
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 from mmdet.structures import DetDataSample
 from torch import Tensor
 
-from perception.structures import DataError, SensorSpec
+from perception.core.structures import DataError, SensorSpec
 
 
 @dataclass(frozen=True, eq=False)

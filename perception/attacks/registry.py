@@ -9,10 +9,10 @@ from mmengine.registry import Registry
 
 if TYPE_CHECKING:
     from perception.attacks.base import Attack
-    from perception.attacks.threat_model import ThreatModel
+    from perception.attacks.threats.base import ThreatModel
 
-THREATS = Registry("threat", locations=["perception.attacks"])
-ATTACKS = Registry("attack", locations=["perception.attacks"])
+THREATS = Registry("threat", locations=["perception.attacks", "perception.corruptions"])
+ATTACKS = Registry("attack", locations=["perception.attacks", "perception.corruptions"])
 
 
 def build_threat(name: str, config: Mapping[str, Any]) -> ThreatModel:

@@ -12,9 +12,9 @@ from mmengine.dataset import DefaultSampler
 from mmengine.registry import FUNCTIONS
 from torch.utils.data import Dataset
 
-from perception.datasets.kitti_frames import KittiFrames
-from perception.datasets.nuscenes import NuScenesFrames
-from perception.structures import Frame
+from perception.core.structures import Frame
+from perception.datasets.kitti.reader import KittiFrames
+from perception.datasets.nuscenes.reader import NuScenesFrames
 
 DATASETS.register_module(module=KittiFrames)
 DATASETS.register_module(module=NuScenesFrames)
@@ -29,7 +29,7 @@ class FrameDataset(Dataset):
     :class:`EpochSampler` yields: index + epoch * len.
 
     Args:
-        frames: Sequence of :class:`~perception.structures.Frame`, or the config of
+        frames: Sequence of :class:`~perception.core.structures.Frame`, or the config of
             one (e.g. ``KittiFrames``).
         classes: Names of the classes to detect; their order is the label's value.
         pipeline: Configs of the transforms.

@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from perception.datasets.image_io import read_bytes
-from perception.files import replacing
-from perception.structures import DataError
+from perception.core.files import replacing
+from perception.core.images import read_bytes
+from perception.core.structures import DataError
 
 
 def read_split(path: str | os.PathLike) -> list[str]:

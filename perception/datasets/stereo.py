@@ -11,8 +11,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from perception.geometry.projection import disparity_to_depth
-from perception.structures import Calibration, DataError
+from perception.core.geometry import disparity_to_depth
+from perception.core.structures import Calibration, DataError
 
 # OpenCV returns disparities in 1/16 pixel, and its search range in steps of 16.
 _SUBPIXELS = 16

@@ -21,8 +21,8 @@ from mmdet.registry import TRANSFORMS
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
+from perception.core.structures import Frame, Objects
 from perception.datasets.warp import resize_transform, warp_frame
-from perception.structures import Frame, Objects
 
 
 @TRANSFORMS.register_module()

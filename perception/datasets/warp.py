@@ -13,7 +13,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from perception.structures import Frame
+from perception.core.structures import Frame
 
 
 def warp_frame(frame: Frame, transform: np.ndarray, size: tuple[int, int]) -> Frame:

@@ -14,7 +14,7 @@ from perception.apis import build_loader
 from perception.attacks import PGD, MapThreat, prepare_batch
 from perception.attacks.batch import AttackBatch
 from perception.datasets.frame_dataset import FrameDataset
-from perception.evaluation.certificate import certified_objects
+from perception.evaluation.certified import certified_objects
 
 
 def certify(

@@ -1,6 +1,6 @@
 """The multi-sensor detector."""
 
-from perception.dependencies import require_mmcv_ops
+from perception.core.dependencies import require_mmcv_ops
 
 require_mmcv_ops()  # before mmdet fails on them with a bare `mmcv._ext`
 

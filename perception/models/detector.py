@@ -17,8 +17,9 @@ from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
+from perception.core.structures import SensorSpec
 from perception.models.fusion.base import FusionOutput
-from perception.models.heads import (
+from perception.models.heads.outputs import (
     HeadOutputs,
     Pyramid,
     in_training_mode,
@@ -29,7 +30,6 @@ from perception.models.heads import (
 )
 from perception.models.losses import losses_by_honesty
 from perception.models.preprocessor import restricted_to
-from perception.structures import SensorSpec
 
 
 @MODELS.register_module()

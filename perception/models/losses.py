@@ -11,7 +11,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from perception.models.heads import (
+from perception.models.heads.outputs import (
     HeadOutputs,
     losses_of_frames,
     mean_losses,

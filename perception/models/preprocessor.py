@@ -18,8 +18,8 @@ from mmdet.structures import DetDataSample
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
+from perception.core.structures import DataError, SensorSpec
 from perception.models.rasterize import draw_points, padded
-from perception.structures import DataError, SensorSpec
 
 
 @MODELS.register_module()

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from perception.structures import SensorSpec
+from perception.core.structures import SensorSpec
 
 NEAR_PLANE_M = 0.1
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from perception.attacks import PGD, Attack, build_attack
-from perception.attacks.budgets import scaled
 from perception.attacks.goals import Goal
+from perception.attacks.threats.budgets import scaled
 
 
 @dataclass(frozen=True)

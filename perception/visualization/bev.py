@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from perception.geometry.projection import transform_points
-from perception.structures import Calibration
+from perception.core.geometry import transform_points
+from perception.core.structures import Calibration
 from perception.visualization.boxes import BoxLayer, corners_of
 from perception.visualization.canvas import (
     line_height,

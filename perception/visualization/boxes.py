@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perception.geometry.projection import box_corners, project_to_image
-from perception.structures import Calibration, Objects
+from perception.core.geometry import box_corners, project_to_image
+from perception.core.structures import Calibration, Objects
 from perception.visualization.canvas import (
     box_segments,
     line_height,

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from perception.structures import SensorSpec
+from perception.core.structures import SensorSpec
 from perception.visualization.detections import Verdict
 from perception.visualization.scene import Scene
 
 if TYPE_CHECKING:
     # Pictures alone must not load PyTorch and MMDetection.
     from perception.attacks.base import Attack
-    from perception.attacks.threat_model import ThreatModel
+    from perception.attacks.threats.base import ThreatModel
 
 Facts = tuple[tuple[str, str], ...]
 

@@ -14,7 +14,7 @@ import torch
 from mmdet.structures import DetDataSample
 from torch import Tensor
 
-from perception.structures import Calibration, Objects
+from perception.core.structures import Calibration, Objects
 from perception.visualization.scene import Scene, View
 
 Inputs = Mapping[str, Tensor]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perception.geometry.projection import transform_points
+from perception.core.geometry import transform_points
 from perception.visualization.canvas import (
     line_height,
     new_canvas,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from perception.structures import DataError
+from perception.core.structures import DataError
 from perception.visualization.attack_sheet import (
     BOX_STATUSES,
     detections_panel,

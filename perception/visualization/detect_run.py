@@ -11,18 +11,18 @@ from typing import Any
 from tqdm import tqdm
 
 from perception.attacks.base import Attack
-from perception.checkpoints import local_file, sha256
-from perception.datasets.image_io import read_image, write_image
-from perception.evaluation.attacked import frame_ids_of
-from perception.evaluation.attacked_prepare import (
+from perception.core.checkpoints import local_file, sha256
+from perception.core.images import read_image, write_image
+from perception.core.structures import DataError
+from perception.evaluation.robustness.attack_report import Scoring
+from perception.evaluation.robustness.cell import frame_ids_of
+from perception.evaluation.robustness.prepare import (
     AttackRun,
     Prepared,
     choose_frames,
     load_subject,
     prepare,
 )
-from perception.evaluation.attacked_report import Scoring
-from perception.structures import DataError
 from perception.visualization.attack_sheet import draw_scene
 from perception.visualization.compare import draw_comparison
 from perception.visualization.detections import Judge

@@ -1,6 +1,6 @@
 """Which detections are right, which are false, and what was missed: boxes to draw.
 
-Judged by the same rules as the figures, see ``perception.evaluation.matching``.
+Judged by the same rules as the figures, see ``perception.evaluation.detection.matching``.
 
 Shape letters: N labelled objects; D detections.
 """
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perception.evaluation.kitti_rules import (
+from perception.core.structures import Objects
+from perception.evaluation.detection.matching import match_frame
+from perception.evaluation.detection.rules import (
     KITTI_DIFFICULTIES,
     ClassRule,
     Difficulty,
     rules_with_overlaps,
 )
-from perception.evaluation.matching import match_frame
-from perception.structures import Objects
 from perception.visualization.boxes import BoxLayer
 
 

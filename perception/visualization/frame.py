@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from perception.datasets.image_io import write_image
-from perception.structures import Frame
+from perception.core.images import write_image
+from perception.core.structures import Frame
 from perception.visualization.bev import bev_panel
 from perception.visualization.boxes import (
     BoxLayer,

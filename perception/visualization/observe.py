@@ -19,8 +19,8 @@ from perception.attacks.base import Attack, AttackResult
 from perception.attacks.batch import AttackBatch, prepare_batch
 from perception.attacks.goals import Goal
 from perception.attacks.objectives import Victim, frozen, in_eval_mode
+from perception.core.structures import DataError
 from perception.datasets.frame_dataset import FrameDataset, collate_frames
-from perception.structures import DataError
 from perception.visualization.captions import attack_facts
 from perception.visualization.capture import Inputs, scene_of, view_of
 from perception.visualization.scene import Scene

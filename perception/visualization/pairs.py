@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from perception.files import replacing, write_json
-from perception.structures import DataError
+from perception.core.files import replacing, write_json
+from perception.core.structures import DataError
 from perception.visualization.attack_sheet import detections_panel, found_text
 from perception.visualization.canvas import text_px_for
 from perception.visualization.detections import Judge

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from perception.geometry.projection import project_to_image, transform_points
-from perception.structures import Calibration
+from perception.core.geometry import project_to_image, transform_points
+from perception.core.structures import Calibration
 from perception.visualization.boxes import BoxLayer, draw_boxes, draw_boxes_3d
 from perception.visualization.canvas import new_canvas, paint_dots, text_px_for
 from perception.visualization.palette import (

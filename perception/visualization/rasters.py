@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from perception.structures import Channel, SensorSpec
+from perception.core.structures import Channel, SensorSpec
 from perception.visualization.palette import (
     ColourScale,
     depth_scale_up_to,

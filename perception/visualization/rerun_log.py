@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from perception.files import replacing
-from perception.geometry.projection import transform_points
-from perception.structures import DataError, Objects
+from perception.core.files import replacing
+from perception.core.geometry import transform_points
+from perception.core.structures import DataError, Objects
 from perception.visualization.boxes import corners_of
 from perception.visualization.changes import MARKS
 from perception.visualization.detections import Judge, Verdict

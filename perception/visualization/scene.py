@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perception.geometry.projection import inverse_transform, unproject_to_cam
-from perception.structures import Calibration, Objects, SensorSpec
+from perception.core.geometry import inverse_transform, unproject_to_cam
+from perception.core.structures import Calibration, Objects, SensorSpec
 from perception.visualization.changes import PointChanges, point_changes
 
 

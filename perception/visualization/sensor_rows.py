@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from perception.structures import SensorSpec
+from perception.core.structures import SensorSpec
 from perception.visualization.palette import sensor_colour
 from perception.visualization.panels import panel_size
 from perception.visualization.rasters import (

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from perception.evaluation.monitoring import Recording
-from perception.files import replacing
+from perception.core.files import replacing
+from perception.evaluation.recording import Recording
 from perception.visualization.palette import (
     FAINT_INK,
     IN_DOUBT,

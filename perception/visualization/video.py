@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from perception.files import replacing
-from perception.structures import DataError
+from perception.core.files import replacing
+from perception.core.structures import DataError
 from perception.visualization.canvas import new_canvas
 
 VIDEO_FORMATS = ("mp4", "gif")

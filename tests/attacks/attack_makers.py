@@ -8,7 +8,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from perception.attacks import AttackBatch
-from perception.structures import Channel, SensorSpec
+from perception.core.structures import Channel, SensorSpec
 
 SENSORS = {
     "camera": SensorSpec(

@@ -5,7 +5,7 @@ import torch
 from attack_makers import Bowl, made_batch
 
 from perception.attacks import APGD, PGD, MapThreat
-from perception.attacks.apgd import _Pace, checkpoints
+from perception.attacks.searches.apgd import _Pace, checkpoints
 
 
 def threat(**fields) -> MapThreat:

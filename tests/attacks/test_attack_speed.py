@@ -7,12 +7,12 @@ from tiny_kitti import write_config, write_kitti
 from perception.attacks import PGD, MapThreat
 from perception.attacks.goals import Goal
 from perception.attacks.objectives import Victim, frozen
-from perception.evaluation.attack_speed import (
+from perception.core.structures import DataError
+from perception.evaluation.benchmarks.attack_speed import (
     compare_attacks,
     step_candidates,
     whole_candidates,
 )
-from perception.structures import DataError
 
 CAMERA = MapThreat(name="t", sensor="camera", eps=16.0, steps=4)
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from perception.attacks import prepare_batch
-from perception.attacks.audit import AuditSettings, audit, range_threats
-from perception.attacks.audit_subject import Check
+from perception.evaluation.audit.report import AuditSettings, audit, range_threats
+from perception.evaluation.audit.subject import Check
 
 # Few steps: what converges in earnest need not do so here.
 SETTINGS = AuditSettings(queries=10, more_damage=1.0, directions=3)

@@ -10,7 +10,7 @@ from attack_makers import SENSORS, Bowl, made_batch
 
 from perception.attacks import PGD, Attack, AttackBatch, MapThreat, build_attack
 from perception.attacks.base import Search
-from perception.attacks.budgets import scaled
+from perception.attacks.threats.budgets import scaled
 
 
 def threat(**fields) -> MapThreat:

@@ -7,7 +7,7 @@ import torch
 from conftest import detector_config, trained_detector
 
 from perception.attacks import prepare_batch
-from perception.evaluation.attacked_setup import AttackFile
+from perception.evaluation.robustness.attack_file import AttackFile
 
 DEVICE = "cuda"
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -6,10 +6,10 @@ import torch
 from mmdet.structures import DetDataSample
 
 from perception.attacks import AttackBatch, build_attack
-from perception.attacks.failure_maps import SKY_DEPTH_M, filled
-from perception.attacks.failures import FAILURES, FailureThreat, applicable
-from perception.attacks.splat import View
-from perception.structures import Channel, SensorSpec
+from perception.attacks.threats.splat import View
+from perception.core.structures import Channel, SensorSpec
+from perception.corruptions.base import FAILURES, FailureThreat, applicable
+from perception.corruptions.maps import SKY_DEPTH_M, filled
 
 SIZE, SHAPE = (24, 48), (32, 48)
 # x forward, y left, z up; focal length 24 px.

@@ -11,15 +11,16 @@ from mmengine.dataset import pseudo_collate
 from PIL import Image
 from tiny_kitti import CLASSES, make_frame
 
-from perception.attacks import ATTACKS, PGD, build_threat, patch_train, prepare_batch
-from perception.attacks.patch_fixed import FixedPatch
-from perception.attacks.patch_io import load_patch, save_patch
-from perception.attacks.patch_surfaces import box_faces, camera_height
-from perception.attacks.patch_train import total_variation, train_patch
-from perception.attacks.patch_views import Gamut
+from perception.attacks import ATTACKS, PGD, build_threat, prepare_batch
+from perception.attacks.patch import training as patch_train
+from perception.attacks.patch.eot import Gamut
+from perception.attacks.patch.files import load_patch, save_patch
+from perception.attacks.patch.fixed import FixedPatch
+from perception.attacks.patch.surfaces import box_faces, camera_height
+from perception.attacks.patch.training import total_variation, train_patch
+from perception.core.geometry import box_corners, project_to_image
+from perception.core.structures import DataError, Objects
 from perception.datasets.frame_dataset import FrameDataset
-from perception.geometry.projection import box_corners, project_to_image
-from perception.structures import DataError, Objects
 
 FACE = {"on": "face", "size_m": (1.2, 0.8)}
 IMAGE = {"on": "image", "size": (0.4, 0.5), "center": (0.4, 0.5)}

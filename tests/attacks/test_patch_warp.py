@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perception.attacks.patch_place import PatchPlane
-from perception.attacks.patch_warp import footprint, plan_warp
+from perception.attacks.patch.placement import PatchPlane
+from perception.attacks.patch.warp import footprint, plan_warp
 
 P = np.array([[40.0, 0, 31.5, 0], [0, 40, 15.5, 0], [0, 0, 1, 0]])
 

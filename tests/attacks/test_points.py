@@ -9,11 +9,11 @@ from mmengine.structures import InstanceData
 from perception.attacks import PGD, AttackBatch, JointThreat, MapThreat, build_threat
 from perception.attacks.goals import Goal
 from perception.attacks.objectives import Victim, frozen
-from perception.attacks.point_add import PointAdd
-from perception.attacks.point_sets import PointDrop, limit_chosen
-from perception.attacks.points import PointFeatures, PointShift
-from perception.attacks.splat import View, splat
-from perception.structures import SensorSpec
+from perception.attacks.threats.point_add import PointAdd
+from perception.attacks.threats.point_drop import PointDrop, limit_chosen
+from perception.attacks.threats.points import PointFeatures, PointShift
+from perception.attacks.threats.splat import View, splat
+from perception.core.structures import SensorSpec
 
 SIZE = (4, 8)
 # A sensor frame that looks like the cam frame, focal length 4 px, centre at (4, 2).

@@ -4,10 +4,11 @@ import pytest
 import torch
 from mmdet.structures import DetDataSample
 
-from perception.attacks import PGD, AttackBatch, stereo
+from perception.attacks import PGD, AttackBatch
 from perception.attacks.batch import prepare_batch
-from perception.attacks.stereo import StereoThreat, carry_over, match
-from perception.structures import Channel, SensorSpec
+from perception.attacks.threats import stereo
+from perception.attacks.threats.stereo import StereoThreat, carry_over, match
+from perception.core.structures import Channel, SensorSpec
 
 HEIGHT, WIDTH, FX_BASELINE = 32, 64, 60.0
 SENSORS = {

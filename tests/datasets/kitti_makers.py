@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from perception.datasets.kitti_io import (
+from perception.core.structures import Calibration, Objects
+from perception.datasets.kitti.files import (
     write_calib,
     write_image,
     write_objects,
     write_points,
 )
-from perception.structures import Calibration, Objects
 
 FRAME_IDS = ("000000", "000001", "000002")
 HEIGHT, WIDTH, DISPARITY_PX = 40, 120, 10

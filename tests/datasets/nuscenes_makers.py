@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from pyquaternion import Quaternion
 
-from perception.datasets.nuscenes_tables import TABLES
+from perception.datasets.nuscenes.tables import TABLES
 
 VERSION = "v1.0-mini"
 SCENE = "scene-0061"

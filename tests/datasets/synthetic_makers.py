@@ -4,12 +4,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from perception.datasets.synthetic.actors import Actor
-from perception.datasets.synthetic.lighting import Lighting
-from perception.datasets.synthetic.meshes import Mesh, box, fan
-from perception.datasets.synthetic.scene import Scene, Viewpoint, assemble
-from perception.datasets.synthetic.surfaces import Surface
-from perception.datasets.synthetic.textures import Atlas, build_atlas
+from perception.datasets.synthetic.assets.meshes import Mesh, box, fan
+from perception.datasets.synthetic.assets.surfaces import Surface
+from perception.datasets.synthetic.assets.textures import Atlas, build_atlas
+from perception.datasets.synthetic.world.actors import Actor
+from perception.datasets.synthetic.world.lighting import Lighting
+from perception.datasets.synthetic.world.scene import Scene, Viewpoint, assemble
 
 CAMERA_HEIGHT_M = 1.65
 GREY = Surface((0.4, 0.4, 0.4), "asphalt", reflectance=0.4)

@@ -10,11 +10,11 @@ from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from perception.core.images import write_image
+from perception.core.structures import DataError
 from perception.datasets import frame_dataset, transforms  # noqa: F401 (registered)
-from perception.datasets.image_io import write_image
-from perception.datasets.kitti_frames import KittiFrames
+from perception.datasets.kitti.reader import KittiFrames
 from perception.models.preprocessor import MultiModalPreprocessor
-from perception.structures import DataError
 
 README = Path(__file__).parents[2] / "data/README.md"
 

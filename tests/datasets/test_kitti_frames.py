@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from kitti_makers import DEPTH_M, FRAME_IDS, HEIGHT, WIDTH, make_kitti
 
-from perception.datasets.kitti_frames import KittiFrames
-from perception.datasets.kitti_io import write_depth, write_image, write_points
-from perception.datasets.kitti_sources import KITTI_SOURCES, SensorSource
+from perception.core.structures import DataError
+from perception.datasets.kitti.files import write_depth, write_image, write_points
+from perception.datasets.kitti.reader import KittiFrames
+from perception.datasets.kitti.sources import KITTI_SOURCES, SensorSource
 from perception.datasets.splits import random_split, read_split, write_split
-from perception.structures import DataError
 
 
 @pytest.fixture

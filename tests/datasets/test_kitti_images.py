@@ -6,14 +6,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from perception.datasets.kitti_io import (
+from perception.core.structures import DataError
+from perception.datasets.kitti.files import (
     image_size,
     read_depth,
     read_image,
     write_depth,
     write_image,
 )
-from perception.structures import DataError
 
 FUZZ = settings(
     max_examples=150,

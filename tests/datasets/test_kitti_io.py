@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from perception.datasets.kitti_io import (
+from perception.core.structures import Calibration, DataError, Objects
+from perception.datasets.kitti.files import (
     read_calib,
     read_objects,
     read_points,
@@ -21,7 +22,6 @@ from perception.datasets.kitti_io import (
     write_objects,
     write_points,
 )
-from perception.structures import Calibration, DataError, Objects
 
 LABEL = (
     "Car 0.25 1 -1.50 100.00 110.50 200.25 180.75 1.50 1.60 4.00 2.00 1.70 20.00 -1.40"

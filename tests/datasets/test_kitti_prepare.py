@@ -8,11 +8,11 @@ import pytest
 from kitti_makers import DEPTH_M, FRAME_IDS, HEIGHT, WIDTH, make_kitti
 from tool_runner import status_of
 
-from perception.datasets import kitti_prepare
-from perception.datasets.kitti_frames import KittiFrames
-from perception.datasets.kitti_io import read_depth
-from perception.datasets.kitti_sources import SensorSource
-from perception.structures import DataError
+from perception.core.structures import DataError
+from perception.datasets.kitti import prepare as kitti_prepare
+from perception.datasets.kitti.files import read_depth
+from perception.datasets.kitti.reader import KittiFrames
+from perception.datasets.kitti.sources import SensorSource
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_a_root_that_cannot_be_written(root, tool, monkeypatch, capsys):
     def fail(*args):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("perception.files.os.replace", fail)
+    monkeypatch.setattr("perception.core.files.os.replace", fail)
     assert tool("--root", root, "--depth") == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: ")

@@ -13,12 +13,12 @@ from nuscenes_makers import (
     write_radar,
 )
 
-from perception.datasets.nuscenes import NuScenesFrames
-from perception.datasets.nuscenes_boxes import _corners, _hulls, camera_objects
-from perception.datasets.nuscenes_io import read_lidar, read_radar
-from perception.datasets.nuscenes_sources import NUSCENES_SOURCES, NuScenesSource
-from perception.geometry.projection import project_to_image, transform_points
-from perception.structures import DataError
+from perception.core.geometry import project_to_image, transform_points
+from perception.core.structures import DataError
+from perception.datasets.nuscenes.boxes import _corners, _hulls, camera_objects
+from perception.datasets.nuscenes.files import read_lidar, read_radar
+from perception.datasets.nuscenes.reader import NuScenesFrames
+from perception.datasets.nuscenes.sources import NUSCENES_SOURCES, NuScenesSource
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ import pytest
 from nuscenes_makers import SCENE, VERSION, make_nuscenes
 from tool_runner import status_of
 
-from perception.datasets import nuscenes_prepare
-from perception.datasets.nuscenes import NuScenesFrames
-from perception.datasets.nuscenes_index import default_folder, load_scene
-from perception.structures import DataError
+from perception.core.structures import DataError
+from perception.datasets.nuscenes import prepare as nuscenes_prepare
+from perception.datasets.nuscenes.index import default_folder, load_scene
+from perception.datasets.nuscenes.reader import NuScenesFrames
 
 TOOL = Path(__file__).parents[2] / "tools/create_data.py"
 

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+from perception.core.structures import Calibration, DataError
 from perception.datasets.stereo import stereo_depth
-from perception.structures import Calibration, DataError
 
 FX_PX, BASELINE_M = 200.0, 0.5
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from tool_runner import status_of
 
-from perception.datasets.kitti_frames import KittiFrames
-from perception.datasets.kitti_prepare import check_kitti
-from perception.datasets.synthetic.generate import generate, parse_size
-from perception.structures import DataError
+from perception.core.structures import DataError
+from perception.datasets.kitti.prepare import check_kitti
+from perception.datasets.kitti.reader import KittiFrames
+from perception.datasets.synthetic.kitti import generate, parse_size
 
 FRAMES, VAL_FRAMES, SIZE = 3, 1, "160x48"
 

@@ -2,23 +2,23 @@ import numpy as np
 import pytest
 from synthetic_makers import CAMERA_HEIGHT_M, scene_of, wall
 
-from perception.datasets.synthetic.actors import place
-from perception.datasets.synthetic.body_styles import CAR_STYLES
-from perception.datasets.synthetic.frame import observe
-from perception.datasets.synthetic.labels import label_objects
-from perception.datasets.synthetic.meshes import box
-from perception.datasets.synthetic.oddities import billboard
-from perception.datasets.synthetic.people import cyclist, pedestrian
-from perception.datasets.synthetic.sensors import pixel_rays, rig
-from perception.datasets.synthetic.surfaces import Surface
-from perception.datasets.synthetic.tracing import Tracer
-from perception.datasets.synthetic.vehicles import vehicle
-from perception.geometry.projection import (
+from perception.core.geometry import (
     box_corners,
     points_in_boxes,
     project_boxes,
     transform_points,
 )
+from perception.datasets.synthetic.assets.body_styles import CAR_STYLES
+from perception.datasets.synthetic.assets.meshes import box
+from perception.datasets.synthetic.assets.oddities import billboard
+from perception.datasets.synthetic.assets.people import cyclist, pedestrian
+from perception.datasets.synthetic.assets.surfaces import Surface
+from perception.datasets.synthetic.assets.vehicles import vehicle
+from perception.datasets.synthetic.frame import observe
+from perception.datasets.synthetic.sensing.labels import label_objects
+from perception.datasets.synthetic.sensing.sensors import pixel_rays, rig
+from perception.datasets.synthetic.sensing.tracing import Tracer
+from perception.datasets.synthetic.world.actors import place
 
 WIDTH, HEIGHT = 320, 96
 CALIBRATION = rig(WIDTH, HEIGHT)

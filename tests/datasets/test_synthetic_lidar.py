@@ -2,15 +2,15 @@ import numpy as np
 import pytest
 from synthetic_makers import daylight, plain_atlas, scene_of, wall
 
-from perception.datasets.synthetic.lidar import (
+from perception.datasets.synthetic.assets.surfaces import GLASS, STEEL_MIRROR, Surface
+from perception.datasets.synthetic.sensing.lidar import (
     HDL64,
     beam_directions,
     beam_elevations_deg,
     scan,
 )
-from perception.datasets.synthetic.rendering import Renderer
-from perception.datasets.synthetic.sensors import rig
-from perception.datasets.synthetic.surfaces import GLASS, STEEL_MIRROR, Surface
+from perception.datasets.synthetic.sensing.rendering import Renderer
+from perception.datasets.synthetic.sensing.sensors import rig
 
 # Looks along x from the cam frame's origin, without tilt.
 LEVEL = np.array([[0, -1.0, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])

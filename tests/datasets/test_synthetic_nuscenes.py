@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from perception.datasets.synthetic.nuscenes_tables import token
-from perception.datasets.synthetic.nuscenes_writer import generate_nuscenes
-from perception.structures import DataError
+from perception.core.structures import DataError
+from perception.datasets.synthetic.nuscenes.tables import token
+from perception.datasets.synthetic.nuscenes.writer import generate_nuscenes
 
 devkit = pytest.importorskip("nuscenes.nuscenes", reason="nuscenes-devkit is missing")
 

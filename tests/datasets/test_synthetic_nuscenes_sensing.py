@@ -4,27 +4,27 @@ import numpy as np
 import pytest
 from synthetic_makers import daylight, plain_atlas, road, wall
 
-from perception.datasets.synthetic import nuscenes_radar
-from perception.datasets.synthetic.actors import place
-from perception.datasets.synthetic.meshes import box, merge
-from perception.datasets.synthetic.nuscenes_files import radar_pcd
-from perception.datasets.synthetic.nuscenes_rig import CAMERAS, SENSORS
-from perception.datasets.synthetic.nuscenes_sensing import Station, to_world
-from perception.datasets.synthetic.nuscenes_sequences import (
+from perception.core.geometry import inverse_transform
+from perception.datasets.synthetic.assets.meshes import box, merge
+from perception.datasets.synthetic.assets.surfaces import Surface
+from perception.datasets.synthetic.nuscenes import radar as nuscenes_radar
+from perception.datasets.synthetic.nuscenes.files import radar_pcd
+from perception.datasets.synthetic.nuscenes.rig import CAMERAS, SENSORS
+from perception.datasets.synthetic.nuscenes.sensing import Station, to_world
+from perception.datasets.synthetic.nuscenes.sequences import (
     EgoPath,
     Sequence,
     random_sequence,
 )
-from perception.datasets.synthetic.nuscenes_tables import (
+from perception.datasets.synthetic.nuscenes.tables import (
     attribute_of,
     category_of,
     link,
     visibility_token,
 )
-from perception.datasets.synthetic.nuscenes_traffic import Mover, Traffic
-from perception.datasets.synthetic.street import Layout
-from perception.datasets.synthetic.surfaces import Surface
-from perception.geometry.projection import inverse_transform
+from perception.datasets.synthetic.nuscenes.traffic import Mover, Traffic
+from perception.datasets.synthetic.world.actors import place
+from perception.datasets.synthetic.world.street import Layout
 
 PAINT = Surface((0.5, 0.1, 0.1), reflectance=0.5)
 LAYOUT = Layout(3.2, (0.0, 0.0), (False, False), 2.0, (0.0, 0.0), None, None)
@@ -49,7 +49,7 @@ def station(*movers, background=(), ego=STANDING, time_s=0.0):
 @pytest.fixture(autouse=True)
 def no_posters(monkeypatch):
     """Posters take a second to draw, and none of these scenes has one."""
-    name = "perception.datasets.synthetic.nuscenes_sensing.poster_atlas"
+    name = "perception.datasets.synthetic.nuscenes.sensing.poster_atlas"
     monkeypatch.setattr(name, plain_atlas)
 
 

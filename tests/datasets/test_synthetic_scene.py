@@ -4,17 +4,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_makers import daylight, plain_atlas, scene_of, wall
 
-from perception.datasets.synthetic.actors import Crowd, place
+from perception.datasets.synthetic.assets.meshes import box, merge
+from perception.datasets.synthetic.assets.people import pedestrian
+from perception.datasets.synthetic.assets.solids import ellipsoid, hoop, tube
+from perception.datasets.synthetic.assets.surfaces import TEXTURES, Surface
 from perception.datasets.synthetic.frame import make_frame, observe
-from perception.datasets.synthetic.meshes import box, merge
-from perception.datasets.synthetic.people import pedestrian
-from perception.datasets.synthetic.rendering import Renderer
-from perception.datasets.synthetic.scene import Viewpoint, random_scene
-from perception.datasets.synthetic.sensors import Exposure, expose, look, rig
-from perception.datasets.synthetic.solids import ellipsoid, hoop, tube
-from perception.datasets.synthetic.street import Layout
-from perception.datasets.synthetic.surfaces import TEXTURES, Surface
-from perception.datasets.synthetic.tracing import Tracer
+from perception.datasets.synthetic.sensing.rendering import Renderer
+from perception.datasets.synthetic.sensing.sensors import Exposure, expose, look, rig
+from perception.datasets.synthetic.sensing.tracing import Tracer
+from perception.datasets.synthetic.world.actors import Crowd, place
+from perception.datasets.synthetic.world.scene import Viewpoint, random_scene
+from perception.datasets.synthetic.world.street import Layout
 
 PAINT = Surface((0.5, 0.5, 0.5))
 metres = st.floats(-30, 30)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mmdet.registry import TRANSFORMS
 from tiny_kitti import CALIBRATION, SIZE, make_frame, points_at
 
+from perception.core.structures import Frame, Objects
 from perception.datasets.transforms import (
     PackFrame,
     RandomAffineFrame,
@@ -19,7 +20,6 @@ from perception.datasets.transforms import (
 )
 from perception.datasets.warp import resize_transform, warp_boxes, warp_frame
 from perception.models.preprocessor import MultiModalPreprocessor
-from perception.structures import Frame, Objects
 
 SENSORS = dict(
     camera=dict(kind="image", channels=[(c, "grey", 0, 255) for c in "rgb"]),

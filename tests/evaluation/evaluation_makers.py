@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 from shapely.geometry import Polygon
 
-from perception.evaluation.kitti_rules import KITTI_CLASSES, Difficulty
-from perception.structures import Objects
+from perception.core.structures import Objects
+from perception.evaluation.detection.rules import KITTI_CLASSES, Difficulty
 
 EASY = Difficulty("easy", 40, 0, 0.15)
 MODERATE = Difficulty("moderate", 25, 1, 0.30)

@@ -8,16 +8,16 @@ from mmengine.config import Config
 
 from perception.apis import as_config, build_dataset, load_detector
 from perception.attacks import MapThreat, build_attack
-from perception.evaluation import attacked_report
-from perception.evaluation.attacked import describe_attack, evaluate_attack
-from perception.evaluation.attacked_frames import outcome_of
-from perception.evaluation.attacked_prepare import choose_frames, scoring_of
-from perception.evaluation.attacked_results import attack_table
-from perception.evaluation.attacked_setup import AttackFile
-from perception.evaluation.attacked_store import FrameStore
-from perception.evaluation.made_on import UNKNOWN, distinct, made_on, mixable, told
-from perception.runner import load_config
-from perception.structures import DataError
+from perception.core.provenance import UNKNOWN, distinct, made_on, mixable, told
+from perception.core.structures import DataError
+from perception.evaluation.robustness import attack_report as attacked_report
+from perception.evaluation.robustness.attack_file import AttackFile
+from perception.evaluation.robustness.cell import describe_attack, evaluate_attack
+from perception.evaluation.robustness.prepare import choose_frames, scoring_of
+from perception.evaluation.robustness.records import outcome_of
+from perception.evaluation.robustness.results import attack_table
+from perception.evaluation.robustness.store import FrameStore
+from perception.training.runner import load_config
 
 CAMERA = dict(type="MapThreat", sensor="camera", eps=16.0, steps=2)
 

@@ -12,11 +12,11 @@ from tiny_kitti import CALIBRATION
 from perception.apis import build_dataset, load_detector
 from perception.attacks import AttackBatch, MapThreat, build_attack
 from perception.attacks.base import AttackResult
-from perception.datasets.kitti_frames import KittiFrames
-from perception.evaluation.attacked import evaluate_attack
-from perception.evaluation.attacked_data import KittiSaver, round_within
-from perception.evaluation.attacked_rasters import in_sight, raster_points
-from perception.structures import Channel, DataError, SensorSpec
+from perception.core.structures import Channel, DataError, SensorSpec
+from perception.datasets.kitti.reader import KittiFrames
+from perception.evaluation.robustness.cell import evaluate_attack
+from perception.evaluation.robustness.export import KittiSaver, round_within
+from perception.evaluation.robustness.rasters import in_sight, raster_points
 
 GREY = SensorSpec("camera", "image", (Channel("grey", "grey levels", 0, 255),))
 DEPTH = SensorSpec("depth", "depth", (Channel("depth_m", "m", 0, 80),))
@@ -226,7 +226,7 @@ def test_attacked_points_are_saved_as_they_are(detector, frames, tmp_path):
 
 def test_labels_and_calibration_are_scaled(detector, project, tmp_path):
     from perception.apis import as_config
-    from perception.runner import load_config
+    from perception.training.runner import load_config
 
     config = as_config(load_config(project.config))
     config.test_dataloader.dataset.pipeline[0].size = (32, 16)

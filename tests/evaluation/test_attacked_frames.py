@@ -6,14 +6,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perception.evaluation.attacked_frames import (
+from perception.core.structures import Channel, DataError, Objects, SensorSpec
+from perception.evaluation.detection.rules import Difficulty, rules_with_overlaps
+from perception.evaluation.robustness.records import (
     FrameRecord,
     largest_changes,
     outcome_of,
 )
-from perception.evaluation.attacked_store import FrameStore, first_difference
-from perception.evaluation.kitti_rules import Difficulty, rules_with_overlaps
-from perception.structures import Channel, DataError, Objects, SensorSpec
+from perception.evaluation.robustness.store import FrameStore, first_difference
 
 ALL = Difficulty("all", 1, 3, 1.0)
 RULES = rules_with_overlaps({"Car": 0.5, "Pedestrian": 0.5})

@@ -7,7 +7,7 @@ from mmdet.structures.bbox import bbox_overlaps
 from mmengine.config import ConfigDict
 
 import perception.models  # noqa: F401
-from perception.evaluation.certificate import (
+from perception.evaluation.certified import (
     Bounds,
     _vouched,
     certified_objects,

@@ -11,7 +11,7 @@ import torch
 from tiny_kitti import write_config, write_kitti
 
 from perception.apis import build_dataset, load_detector
-from perception.checkpoints import sha256
+from perception.core.checkpoints import sha256
 from perception.evaluation.certified_run import certify
 
 REPOSITORY = Path(__file__).parents[2]

@@ -3,8 +3,8 @@ import pytest
 import torch
 from mmengine.structures import InstanceData
 
-from perception.evaluation.coco_metric import FrameCocoMetric
-from perception.structures import Objects
+from perception.core.structures import Objects
+from perception.evaluation.detection.coco_metric import FrameCocoMetric
 
 CLASSES = ("car", "truck")
 

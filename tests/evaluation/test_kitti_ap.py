@@ -13,15 +13,16 @@ from evaluation_makers import (
     slow_ap,
 )
 
-from perception.datasets.kitti_io import read_objects
-from perception.evaluation import pairs
-from perception.evaluation.kitti_ap import (
+from perception.core.structures import Objects
+from perception.datasets.kitti.files import read_objects
+from perception.evaluation.detection import pairs
+from perception.evaluation.detection.kitti_ap import (
     as_official,
     evaluate,
     mean_ap,
     recall_thresholds,
 )
-from perception.evaluation.kitti_rules import (
+from perception.evaluation.detection.rules import (
     KITTI_CLASSES,
     KITTI_DIFFICULTIES,
     METRICS,
@@ -29,7 +30,6 @@ from perception.evaluation.kitti_rules import (
     kitti_rules,
     rules_with_overlaps,
 )
-from perception.structures import Objects
 
 FIXTURE = Path(__file__).parents[3] / "shared" / "kitti_eval_fixture"
 NOTHING = Objects.from_boxes([], np.zeros((0, 4)))

@@ -11,9 +11,9 @@ from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 
-from perception.datasets.kitti_io import read_objects
-from perception.evaluation.kitti_metric import KittiMetric
-from perception.structures import Objects
+from perception.core.structures import Objects
+from perception.datasets.kitti.files import read_objects
+from perception.evaluation.detection.kitti_metric import KittiMetric
 
 BOX = [0.0, 0.0, 60.0, 60.0]
 SHIFTED = [15.0, 0.0, 75.0, 60.0]  # overlap 0.6 with BOX

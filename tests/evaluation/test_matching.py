@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from evaluation_makers import CAR, EASY, objects_of, random_frame, slow_frame
 
-from perception.evaluation.kitti_rules import Difficulty
-from perception.evaluation.matching import match_frame
+from perception.evaluation.detection.matching import match_frame
+from perception.evaluation.detection.rules import Difficulty
 
 BOX = [0, 0, 60, 60]
 MOST_OF_BOX = [0, 0, 60, 50]

@@ -2,13 +2,13 @@ import math
 
 import pytest
 
-from perception.evaluation.monitoring_report import (
+from perception.evaluation.recording_report import (
     Moment,
     in_words,
     summarise,
     write_csv,
 )
-from perception.monitor import SensorState
+from perception.models.consensus.monitor import SensorState
 
 SENSORS = ("camera", "lidar")
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.geometry import Polygon
 
-from perception.evaluation.overlaps import (
+from perception.evaluation.detection.overlaps import (
     ground_sizes,
     image_sizes,
     rectangle_intersection,

@@ -4,8 +4,8 @@ import statistics
 import numpy as np
 import pytest
 
-from perception.evaluation.robustness_blame import gate_confusion, gate_rates
-from perception.evaluation.robustness_figures import (
+from perception.evaluation.robustness.blame import gate_confusion, gate_rates
+from perception.evaluation.robustness.figures import (
     difference,
     failure_figures,
     groups,
@@ -16,15 +16,15 @@ from perception.evaluation.robustness_figures import (
     worst_per_sensor,
     worst_single_sensor,
 )
-from perception.evaluation.robustness_gate import (
+from perception.evaluation.robustness.gate import (
     attack_figures,
     auroc,
     calibrated_monitor,
     detection_delay,
 )
-from perception.evaluation.robustness_table import NOTE, markdown
-from perception.evaluation.robustness_table_gate import blame_tables
-from perception.monitor import SensorMonitor
+from perception.evaluation.robustness.gate_tables import blame_tables
+from perception.evaluation.robustness.tables import NOTE, markdown
+from perception.models.consensus.monitor import SensorMonitor
 
 
 def block(mean_ap):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from perception.geometry.projection import (
+from perception.core.geometry import (
     box_corners,
     disparity_to_depth,
     inverse_transform,

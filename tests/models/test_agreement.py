@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_detectors import NAMES, make_batch, make_detector, make_sample
 
+from perception.models.consensus.gate import contradictions
+from perception.models.consensus.intervals import trusted_range
 from perception.models.fusion import AgreementFusion, FusionOutput, OddOneOutFusion
-from perception.models.fusion.contradictions import contradictions
-from perception.models.fusion.ranges import trusted_range
 
 SENSORS = NAMES[:3]
 

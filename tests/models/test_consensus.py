@@ -11,14 +11,14 @@ from tiny_detectors import NAMES, make_batch, make_detector, make_sample
 from perception.attacks import Adaptive, build_attack, prepare_batch
 from perception.attacks.goals import Goal
 from perception.attacks.objectives import Victim, frozen
-from perception.models.fusion import ConsensusFusion, FusionOutput
-from perception.models.fusion.ranges import (
+from perception.models.consensus.intervals import (
     as_levels,
     in_one_row,
     safe_range,
     trusted_range,
 )
-from perception.models.heads import worst_within
+from perception.models.fusion import ConsensusFusion, FusionOutput
+from perception.models.heads.outputs import worst_within
 
 SENSORS = NAMES[:3]
 

@@ -16,10 +16,10 @@ from tiny_detectors import (
 )
 from torch import nn
 
+from perception.core.structures import DataError
 from perception.models import MultiModalDetector, SensorBranch
 from perception.models.fusion import FusionOutput
-from perception.models.heads import shared_targets
-from perception.structures import DataError
+from perception.models.heads.outputs import shared_targets
 
 HEADS = pytest.mark.parametrize("head", [FCOS, RETINA], ids=["fcos", "retina"])
 

@@ -7,7 +7,7 @@ from mmdet.registry import MODELS
 from mmengine.structures import InstanceData
 from tiny_detectors import FCOS, RETINA, make_batch, make_detector, make_sample
 
-from perception.models.fcos_frame_losses import (
+from perception.models.heads.fcos_frame_losses import (
     can_take_frames_at_once,
     fcos_frame_losses,
 )

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perception.attacks.splat import View, splat
+from perception.attacks.threats.splat import View, splat
+from perception.core.structures import Channel, SensorSpec
 from perception.models.rasterize import pillars, rasterize_points
-from perception.structures import Channel, SensorSpec
 
 COLUMNS = ("x", "y", "z", "velocity_mps", "rcs_dbsm")
 CHANNELS = ("depth_m", "velocity_mps", "rcs_dbsm")

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perception.core.structures import Channel, SensorSpec
 from perception.models.rasterize import draw_points, padded, rasterize_points
-from perception.structures import Channel, SensorSpec
 
 COLUMNS = ("x", "y", "z", "reflectance")
 CHANNELS = ("depth_m", "height_m", "reflectance")

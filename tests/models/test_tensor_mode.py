@@ -4,8 +4,8 @@ import pytest
 import torch
 from tiny_detectors import make_batch, make_detector, make_sample
 
+from perception.models.consensus.gate import contradictions
 from perception.models.fusion import AgreementFusion
-from perception.models.fusion.contradictions import contradictions
 
 
 def inputs_of(detector, frames: int) -> dict[str, torch.Tensor]:

@@ -10,7 +10,7 @@ sys.path.insert(0, str(REPOSITORY / "tools"))
 
 import attack as tool
 
-from perception.cli import run_tool
+from perception.cli.options import run_tool
 
 
 @pytest.fixture(scope="module")

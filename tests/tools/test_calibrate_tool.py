@@ -11,7 +11,7 @@ sys.path.insert(0, str(REPOSITORY / "tools"))
 import calibrate as tool
 
 from perception.apis import load_detector
-from perception.cli import run_tool
+from perception.cli.options import run_tool
 
 
 def run(monkeypatch, *words) -> int:

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from perception.structures import DataError
+from perception.core.structures import DataError
 
 
 def test_report_is_made_of_what_was_attacked_and_drawn(repo_root, monkeypatch):

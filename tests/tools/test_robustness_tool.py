@@ -15,12 +15,12 @@ sys.path.insert(0, str(REPOSITORY / "tools"))
 import robustness as tool
 
 from perception.apis import load_detector
-from perception.checkpoints import save_weights
-from perception.cli import run_tool
-from perception.evaluation import robustness_jobs
-from perception.evaluation.attacked_prepare import AttackRun
-from perception.evaluation.robustness_jobs import Outcome, Ranks, execute
-from perception.evaluation.robustness_setup import Job
+from perception.cli.options import run_tool
+from perception.core.checkpoints import save_weights
+from perception.evaluation.robustness import jobs as robustness_jobs
+from perception.evaluation.robustness.jobs import Outcome, Ranks, execute
+from perception.evaluation.robustness.prepare import AttackRun
+from perception.evaluation.robustness.spec import Job
 
 ATTACKS = """
 camera = dict(type="MapThreat", sensor="camera", eps=16.0, steps=1)

@@ -14,11 +14,11 @@ import attack
 import train_patch
 
 from perception.apis import load_detector
-from perception.attacks.patch_io import load_patch
-from perception.checkpoints import save_weights, sha256
-from perception.cli import run_tool
-from perception.evaluation import patch_training
-from perception.structures import DataError
+from perception.attacks.patch.files import load_patch
+from perception.cli.options import run_tool
+from perception.core.checkpoints import save_weights, sha256
+from perception.core.structures import DataError
+from perception.training import patch as patch_training
 
 TRAIN = ("--threat", "camera_patch_free", "--epochs", "2", "--batch-size", "1")
 

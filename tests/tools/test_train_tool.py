@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny_kitti import write_config, write_kitti
 
-from perception.checkpoints import load_checkpoint
+from perception.core.checkpoints import load_checkpoint
 
 REPOSITORY = Path(__file__).parents[2]
 RANK_DUMP = """
@@ -47,9 +47,9 @@ train_cfg.update(max_epochs=1)
         )
         file.write(
             "custom_imports = dict(imports=["
-            "'perception.checkpoints', 'perception.models', "
+            "'perception.core.checkpoints', 'perception.models', "
             "'perception.datasets.frame_dataset', 'perception.datasets.transforms', "
-            "'perception.evaluation.kitti_metric', 'rank_dump'])\n"
+            "'perception.evaluation.detection.kitti_metric', 'rank_dump'])\n"
         )
     return path
 

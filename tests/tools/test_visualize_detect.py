@@ -16,9 +16,9 @@ sys.path.insert(0, str(REPOSITORY / "tools"))
 import visualize as tool
 
 from perception.apis import load_detector
-from perception.checkpoints import save_weights
-from perception.datasets.image_io import read_image
-from perception.structures import DataError
+from perception.core.checkpoints import save_weights
+from perception.core.images import read_image
+from perception.core.structures import DataError
 from perception.visualization.detect_run import shared_attacks
 
 ATTACKS = """

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perception.datasets.kitti_io import (
+from perception.core.structures import Calibration, Objects
+from perception.datasets.kitti.files import (
     read_image,
     write_calib,
     write_depth,
@@ -16,7 +17,6 @@ from perception.datasets.kitti_io import (
     write_objects,
     write_points,
 )
-from perception.structures import Calibration, Objects
 
 REPO = Path(__file__).resolve().parents[2]
 CAM_T_LIDAR = np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])

@@ -5,8 +5,9 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from perception.attacks import PGD, Failure, build_threat
-from perception.attacks.budgets import scaled
+from perception.attacks import PGD, build_threat
+from perception.attacks.threats.budgets import scaled
+from perception.corruptions import Failure
 from perception.training.attack_mix import AttackMix, Variation
 
 CAMERA = dict(type="PGD", threat=dict(type="MapThreat", sensor="camera", eps=16.0))

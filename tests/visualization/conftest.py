@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from perception.structures import Calibration, Frame, Objects
+from perception.core.structures import Calibration, Frame, Objects
 
 # Sensor x (forward) is cam z, sensor y (left) is -x, sensor z (up) is -y.
 CAM_T_LIDAR = np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from perception.structures import Calibration, Objects, SensorSpec
+from perception.core.structures import Calibration, Objects, SensorSpec
 from perception.visualization.scene import Scene, View
 
 GREY = tuple((name, "grey levels", 0.0, 255.0) for name in ("red", "green", "blue"))

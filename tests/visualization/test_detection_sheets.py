@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scene_makers import SENSORS, make_scene, make_truth, make_view
 
-from perception.structures import DataError, Objects
+from perception.core.structures import DataError, Objects
 from perception.visualization.attack_sheet import draw_scene
 from perception.visualization.captions import budget_text, damage_facts, headline
 from perception.visualization.compare import draw_comparison
@@ -142,7 +142,7 @@ def test_budget_has_its_unit(fields, text):
     ids=["metres", "shares", "pixels"],
 )
 def test_a_patch_tells_its_size(placement, text):
-    from perception.attacks.patch import PatchThreat
+    from perception.attacks.patch.threat import PatchThreat
 
     threat = PatchThreat(name="x", sensor="camera", placement=placement)
     assert budget_text(threat, SENSORS) == text

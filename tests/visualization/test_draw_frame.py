@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perception.datasets.kitti_frames import KittiFrames
-from perception.structures import Objects
+from perception.core.structures import Objects
+from perception.datasets.kitti.reader import KittiFrames
 from perception.visualization.boxes import BoxLayer
 from perception.visualization.frame import draw_frame, kind_of
 

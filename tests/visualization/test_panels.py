@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perception.structures import Calibration, Channel, Objects, SensorSpec
+from perception.core.structures import Calibration, Channel, Objects, SensorSpec
 from perception.visualization.boxes import BoxLayer, draw_boxes, draw_boxes_3d
 from perception.visualization.palette import (
     BOX_STYLES,

@@ -6,7 +6,7 @@ from attacked_project import make_project
 
 from perception.apis import build_dataset, load_detector
 from perception.datasets.frame_dataset import collate_frames
-from perception.runner import load_config
+from perception.training.runner import load_config
 from perception.visualization.hook import DetectionPicturesHook
 
 

@@ -8,7 +8,7 @@ import shutil
 import pytest
 from report_makers import attack, make_pairs, named, robust_results, write_results
 
-from perception.visualization.report_page import write_report
+from perception.visualization.report.page import write_report
 
 sync_api = pytest.importorskip(
     "playwright.sync_api",

@@ -13,16 +13,16 @@ from report_makers import (
     write_results,
 )
 
-from perception.structures import DataError
-from perception.visualization.report_gate import confusion
-from perception.visualization.report_results import read_results
-from perception.visualization.report_summary import (
+from perception.core.structures import DataError
+from perception.visualization.report.gate import confusion
+from perception.visualization.report.results import read_results
+from perception.visualization.report.summary import (
     curve_charts,
     failures,
     headlines,
     worst_cases,
 )
-from perception.visualization.report_svg import draw_chart
+from perception.visualization.report.svg import draw_chart
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from scene_makers import make_scene
 
-from perception.structures import DataError
+from perception.core.structures import DataError
 from perception.visualization.detections import Judge
 from perception.visualization.rerun_log import load_rerun, write_recording
 

@@ -1,9 +1,9 @@
 import pytest
 from PIL import Image
 
-from perception.evaluation.monitoring import Recording
-from perception.evaluation.monitoring_report import Moment, summarise
-from perception.monitor import SensorMonitor
+from perception.evaluation.recording import Recording
+from perception.evaluation.recording_report import Moment, summarise
+from perception.models.consensus.monitor import SensorMonitor
 from perception.visualization.palette import YELLOW, sensor_colour
 from perception.visualization.timeline import Lane, lanes_of, write_timeline
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from perception.structures import DataError
+from perception.core.structures import DataError
 from perception.visualization.video import LazyPictures, write_video
 
 

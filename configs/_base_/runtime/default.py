@@ -3,11 +3,11 @@
 default_scope = "mmdet"
 custom_imports = dict(
     imports=[
-        "perception.checkpoints",
+        "perception.core.checkpoints",
         "perception.models",
         "perception.datasets.frame_dataset",
         "perception.datasets.transforms",
-        "perception.evaluation.kitti_metric",
+        "perception.evaluation.detection.kitti_metric",
         "perception.training.adversarial",
         "perception.training.amp",
     ]

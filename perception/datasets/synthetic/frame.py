@@ -7,15 +7,20 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from perception.core.geometry import project_to_image, transform_points
+from perception.core.structures import Calibration, Objects
 from perception.datasets.stereo import stereo_depth
-from perception.datasets.synthetic.labels import label_objects
-from perception.datasets.synthetic.lidar import scan
-from perception.datasets.synthetic.posters import poster_atlas
-from perception.datasets.synthetic.rendering import Renderer
-from perception.datasets.synthetic.scene import BACKGROUND, Scene, random_scene
-from perception.datasets.synthetic.sensors import auto_exposure, expose, look, rig
-from perception.geometry.projection import project_to_image, transform_points
-from perception.structures import Calibration, Objects
+from perception.datasets.synthetic.assets.posters import poster_atlas
+from perception.datasets.synthetic.sensing.labels import label_objects
+from perception.datasets.synthetic.sensing.lidar import scan
+from perception.datasets.synthetic.sensing.rendering import Renderer
+from perception.datasets.synthetic.sensing.sensors import (
+    auto_exposure,
+    expose,
+    look,
+    rig,
+)
+from perception.datasets.synthetic.world.scene import BACKGROUND, Scene, random_scene
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from mmdet.structures import DetDataSample
 from mmengine.model import BaseModule
 from torch import Tensor
 
-from perception.models.heads import HeadOutputs, Pyramid
+from perception.models.heads.outputs import HeadOutputs, Pyramid
 
 
 class FusionOutput(NamedTuple):

@@ -9,7 +9,7 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from perception.models.fusion.base import FusionNeck, FusionOutput
-from perception.models.heads import HeadOutputs
+from perception.models.heads.outputs import HeadOutputs
 
 
 @MODELS.register_module()

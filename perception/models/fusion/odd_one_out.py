@@ -16,7 +16,7 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from perception.models.fusion.base import FusionNeck, FusionOutput
-from perception.models.heads import HeadOutputs, Pyramid
+from perception.models.heads.outputs import HeadOutputs, Pyramid
 from perception.models.losses import gate_hits, odd_one_out_loss
 
 

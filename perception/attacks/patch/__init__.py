@@ -1,0 +1,1 @@
+"""Patches: printed textures that an attacker puts into the scene."""

@@ -1,0 +1,1 @@
+"""How an attack looks for the worst input: one search per file."""

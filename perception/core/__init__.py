@@ -1,0 +1,1 @@
+"""What every room builds on: values, files, geometry, configs, checkpoints."""

@@ -1,0 +1,144 @@
+"""Loading weights without running anybody's code.
+
+MMEngine falls back to unrestricted unpickling when a checkpoint holds more than
+tensors. Importing this module replaces its loaders, also those of addresses, by one
+that never does: only tensors and plain containers are read, and
+:class:`PlainCheckpointHook` has checkpoints hold nothing else. ``.safetensors`` files
+are read as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import CheckpointLoader
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from perception.core.files import replacing
+from perception.core.structures import DataError
+
+
+def load_checkpoint(
+    path: str | os.PathLike, map_location: str | torch.device | Callable | None = "cpu"
+) -> dict[str, Any]:
+    """Read a checkpoint (``.pth``) or bare weights (``.safetensors``).
+
+    Returns:
+        A dict with at least ``state_dict``.
+
+    Raises:
+        DataError: If the file is missing, damaged, or holds anything but tensors and
+            plain containers.
+    """
+    path = local_file(path)
+    if path.suffix == ".safetensors":
+        try:
+            return {"state_dict": load_file(path), "meta": {}}
+        except SafetensorError as error:
+            raise DataError(f"{path}: not a safetensors file ({error})") from error
+    try:
+        loaded = torch.load(path, map_location=map_location, weights_only=True)
+    except Exception as error:  # damaged bytes make the unpickler raise anything
+        raise DataError(
+            f"{path}: not a whole checkpoint of tensors and plain values "
+            f"({type(error).__name__})"
+        ) from error
+    if not isinstance(loaded, dict):
+        raise DataError(f"{path}: expected a dict of weights, got {type(loaded)}")
+    return loaded if "state_dict" in loaded else {"state_dict": loaded, "meta": {}}
+
+
+def local_file(path: str | os.PathLike) -> Path:
+    """The checkpoint's file; an http(s) address is downloaded once, and kept.
+
+    Raises:
+        DataError: If there is no such file or address.
+    """
+    if not str(path).startswith(("http://", "https://")):
+        path = Path(path).expanduser()
+        if not path.is_file():
+            raise DataError(f"{path}: no such checkpoint")
+        return path
+    url = str(path)
+    name = f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{url.rsplit('/')[-1]}"
+    file = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if not file.is_file():
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(file))
+        except OSError as error:
+            raise DataError(f"{url}: cannot download: {error}") from error
+    return file
+
+
+def _load_for_mmengine(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """MMEngine's hook for every kind of address it knows."""
+    return load_checkpoint(filename, map_location)
+
+
+# The schemes we do not serve (open-mmlab:// and so on) become missing files.
+for _prefix in list(CheckpointLoader._schemes):
+    CheckpointLoader.register_scheme(_prefix, _load_for_mmengine, force=True)
+
+
+class _WholeFiles(LocalBackend):
+    """MMEngine's files, each in place only when it is whole."""
+
+    def put(self, obj: bytes | memoryview, filepath: str | os.PathLike) -> None:
+        """Write beside the file and rename."""
+        with replacing(filepath) as temporary:
+            temporary.write_bytes(obj)
+
+
+register_backend("local", _WholeFiles, force=True, prefixes="")
+
+
+@HOOKS.register_module()
+class PlainCheckpointHook(Hook):
+    """Reduces checkpoints to what can be loaded without unpickling objects.
+
+    MMEngine's message hub holds its log histories as objects. Resuming needs only its
+    plain values (best score, best file); the histories merely smooth the log.
+    """
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """Replace the message hub by its plain values."""
+        info = checkpoint["message_hub"]["runtime_info"]
+        # NumPy's scalars are instances of float; only the built-in types are plain.
+        plain = {
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in info.items()
+            if isinstance(value, bool | int | float | str)
+        }
+        checkpoint["message_hub"] = {
+            "log_scalars": {},
+            "runtime_info": plain,
+            "resumed_keys": dict.fromkeys(plain, True),
+        }
+
+
+def as_safetensors(state_dict: dict[str, torch.Tensor]) -> bytes:
+    """Bare weights as the content of a ``.safetensors`` file."""
+    return save({name: value.contiguous() for name, value in state_dict.items()})
+
+
+def save_weights(path: str | os.PathLike, state_dict: dict[str, torch.Tensor]) -> None:
+    """Write bare weights as ``.safetensors``, atomically."""
+    # Not save_file, which lets nobody else read what it writes.
+    with replacing(path) as temporary:
+        temporary.write_bytes(as_safetensors(state_dict))
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """Hexadecimal SHA-256 of a file, to name a checkpoint in results."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

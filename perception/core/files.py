@@ -1,0 +1,73 @@
+"""Writing files so that a crash or a full disk never leaves half a file behind."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from perception.core.structures import DataError
+
+
+@contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary name beside ``path``; rename it to ``path`` on success.
+
+    The temporary name keeps the suffix, because image writers choose the format by
+    it. On any error the temporary file is removed and ``path`` stays as it was.
+
+    Raises:
+        DataError: If the file cannot be written (disk full, no permission).
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot write: {error.strerror or error}") from error
+    finally:
+        # The folder itself may be what could not be made.
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Write ``value`` as indented JSON, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+def claim(note: str | os.PathLike, wanted: Any, *, taken: str) -> None:
+    """Remember in ``note`` how its folder is made, or check that it is made so.
+
+    Args:
+        note: A JSON file in the folder.
+        wanted: What determines the content of the folder, as JSON holds it.
+        taken: Something that is in such a folder as soon as anything is.
+
+    Raises:
+        DataError: If the folder is made in another way, or holds no note.
+    """
+    note = Path(note)
+    folder = note.parent
+    if note.exists():
+        try:
+            found = json.loads(note.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{note}: cannot read: {error}") from error
+        if found != wanted:
+            raise DataError(
+                f"{folder}: holds what was made with {found}, asked for {wanted}; "
+                "choose another folder or remove it"
+            )
+    elif (folder / taken).exists():
+        raise DataError(
+            f"{folder}: holds {taken} without {note.name}; choose another folder"
+        )
+    else:
+        write_json(note, wanted)

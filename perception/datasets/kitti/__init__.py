@@ -1,0 +1,1 @@
+"""KITTI's object layout: files, frames, preparation."""

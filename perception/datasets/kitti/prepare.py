@@ -1,0 +1,227 @@
+"""Work on a whole KITTI folder: cache its stereo depth, check its every file."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from perception.core.structures import DataError
+from perception.datasets.kitti.files import (
+    image_size,
+    read_calib,
+    read_depth,
+    read_image,
+    read_objects,
+    read_points,
+    write_depth,
+)
+from perception.datasets.kitti.reader import read_stereo_depth
+from perception.datasets.kitti.sources import SUFFIXES, find_files
+from perception.datasets.splits import (
+    check_split,
+    listing,
+    random_split,
+    read_split,
+    write_split,
+)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class DepthReport(NamedTuple):
+    """Frames that got no depth.
+
+    Attributes:
+        without_right: Ids of the frames that have no right image.
+        problems: One line per frame whose files could not be used.
+    """
+
+    without_right: list[str]
+    problems: list[str]
+
+
+def cache_stereo_depth(
+    root: Path, depth_folder: Path, *, subset: str = "training", jobs: int = 1
+) -> DepthReport:
+    """Write the stereo depth of every frame that has both images, as depth PNGs.
+
+    A depth map that is there already, readable and of the image's size, is kept:
+    an interrupted run goes on where it stopped.
+
+    Args:
+        root: KITTI folder with ``subset/{image_2,image_3,calib}``.
+        depth_folder: Where to write ``<frame id>.png``.
+        subset: ``training`` or ``testing``.
+        jobs: Number of processes; the result does not depend on it.
+
+    Returns:
+        Which frames got no depth.
+
+    Raises:
+        DataError: If a folder is missing or a depth map cannot be written.
+    """
+    base = root / subset
+    left = find_files(base / "image_2", SUFFIXES["image"])
+    right = find_files(base / "image_3", SUFFIXES["image"], required=False)
+    pairs = [
+        (left[i], right[i], base / "calib" / f"{i}.txt", depth_folder / f"{i}.png")
+        for i in left
+        if i in right
+    ]
+    problems = [p for p in _map(_cache_one, pairs, jobs, "stereo depth") if p]
+    return DepthReport(sorted(set(left) - set(right)), problems)
+
+
+def check_kitti(
+    root: Path, depth_folder: Path, *, subset: str = "training", jobs: int = 1
+) -> list[str]:
+    """Read every file of every frame and every split file.
+
+    The right images and the depth maps may be absent, the labels too if their
+    folder is.
+
+    Returns:
+        One line per problem; none if all is well.
+    """
+    base = root / subset
+    try:
+        known = find_files(base / "image_2", SUFFIXES["image"])
+    except DataError as error:
+        return [str(error)]
+    right = find_files(base / "image_3", SUFFIXES["image"], required=False)
+    depth = find_files(depth_folder, SUFFIXES["depth"], required=False)
+    frames = [
+        _FrameFiles(base, i, known[i], right.get(i), depth.get(i))
+        for i in sorted(known)
+    ]
+    problems = [p for found in _map(_check, frames, jobs, "check") for p in found]
+    for name, suffix in (("velodyne", ".bin"), ("calib", ".txt"), ("label_2", ".txt")):
+        others = find_files(base / name, (suffix,), required=False)
+        if extra := sorted(set(others) - set(known)):
+            problems.append(f"{base / name}: no image for {listing(extra)}")
+    splits = sorted((root / "ImageSets").glob("*.txt"))
+    if splits and subset == "training":
+        problems += [
+            f"{root}/ImageSets/{name}.txt: missing, the configs read it"
+            for name in ("train", "val")
+            if name not in [path.stem for path in splits]
+        ]
+    for path in splits:
+        try:
+            check_split(read_split(path), known, str(path))
+        except DataError as error:
+            problems.append(str(error))
+    return problems
+
+
+def write_random_split(
+    root: Path, folder: Path, *, seed: int, val_fraction: float, subset: str
+) -> None:
+    """Write ``folder/train.txt`` and ``val.txt``, which must not exist yet.
+
+    Raises:
+        DataError: If a split is there already or cannot be written.
+    """
+    frame_ids = find_files(root / subset / "image_2", SUFFIXES["image"])
+    fractions = {"train": 1 - val_fraction, "val": val_fraction}
+    splits = random_split(frame_ids, seed=seed, fractions=fractions)
+    for name in splits:
+        if (path := folder / f"{name}.txt").exists():
+            raise DataError(f"{path}: exists; remove it or choose another folder")
+    for name, part in splits.items():
+        write_split(folder / f"{name}.txt", part)
+        print(f"{folder / name}.txt: {len(part)} frames")
+
+
+class _FrameFiles(NamedTuple):
+    base: Path
+    frame_id: str
+    left: Path
+    right: Path | None
+    depth: Path | None
+
+
+def _cache_one(paths: tuple[Path, Path, Path, Path]) -> str | None:
+    """Write one depth map unless it is there; returns what is wrong with the input."""
+    left, right, calib, depth = paths
+    try:
+        if depth.exists() and read_depth(depth).shape == image_size(left):
+            return None
+    except DataError:
+        pass  # A damaged map is computed again.
+    try:
+        depth_m = read_stereo_depth(left, right, read_calib(calib))
+    except DataError as error:
+        return str(error)
+    write_depth(depth, depth_m)
+    return None
+
+
+def _check(frame: _FrameFiles) -> list[str]:
+    """What is wrong with one frame's files."""
+    problems: list[str] = []
+
+    def attempt(read: Callable[[Path], Result], path: Path | None) -> Result | None:
+        try:
+            return None if path is None else read(path)
+        except DataError as error:
+            problems.append(str(error))
+            return None
+
+    base, frame_id = frame.base, frame.frame_id
+    left = attempt(read_image, frame.left)
+    for path, read in ((frame.right, read_image), (frame.depth, read_depth)):
+        array = attempt(read, path)
+        if array is not None and left is not None and array.shape[:2] != left.shape[:2]:
+            problems.append(
+                f"{path}: size {array.shape[:2]} disagrees with {left.shape[:2]} of "
+                f"{frame.left} (height, width)"
+            )
+    points_path = base / "velodyne" / f"{frame_id}.bin"
+    points = attempt(read_points, points_path)
+    if points is not None and not len(points):
+        problems.append(f"{points_path}: holds no points")
+    attempt(read_calib, base / "calib" / f"{frame_id}.txt")
+    if (base / "label_2").is_dir():
+        label_path = base / "label_2" / f"{frame_id}.txt"
+        objects = attempt(read_objects, label_path)
+        if objects is not None:
+            problems += _check_boxes(label_path, objects.boxes_px)
+    return problems
+
+
+def _check_boxes(path: Path, boxes_px: np.ndarray) -> list[str]:
+    inverted = (boxes_px[:, 2:] < boxes_px[:, :2]).any(axis=1)
+    return [
+        f"{path}, line {row + 1}: box must have x1 <= x2 and y1 <= y2, got "
+        f"{boxes_px[row].tolist()}"
+        for row in np.flatnonzero(inverted)
+    ]
+
+
+def _map(
+    function: Callable[[Item], Result], items: Sequence[Item], jobs: int, what: str
+) -> Iterator[Result]:
+    """Results in the order of the items, from ``jobs`` processes, with progress."""
+    if jobs <= 1 or len(items) <= 1:
+        yield from tqdm(map(function, items), total=len(items), desc=what)
+        return
+    # Forking after OpenCV or torch started threads may hang: start afresh.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(
+        jobs, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)
+    )
+    try:
+        results = pool.map(function, items, chunksize=4)
+        yield from tqdm(results, total=len(items), desc=what)
+    finally:
+        # After an error or Ctrl-C, do not work off what nobody waits for.
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,213 @@
+"""A folder in KITTI's object layout as a sequence of frames.
+
+    root/ImageSets/<split>.txt
+    root/<subset>/{image_2,image_3,velodyne,calib,label_2,depth_2}/<frame id>.*
+
+Real and synthetic data share this layout and this reader.
+
+Shape letters: H, W image height and width in pixels; P points.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+
+from perception.core.structures import Calibration, DataError, Frame
+from perception.datasets.kitti.files import (
+    image_size,
+    read_calib,
+    read_depth,
+    read_image,
+    read_objects,
+    read_points,
+)
+from perception.datasets.kitti.sources import (
+    KITTI_SOURCES,
+    SUFFIXES,
+    SensorSource,
+    find_files,
+)
+from perception.datasets.sources import pick_sources
+from perception.datasets.splits import check_split, listing, read_split
+from perception.datasets.stereo import stereo_depth
+
+logger = logging.getLogger(__name__)
+
+
+class KittiFrames(Sequence[Frame]):
+    """Frames of a KITTI folder, read when asked for.
+
+    Which files exist is settled at construction, so that a missing one is found
+    before a training starts and not in the middle of it.
+
+    Args:
+        root: The folder that holds ``subset`` and ``ImageSets``.
+        split: Name of a file in ``ImageSets``, path of such a file (ending in
+            ``.txt``), the frame ids themselves, or ``"all"`` for every frame.
+        subset: ``training`` or ``testing``.
+        sources: For each sensor where and how to read it, as ``SensorSource`` or a
+            dict of its arguments.
+        sensors: Which of the sources to read; None reads all.
+        optional_sensors: Sensors that a frame may lack; they are then absent from
+            its ``sensors``.
+        image_dir: Folder of the reference (left) image, whose size is the frame's.
+        right_dir: Folder of the right image, for the stereo fallback.
+        label_dir: Folder of the labels; without it ``objects`` is None.
+
+    Raises:
+        DataError: If a folder, a file of a sensor that is not optional, or the
+            split is missing or wrong; on access, if a file is damaged or its
+            image size disagrees with the reference image's.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike,
+        split: str | os.PathLike | Sequence[str] = "all",
+        *,
+        subset: str = "training",
+        sources: Mapping[str, SensorSource | Mapping] = KITTI_SOURCES,
+        sensors: Sequence[str] | None = None,
+        optional_sensors: Sequence[str] = (),
+        image_dir: str = "image_2",
+        right_dir: str = "image_3",
+        label_dir: str = "label_2",
+    ) -> None:
+        self.base = Path(root) / subset
+        self.sources = pick_sources(SensorSource, sources, sensors, optional_sensors)
+        self._images = find_files(self.base / image_dir, SUFFIXES["image"])
+        self._right = find_files(self.base / right_dir, SUFFIXES["image"], False)
+        self._calibs = find_files(self.base / "calib", (".txt",))
+        has_labels = (self.base / label_dir).is_dir()
+        self._labels = (
+            find_files(self.base / label_dir, (".txt",)) if has_labels else None
+        )
+        self.frame_ids = _split_ids(Path(root), split, self._images)
+        self._require("calibration file", self._calibs, self.base / "calib")
+        if self._labels is not None:
+            self._require("label file", self._labels, self.base / label_dir)
+        self._files = {
+            name: self._find_sensor(name, name in optional_sensors)
+            for name in self.sources
+        }
+
+    def __len__(self) -> int:
+        return len(self.frame_ids)
+
+    @overload
+    def __getitem__(self, index: int) -> Frame: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Frame]: ...
+
+    def __getitem__(self, index: int | slice) -> Frame | list[Frame]:
+        """The frame at ``index``, read from its files."""
+        if isinstance(index, slice):
+            return [self._read_frame(frame_id) for frame_id in self.frame_ids[index]]
+        return self._read_frame(self.frame_ids[index])
+
+    def _find_sensor(self, name: str, optional: bool) -> dict[str, Path]:
+        """Files of one sensor by frame id, after checking that none is missing."""
+        source = self.sources[name]
+        folder = self.base / source.folder
+        stereo = source.stereo_fallback and bool(self._right)
+        files = find_files(folder, SUFFIXES[source.kind], not (optional or stereo))
+        present = files | self._right if stereo else files
+        if not optional:
+            wanted = f"{name!r} file, and right image," if stereo else f"{name!r} file"
+            self._require(wanted, present, folder)
+        computed = [i for i in self.frame_ids if i not in files and i in present]
+        if computed:
+            logger.warning(
+                "%s: %d of %d frames have no file for sensor %r: it is computed from "
+                "the stereo pair at every access; `tools/create_data.py kitti "
+                "--depth` does so once and for all",
+                folder,
+                len(computed),
+                len(self),
+                name,
+            )
+        return files
+
+    def _require(self, what: str, files: Mapping[str, Path], folder: Path) -> None:
+        missing = [i for i in self.frame_ids if i not in files]
+        if missing:
+            raise DataError(
+                f"{folder}: {what} missing for frame(s) {listing(missing)}; "
+                "leave them out of the split or make the sensor optional"
+            )
+
+    def _read_frame(self, frame_id: str) -> Frame:
+        image_path = self._images[frame_id]
+        size = image_size(image_path)
+        calib_path = self._calibs[frame_id]
+        calibration = read_calib(calib_path, points_sensor="points")
+        velo = calibration.cam_T_sensor["points"]
+        points_sensors = [n for n, s in self.sources.items() if s.kind == "points"]
+        calibration = replace(
+            calibration, cam_T_sensor={name: velo for name in points_sensors}
+        )
+        used = {"calib": str(calib_path)}
+        objects = None
+        if self._labels is not None:
+            used["objects"] = str(self._labels[frame_id])
+            objects = read_objects(used["objects"])
+        frame = Frame(frame_id, {}, calibration, size, objects, used)
+        arrays = {}
+        for name in self.sources:
+            if (read := self._read_sensor(name, frame)) is not None:
+                arrays[name], used[name] = read
+        return replace(frame, sensors=arrays)
+
+    def _read_sensor(self, name: str, frame: Frame) -> tuple[np.ndarray, str] | None:
+        """The sensor's array and where it came from, None if the frame lacks it."""
+        source, path = self.sources[name], self._files[name].get(frame.frame_id)
+        if path is None:
+            right = self._right.get(frame.frame_id)
+            if not source.stereo_fallback or right is None:
+                return None
+            left = self._images[frame.frame_id]
+            depth_m = read_stereo_depth(left, right, frame.calibration)
+            return depth_m, f"stereo pair {left}, {right}"
+        if source.kind == "points":
+            return read_points(path, source.columns), str(path)
+        array = read_image(path) if source.kind == "image" else read_depth(path)
+        if array.shape[:2] != frame.image_size:
+            raise DataError(
+                f"{path}: size {array.shape[:2]} disagrees with {frame.image_size} "
+                f"of {self._images[frame.frame_id]} (height, width)"
+            )
+        return array, str(path)
+
+
+def read_stereo_depth(left: Path, right: Path, calibration: Calibration) -> np.ndarray:
+    """(H, W) float32 metres, 0 = no match, from a pair of image files.
+
+    Raises:
+        DataError: If a picture is damaged, the sizes disagree or P3 is unknown.
+    """
+    left_rgb, right_rgb = read_image(left), read_image(right)
+    try:
+        return stereo_depth(left_rgb, right_rgb, calibration)
+    except DataError as error:
+        raise DataError(f"{left}, {right}: {error}") from error
+
+
+def _split_ids(
+    root: Path, split: str | os.PathLike | Sequence[str], known: Mapping[str, Path]
+) -> list[str]:
+    if split == "all":
+        return check_split(sorted(known), known, str(root))
+    if not isinstance(split, str | os.PathLike):
+        return check_split(split, known, f"{root}: the given ids")
+    path = Path(split)
+    if path.suffix != ".txt":
+        path = root / "ImageSets" / f"{split}.txt"
+    return check_split(read_split(path), known, str(path))

@@ -1,0 +1,1 @@
+"""nuScenes: tables, index, files, frames, preparation."""

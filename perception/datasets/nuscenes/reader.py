@@ -1,0 +1,228 @@
+"""nuScenes as a sequence of frames: one per sample and camera.
+
+    root/<version>/*.json             the tables
+    root/{samples,sweeps}/<channel>/  pictures and points
+    root/index-<version>/             optional, see ``nuscenes_index``
+
+nuScenes' sensors fire at different moments while the vehicle moves. Points go from
+their sensor to the vehicle as it stood then, on to the global frame, to the vehicle as
+it stood when the picture was taken, and to its camera; ``cam_T_sensor`` holds all that.
+
+A ``points`` sensor may merge several of the vehicle's (nuScenes has five radars) and
+several sweeps. They share one frame with the vehicle's axes (x forward, y left, z up)
+and its origin in the merged sensor that looks most in the camera's direction.
+
+Shape letters: H, W image height and width in pixels; P points; F features.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+
+from perception.core.geometry import inverse_transform
+from perception.core.images import read_image
+from perception.core.structures import Calibration, DataError, Frame
+from perception.datasets.nuscenes.boxes import camera_objects
+from perception.datasets.nuscenes.index import open_index
+from perception.datasets.nuscenes.points import (
+    channels_in_view,
+    merged_points,
+    sensor_to_global,
+)
+from perception.datasets.nuscenes.sources import (
+    NUSCENES_SOURCES,
+    NuScenesSource,
+)
+from perception.datasets.sources import pick_sources
+from perception.datasets.splits import check_split, listing
+
+logger = logging.getLogger(__name__)
+
+
+class Place(NamedTuple):
+    """Where a frame is found: scene, number of the sample in it, camera."""
+
+    scene: str
+    number: int
+    camera: str
+
+    @property
+    def frame_id(self) -> str:
+        """E.g. ``scene-0061-007-CAM_FRONT``."""
+        return f"{self.scene}-{self.number:03d}-{self.camera}"
+
+
+class NuScenesFrames(Sequence[Frame]):
+    """Frames of nuScenes, camera after camera of each scene, in the order of time.
+
+    Frames that lack a file of a sensor which is not optional are left out, with a
+    warning.
+
+    Args:
+        root: The folder that holds ``version``, ``samples`` and ``sweeps``.
+        split: An official split, one of the version's ``splits.json``, ``"all"``, or
+            names of scenes.
+        version: E.g. ``v1.0-mini``.
+        cameras: Channels of the cameras whose pictures become frames.
+        sources: For each sensor what it is made of, as ``NuScenesSource`` or a dict
+            of its arguments.
+        sensors: Which of the sources to read; None reads all.
+        optional_sensors: Sensors that a frame may lack; they are then absent from
+            its ``sensors``.
+        names: Class of each category, replacing the ten of nuScenes' detection task;
+            boxes of other categories are left out.
+        min_points: See ``camera_objects``.
+        index: Folder of the index; None looks at its usual place, and loads the
+            tables if there is none.
+
+    Raises:
+        DataError: If the version, tables, split or index cannot be used, or no frame
+            has all its sensors; on access, if a file is damaged.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike,
+        split: str | Sequence[str] = "all",
+        *,
+        version: str = "v1.0-mini",
+        cameras: Sequence[str] = ("CAM_FRONT",),
+        sources: Mapping[str, NuScenesSource | Mapping] = NUSCENES_SOURCES,
+        sensors: Sequence[str] | None = None,
+        optional_sensors: Sequence[str] = (),
+        names: Mapping[str, str] | None = None,
+        min_points: int = 1,
+        index: str | os.PathLike | None = None,
+    ) -> None:
+        self.root, self.cameras = Path(root), tuple(cameras)
+        self.made_of = pick_sources(NuScenesSource, sources, sensors, optional_sensors)
+        self.optional_sensors = frozenset(optional_sensors)
+        self.min_points = min_points
+        self.scenes = open_index(root, version, index)
+        self.names = self.scenes.names if names is None else dict(names)
+        for name, source in self.made_of.items():
+            if source.sweeps > self.scenes.sweeps:
+                raise DataError(
+                    f"{self.scenes.where}: {self.scenes.sweeps} sweeps per sample, but "
+                    f"sensor {name!r} wants {source.sweeps}"
+                )
+        self.places = self._find(self._scene_names(split))
+        self.frame_ids = [place.frame_id for place in self.places]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, index: int) -> Frame: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Frame]: ...
+
+    def __getitem__(self, index: int | slice) -> Frame | list[Frame]:
+        """The frame at ``index``, read from its files."""
+        if isinstance(index, slice):
+            return [self._read_frame(place) for place in self.places[index]]
+        return self._read_frame(self.places[index])
+
+    def _scene_names(self, split: str | Sequence[str]) -> Sequence[str]:
+        where = self.scenes.where
+        if not isinstance(split, str):
+            return check_split(split, self.scenes, f"{where}: the given scenes")
+        if split not in self.scenes.splits:
+            known = listing([*self.scenes.splits], shown=9)
+            raise DataError(f"{where}: no split {split!r}; there are {known}")
+        return self.scenes.splits[split]
+
+    def _find(self, scenes: Sequence[str]) -> list[Place]:
+        """All frames of some scenes that have their sensors."""
+        places, left_out = [], []
+        for name in scenes:
+            for camera in self.cameras:
+                for number in range(self.scenes.samples[name]):
+                    place = Place(name, number, camera)
+                    lacks = self._lacks(place) if self.scenes.missing[name] else None
+                    if lacks:
+                        left_out.append(f"{place.frame_id} lacks {lacks}")
+                    else:
+                        places.append(place)
+        if not places:
+            raise DataError(
+                f"{self.scenes.where}: no frame of {listing(scenes)} has its sensors: "
+                + listing(left_out)
+            )
+        if left_out:
+            logger.warning(
+                "%s: %d of %d frames are left out: %s",
+                self.scenes.where,
+                len(left_out),
+                len(left_out) + len(places),
+                listing(left_out, 2),
+            )
+        return places
+
+    def _lacks(self, place: Place) -> str:
+        """The first channel that a frame needs and does not have, or nothing."""
+        scene = self.scenes[place.scene]
+        sample = scene["samples"][place.number]
+        if place.camera not in sample["data"]:
+            return place.camera
+        for name, source in self.made_of.items():
+            if source.modality == "camera" or name in self.optional_sensors:
+                continue
+            for channel in channels_in_view(scene, sample, place.camera, source):
+                if channel not in sample["data"]:
+                    return channel
+        return ""
+
+    def _read_frame(self, place: Place) -> Frame:
+        scene = self.scenes[place.scene]
+        sample = scene["samples"][place.number]
+        reading = sample["data"][place.camera][0]
+        intrinsic = scene["calibrations"][reading["calibration"]]["intrinsic"]
+        image_P_cam = np.zeros((3, 4))
+        image_P_cam[:, :3] = intrinsic
+        cam_T_global = inverse_transform(sensor_to_global(scene, reading))
+        size = (int(reading["size"][0]), int(reading["size"][1]))
+        arrays, cam_T_sensor = {}, {}
+        used = {"objects": self.scenes.where, "calib": self.scenes.where}
+        for name, source in self.made_of.items():
+            if source.modality == "camera":
+                used[name] = str(self.root / reading["file"])
+                arrays[name] = _read_picture(used[name], size)
+                continue
+            channels = channels_in_view(scene, sample, place.camera, source)
+            if not channels or any(c not in sample["data"] for c in channels):
+                continue
+            cloud = merged_points(
+                self.root, scene, sample, channels, source, reading["time_us"]
+            )
+            arrays[name] = cloud.points
+            cam_T_sensor[name] = cam_T_global @ cloud.global_T_cloud
+            used[name] = ", ".join(cloud.files)
+        objects = camera_objects(
+            sample["objects"],
+            self.names,
+            cam_T_global,
+            image_P_cam,
+            size,
+            min_points=self.min_points,
+        )
+        calibration = Calibration(image_P_cam, cam_T_sensor)
+        return Frame(place.frame_id, arrays, calibration, size, objects, used)
+
+
+def _read_picture(path: str, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 RGB, of the size that the tables give."""
+    image: Any = read_image(path)
+    if image.shape[:2] != size:
+        raise DataError(
+            f"{path}: size {image.shape[:2]} disagrees with {size} of the tables "
+            "(height, width)"
+        )
+    return image

@@ -1,0 +1,1 @@
+"""Synthetic drives in nuScenes' format."""

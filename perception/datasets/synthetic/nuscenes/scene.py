@@ -1,0 +1,250 @@
+"""One synthetic scene written as nuScenes files, and its share of the tables."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from perception.datasets.synthetic.nuscenes.files import (
+    MAP_SIDE_M,
+    SUFFIXES,
+    write_map_mask,
+    write_sample_file,
+)
+from perception.datasets.synthetic.nuscenes.rig import (
+    CAMERAS,
+    LIDAR,
+    RADARS,
+    SENSORS,
+    Sensor,
+    planar_pose,
+    yaw_quaternion,
+)
+from perception.datasets.synthetic.nuscenes.sensing import (
+    Annotation,
+    Photo,
+    Station,
+    to_world,
+)
+from perception.datasets.synthetic.nuscenes.sequences import (
+    Sequence,
+    random_sequence,
+)
+from perception.datasets.synthetic.nuscenes.tables import (
+    SCENE_TABLES,
+    Record,
+    attribute_of,
+    calibrated_sensor,
+    category_of,
+    grouped,
+    instance,
+    link,
+    sample_data,
+    scene_records,
+    token,
+    visibility_token,
+)
+
+GENERATOR_VERSION = 1
+SAMPLE_PERIOD_US, SWEEP_PERIOD_US = 500_000, 75_000
+_EPOCH_US = 1_532_402_927_000_000
+# Between the starts of two scenes: scenes never overlap in time.
+_SCENE_PERIOD_US = 3_600_000_000
+_ROAD_MIDDLE_M = 45.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What determines every scene's content.
+
+    Attributes:
+        version: Of the data set, e.g. ``v1.0-mini``.
+        seed: Seed of the set; a scene draws from it and its name alone.
+        width: Image width in pixels.
+        height: Image height in pixels.
+        samples: Key frames per scene.
+        lidar_sweeps: LiDAR sweeps before each key frame.
+        radar_sweeps: Radar sweeps before each key frame.
+        generator: Version of the generator.
+    """
+
+    version: str
+    seed: int
+    width: int
+    height: int
+    samples: int
+    lidar_sweeps: int = 1
+    radar_sweeps: int = 2
+    generator: int = GENERATOR_VERSION
+
+
+class SceneWriter:
+    """Writes one scene's files and collects its records.
+
+    Attributes:
+        tables: The records so far, by table.
+    """
+
+    def __init__(self, root: Path, recipe: Recipe, name: str) -> None:
+        """Draw the scene ``name`` of the set at ``root``."""
+        self._root, self._recipe, self._name = root, recipe, name
+        self._key = f"{recipe.seed}/{recipe.version}/{name}"
+        self._log = f"synthetic-{recipe.seed}-{name}"
+        self._seed = (recipe.seed, zlib.crc32(name.encode()))
+        rng = np.random.default_rng(self._seed)
+        duration_s = (recipe.samples - 1) * SAMPLE_PERIOD_US * 1e-6
+        self._sequence: Sequence = random_sequence(rng, duration_s)
+        self._heading = float(rng.uniform(-np.pi, np.pi))
+        middle = planar_pose(0, 0, self._heading)[:2, 0] * _ROAD_MIDDLE_M
+        x, y = MAP_SIDE_M / 2 - middle
+        self._global_T_world = planar_pose(float(x), float(y), self._heading)
+        number = int(name.rsplit("-", 1)[-1])
+        self._start_us = _EPOCH_US + number * _SCENE_PERIOD_US
+        self.tables: dict[str, list[Record]] = {name: [] for name in SCENE_TABLES}
+
+    def write(self) -> dict[str, list[Record]]:
+        """Write all files; returns the scene's records by table.
+
+        Raises:
+            DataError: If a file cannot be written.
+        """
+        cv2.setNumThreads(1)
+        recipe = self._recipe
+        self.tables["calibrated_sensor"] = [
+            calibrated_sensor(self._key, sensor, recipe.width, recipe.height)
+            for sensor in SENSORS
+        ]
+        for index in range(recipe.samples):
+            self._write_sweeps(index)
+            self._write_key_frame(index)
+        link(self.tables["sample"])
+        for records in grouped(self.tables["sample_data"], "calibrated_sensor_token"):
+            link(sorted(records, key=lambda record: record["timestamp"]))
+        self._add_instances()
+        self._add_scene()
+        return self.tables
+
+    def _write_sweeps(self, index: int) -> None:
+        """The sweeps before a key frame, which belong to it."""
+        recipe, sample = self._recipe, self._sample_token(index)
+        for step in range(max(recipe.lidar_sweeps, recipe.radar_sweeps), 0, -1):
+            sweep_us = index * SAMPLE_PERIOD_US - step * SWEEP_PERIOD_US
+            station = Station(self._sequence, sweep_us * 1e-6)
+            rng = np.random.default_rng((*self._seed, index, step))
+            if step <= recipe.lidar_sweeps:
+                data = station.lidar(rng, _LIDAR)
+                self._save(sample, sweep_us, _LIDAR, data, key=False)
+            if step <= recipe.radar_sweeps:
+                for radar in RADARS:
+                    data = station.radar(rng, radar)
+                    self._save(sample, sweep_us, radar, data, key=False)
+
+    def _write_key_frame(self, index: int) -> None:
+        """A key frame of all sensors, and its annotations."""
+        key_us, sample = index * SAMPLE_PERIOD_US, self._sample_token(index)
+        rng = np.random.default_rng((*self._seed, index, 0))
+        station = Station(self._sequence, key_us * 1e-6)
+        photos = [self._take_photo(rng, station, sample, key_us, c) for c in CAMERAS]
+        lidar = station.lidar(rng, _LIDAR)
+        self._save(sample, key_us, _LIDAR, lidar)
+        returns = []
+        for radar in RADARS:
+            data = station.radar(rng, radar)
+            self._save(sample, key_us, radar, data)
+            places = np.stack([data["x"], data["y"], data["z"]], 1)
+            returns.append(to_world(station.world_pose(radar), places))
+        self.tables["sample"].append(
+            {
+                "token": sample,
+                "timestamp": self._start_us + key_us,
+                "scene_token": token(self._key, "scene"),
+            }
+        )
+        points = to_world(station.world_pose(_LIDAR), lidar)
+        for made in station.annotate(photos, points, np.concatenate(returns)):
+            self._add_annotation(sample, made)
+
+    def _sample_token(self, index: int) -> str:
+        return token(self._key, "sample", index)
+
+    def _take_photo(
+        self, rng, station: Station, sample: str, key_us: int, camera: Sensor
+    ) -> Photo:
+        photo = station.photograph(rng, camera, self._recipe.width, self._recipe.height)
+        self._save(sample, key_us, camera, photo.rgb)
+        return photo
+
+    def _save(
+        self, sample: str, at_us: int, sensor: Sensor, data: np.ndarray, key=True
+    ) -> None:
+        """Write a reading, with its sample_data and ego_pose."""
+        time_us = at_us + sensor.delay_us
+        stamp, channel = self._start_us + time_us, sensor.channel
+        folder, suffix = "samples" if key else "sweeps", SUFFIXES[sensor.modality]
+        name = f"{folder}/{channel}/{self._log}__{channel}__{stamp}.{suffix}"
+        write_sample_file(self._root / name, sensor.modality, data)
+        record = sample_data(self._key, sample, channel, stamp, name, key)
+        if sensor.modality == "camera":
+            record["height"], record["width"] = data.shape[:2]
+        self.tables["sample_data"].append(record)
+        x, y, yaw = self._sequence.ego.place(time_us * 1e-6)
+        self.tables["ego_pose"].append(
+            {
+                "token": record["ego_pose_token"],
+                "timestamp": stamp,
+                "rotation": list(yaw_quaternion(yaw + self._heading)),
+                "translation": self._to_global(np.array([x, y, 0.0])),
+            }
+        )
+
+    def _to_global(self, world_m: np.ndarray) -> list[float]:
+        pose = self._global_T_world
+        return (pose[:3, :3] @ world_m + pose[:3, 3]).tolist()
+
+    def _add_annotation(self, sample: str, made: Annotation) -> None:
+        mover = self._sequence.movers[made.mover]
+        height, width, length = mover.actor.size_m
+        centre = made.base_m + [0, 0, height / 2]
+        self.tables["sample_annotation"].append(
+            {
+                "token": token(sample, "annotation", made.mover),
+                "sample_token": sample,
+                "instance_token": token(self._key, "instance", made.mover),
+                "visibility_token": visibility_token(made.visible),
+                "attribute_tokens": [token("attribute", attribute_of(mover))],
+                "translation": self._to_global(centre),
+                "size": [width, length, height],
+                "rotation": list(yaw_quaternion(mover.actor.yaw + self._heading)),
+                "num_lidar_pts": made.lidar_points,
+                "num_radar_pts": made.radar_points,
+            }
+        )
+
+    def _add_instances(self) -> None:
+        """Chain each road user's annotations."""
+        category = {
+            token(self._key, "instance", index): category_of(mover)
+            for index, mover in enumerate(self._sequence.movers)
+        }
+        chains = grouped(self.tables["sample_annotation"], "instance_token")
+        for chain in chains:
+            link(chain)
+        self.tables["instance"] = [
+            instance(chain, category[chain[0]["instance_token"]]) for chain in chains
+        ]
+
+    def _add_scene(self) -> None:
+        """The scene, its log and its map."""
+        kind, samples = self._sequence.lighting.kind, self.tables["sample"]
+        drive = scene_records(self._key, self._name, self._log, kind, samples)
+        for table, record in drive.items():
+            self.tables[table].append(record)
+        path = self._root / drive["map"]["filename"]
+        write_map_mask(path, self._sequence.layout, self._global_T_world)
+
+
+_LIDAR = next(sensor for sensor in SENSORS if sensor.channel == LIDAR)

@@ -1,0 +1,188 @@
+"""A random street that is driven through: what stands where at any time.
+
+World frame: x along the road, y left, z up. The scene at one instant is in the cam
+frame (x right, y down, z forward) of a camera above the ego car's windscreen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from perception.datasets.synthetic.assets.buildings import buildings
+from perception.datasets.synthetic.assets.meshes import Mesh, merge
+from perception.datasets.synthetic.nuscenes.rig import planar_pose
+from perception.datasets.synthetic.nuscenes.traffic import (
+    Mover,
+    Traffic,
+    drive_along,
+    ride_along,
+    walk_along,
+)
+from perception.datasets.synthetic.world import street
+from perception.datasets.synthetic.world.actors import Actor, park
+from perception.datasets.synthetic.world.lighting import Lighting, random_lighting
+from perception.datasets.synthetic.world.scene import (
+    Scene,
+    Viewpoint,
+    assemble,
+    deceive,
+    furnish,
+    lamp_posts,
+)
+from perception.datasets.synthetic.world.street import Layout
+
+VIEW_HEIGHT_M = 1.65
+# The view stands this far before the ego frame's origin, the rear axle.
+VIEW_AHEAD_M = 1.7
+_BEHIND_M = 35.0
+# Time between looks for collisions.
+_LOOK_S = 0.2
+
+
+@dataclass(frozen=True)
+class EgoPath:
+    """The own car's way: straight along the lane, swaying a little.
+
+    Attributes:
+        speed_mps: Along the road.
+        start_m: x at time 0.
+        sway_m: Greatest distance from the lane's middle.
+        rate: Of the swaying, radians per second.
+        phase: Of the swaying at time 0.
+    """
+
+    speed_mps: float
+    start_m: float
+    sway_m: float
+    rate: float
+    phase: float
+
+    def place(self, time_s: float) -> tuple[float, float, float]:
+        """x, y and yaw in the world."""
+        angle = self.rate * time_s + self.phase
+        across_mps = self.sway_m * self.rate * np.cos(angle)
+        yaw = np.arctan2(across_mps, self.speed_mps) if self.speed_mps > 0 else 0.0
+        x = self.start_m + self.speed_mps * time_s
+        return float(x), float(self.sway_m * np.sin(angle)), float(yaw)
+
+    def pose(self, time_s: float) -> np.ndarray:
+        """(4, 4) transform of the ego frame to the world."""
+        return planar_pose(*self.place(time_s))
+
+    def velocity_mps(self, time_s: float) -> np.ndarray:
+        """(2,) velocity of the ego frame's origin in the world."""
+        angle = self.rate * time_s + self.phase
+        return np.array([self.speed_mps, self.sway_m * self.rate * np.cos(angle)])
+
+    def yaw_rate(self, time_s: float) -> float:
+        """Radians per second, positive left."""
+        ahead, behind = self.place(time_s + 1e-3)[2], self.place(time_s - 1e-3)[2]
+        return (ahead - behind) / 2e-3
+
+
+@dataclass(frozen=True)
+class Instant:
+    """The world at one time.
+
+    Attributes:
+        scene: What the sensors look at; object k is mover k of the sequence.
+        view_T_world: (4, 4) transform of the world to the scene's cam frame.
+    """
+
+    scene: Scene
+    view_T_world: np.ndarray
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """A street, its traffic over time, its light and the own car's way through.
+
+    Attributes:
+        layout: The street.
+        still: What never moves and nobody owns.
+        movers: The road users.
+        lighting: The light, as seen from the world's origin.
+        lamps_m: (L, 3) street lamps in the world.
+        ego: The own car's way.
+    """
+
+    layout: Layout
+    still: Mesh
+    movers: tuple[Mover, ...]
+    lighting: Lighting
+    lamps_m: np.ndarray
+    ego: EgoPath
+
+    def at(self, time_s: float) -> Instant:
+        """The world at a time, for sensors on the own car."""
+        x, y, yaw = self.ego.place(time_s)
+        c, s = np.cos(yaw), np.sin(yaw)
+        view = Viewpoint(
+            y + VIEW_AHEAD_M * s, VIEW_HEIGHT_M, yaw, along_m=x + VIEW_AHEAD_M * c
+        )
+        right, down, ahead = self.lighting.key_direction
+        key = np.array([c * right + s * ahead, down, c * ahead - s * right], np.float32)
+        lighting = replace(
+            self.lighting, key_direction=key, lamps_m=view.to_cam(self.lamps_m)
+        )
+        actors = [_moved(mover, time_s) for mover in self.movers]
+        axes = np.array([[s, -c, 0], [0, 0, -1], [c, s, 0]])
+        view_T_world = np.eye(4)
+        view_T_world[:3, :3] = axes
+        origin = np.array([view.along_m, view.lateral_m, view.height_m])
+        view_T_world[:3, 3] = -axes @ origin
+        return Instant(assemble([self.still], actors, view, lighting), view_T_world)
+
+
+def _moved(mover: Mover, time_s: float) -> Actor:
+    """The road user at a time."""
+    offset = np.array([*mover.velocity_mps, 0.0]) * time_s
+    actor = mover.actor
+    return replace(actor, mesh=actor.mesh.moved(offset), base_m=actor.base_m + offset)
+
+
+def random_sequence(rng: np.random.Generator, duration_s: float) -> Sequence:
+    """Draw a street with traffic and a way through it.
+
+    Args:
+        rng: Source of everything.
+        duration_s: How long it is looked at, from time 0 on.
+    """
+    layout = street.random_layout(rng)
+    posts, lamps_m = lamp_posts(rng, layout)
+    origin = Viewpoint(0.0, VIEW_HEIGHT_M, 0.0)
+    lighting = random_lighting(rng, origin.to_cam(lamps_m))
+    ego = _random_ego(rng, duration_s)
+    reach_m = ego.place(duration_s)[0]
+    # Sweeps are taken a little before time 0.
+    times_s = np.arange(-_LOOK_S, duration_s + 2 * _LOOK_S, _LOOK_S)
+    traffic = Traffic(layout, lighting.night, times_s)
+    traffic.claim_path(_own_discs(ego, times_s), 1.1)
+    traffic.parking = True
+    park(rng, traffic, begin_m=-30.0, end_m=reach_m + 45)
+    traffic.parking = False
+    drive_along(rng, traffic, reach_m, ego.speed_mps)
+    walk_along(rng, traffic, reach_m)
+    ride_along(rng, traffic, reach_m)
+    background = street.ground(rng, layout) + buildings(rng, layout, -_BEHIND_M)
+    background += posts + furnish(rng, traffic) + deceive(rng, traffic)
+    movers = tuple(traffic.movers)
+    return Sequence(layout, merge(background), movers, lighting, lamps_m, ego)
+
+
+def _random_ego(rng: np.random.Generator, duration_s: float) -> EgoPath:
+    """One in eight waits; nobody leaves the middle of the street."""
+    fastest = min(10.0, 45.0 / max(duration_s, 1.0))
+    speed = 0.0 if rng.random() < 0.125 else rng.uniform(0.25, 1.0) * fastest
+    sway = rng.uniform(0.0, 0.2) if speed > 0 else 0.0
+    rate, phase = rng.uniform(0.4, 0.9), rng.uniform(-np.pi, np.pi)
+    return EgoPath(speed, rng.uniform(-5.0, 5.0), sway, rate, phase)
+
+
+def _own_discs(ego: EgoPath, times_s: np.ndarray) -> np.ndarray:
+    """(D, T, 2) discs that cover the own car, rear to front."""
+    x, y, yaw = np.array([ego.place(time) for time in times_s.tolist()]).T
+    along = np.array([-0.4, 1.0, 2.4, 3.4])[:, None]
+    return np.stack([x + along * np.cos(yaw), y + along * np.sin(yaw)], -1)

@@ -1,0 +1,1 @@
+"""A street, who is in it, and its light."""

@@ -1,0 +1,1 @@
+"""Can an attack, or a defence, be believed?"""

@@ -1,0 +1,150 @@
+"""The KITTI evaluation as an MMEngine metric, for validation during training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from mmdet.registry import METRICS
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+
+from perception.core.structures import Objects
+from perception.datasets.kitti.files import write_objects
+from perception.evaluation.detection.kitti_ap import Result, evaluate, mean_ap
+from perception.evaluation.detection.report import result_table
+from perception.evaluation.detection.rules import (
+    KITTI_DIFFICULTIES,
+    ClassRule,
+    Difficulty,
+    kitti_rules,
+    rules_with_overlaps,
+)
+
+
+@METRICS.register_module()
+class KittiMetric(BaseMetric):
+    """AP of image boxes by KITTI's protocol, at overlaps of one's own and KITTI's.
+
+    The figures, in percent: ``mAP`` (mean over the classes, see ``headline``, R40)
+    and ``<class>_2d_<difficulty>_R40`` and ``_R11`` at the given overlaps; the same
+    with the ending ``_official`` at KITTI's overlaps, for the classes KITTI scores.
+    NaN where there is no object to find; means leave such classes out.
+
+    Each data sample must have ``pred_instances`` with ``bboxes`` (D, 4) x1, y1, x2,
+    y2 in pixels of the original image, ``scores`` (D,) and ``labels`` (D,), and the
+    metainfo ``frame_id`` and ``objects``, all labels of the frame in the original
+    image's pixels. ``dataset_meta['classes']`` names the labels.
+
+    Args:
+        overlaps: For each class the intersection over union that a detection must
+            exceed; its keys are the classes that are scored. ``"kitti"``: KITTI's,
+            for those of the data set's classes that KITTI scores.
+        difficulties: What has to be found; tuples become ``Difficulty``.
+        headline: Name of the difficulty that ``mAP`` is about.
+        dump_dir: Folder to write the detections to as KITTI result files, one per
+            frame, empty without detections.
+        collect_device: As in MMEngine's ``BaseMetric``.
+        prefix: As in MMEngine's ``BaseMetric``.
+    """
+
+    default_prefix = "kitti"
+
+    def __init__(
+        self,
+        *,
+        overlaps: Mapping[str, float] | Literal["kitti"] = "kitti",
+        difficulties: Sequence[Difficulty | Sequence] = KITTI_DIFFICULTIES,
+        headline: str = "moderate",
+        dump_dir: str | None = None,
+        collect_device: str = "cpu",
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.overlaps = overlaps
+        self.difficulties = tuple(
+            value if isinstance(value, Difficulty) else Difficulty(*value)
+            for value in difficulties
+        )
+        self.headline = headline
+        self.dump_dir = dump_dir
+        if headline not in (names := [d.name for d in self.difficulties]):
+            raise ValueError(f"headline must be one of {names}, got {headline!r}")
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep each frame's labels and detections, as small NumPy arrays."""
+        classes = np.array(self._classes(), dtype=object)
+        for sample in data_samples:
+            instances = sample["pred_instances"]
+            columns = (instances["bboxes"], instances["scores"], instances["labels"])
+            boxes_px, scores, labels = (
+                np.asarray(column.detach().cpu()) for column in columns
+            )
+            detections = Objects.from_boxes(classes[labels], boxes_px, scores)
+            self.results.append((sample["frame_id"], sample["objects"], detections))
+
+    def compute_metrics(
+        self, results: list[tuple[str, Objects, Objects]]
+    ) -> dict[str, float]:
+        """Score all frames, log the tables and write the result files."""
+        if self.dump_dir is not None:
+            for frame_id, _, detections in results:
+                write_objects(Path(self.dump_dir) / f"{frame_id}.txt", detections)
+        classes = self._classes()
+        official = kitti_rules(classes)
+        # The official figures are always there, so that either can choose the best
+        # checkpoint.
+        figures = self._score(results, official, "AP at KITTI's overlaps")
+        official_figures = {f"{name}_official": figures[name] for name in figures}
+        if self.overlaps == "kitti":
+            return figures | official_figures
+        if unknown := set(self.overlaps) - set(classes):
+            raise ValueError(
+                f"overlaps are given for {sorted(unknown)}, but the data set's classes "
+                f"are {classes}"
+            )
+        own = rules_with_overlaps(dict(self.overlaps))
+        title = "AP at the overlaps of this task"
+        return self._score(results, own, title) | official_figures
+
+    def _score(
+        self,
+        results: list[tuple[str, Objects, Objects]],
+        rules: Sequence[ClassRule],
+        title: str,
+    ) -> dict[str, float]:
+        """The figures for one set of rules, logged as a table."""
+        result = evaluate(
+            [labels for _, labels, _ in results],
+            [detections for _, _, detections in results],
+            classes=rules,
+            metrics=("2d",),
+            difficulties=self.difficulties,
+        )
+        mean = mean_ap(result, "2d", self.headline, "R40")
+        print_log(
+            f"{title}, {len(results)} frames: mAP {mean:.2f} ({self.headline}, R40)\n"
+            + result_table(result, rules),
+            logger="current",
+        )
+        return {"mAP": mean} | _flat(result)
+
+    def _classes(self) -> tuple[str, ...]:
+        if not self.dataset_meta or "classes" not in self.dataset_meta:
+            raise ValueError("KittiMetric needs dataset_meta['classes']")
+        return tuple(self.dataset_meta["classes"])
+
+
+def _flat(result: Result) -> dict[str, float]:
+    """One number per name, NaN where there is nothing to find."""
+    return {
+        f"{name}_{metric}_{difficulty}_{recall}": (
+            getattr(cell, recall.lower()) if cell.objects else float("nan")
+        )
+        for name, by_metric in result.items()
+        for metric, cells in by_metric.items()
+        for difficulty, cell in cells.items()
+        for recall in ("R11", "R40")
+    }

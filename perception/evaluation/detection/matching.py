@@ -1,0 +1,205 @@
+"""Who detected what: KITTI's greedy assignment of detections to ground truth.
+
+All frames are handled at once, laid end to end. Within a frame the assignment is
+sequential (each ground truth takes the best detection that is still free), so the
+loop runs over the n-th ground truth of every frame together, for all score
+thresholds together.
+
+Shape letters: G ground-truth objects, D detections, P overlapping pairs (of all
+frames); T score thresholds; M ground truths with at least one candidate, K the most
+candidates that one of them has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from perception.core.structures import Objects
+from perception.evaluation.detection.pairs import Pairs, Stack, overlapping_pairs, stack
+from perception.evaluation.detection.rules import REGION_NAME, ClassRule, Difficulty
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What everything counts as, for one class and difficulty.
+
+    Attributes:
+        wanted: (G,) has to be found.
+        optional: (G,) may be found: too hard, or of a neighbouring class.
+        scored: (D,) is right or wrong.
+        small: (D,) too small to be wrong. As in KITTI's own evaluation that holds
+            for detections of any class.
+    """
+
+    wanted: np.ndarray
+    optional: np.ndarray
+    scored: np.ndarray
+    small: np.ndarray
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """The detection that each ground truth took, for T thresholds.
+
+    Attributes:
+        truth: (M,) ground truths with candidates.
+        taken_by: (M, T) index of the detection, D where none was free.
+        free: (D, T) detection reaches the threshold and was not taken.
+    """
+
+    truth: np.ndarray
+    taken_by: np.ndarray
+    free: np.ndarray
+
+
+@dataclass(frozen=True)
+class FrameMatch:
+    """What became of one frame's ground truth and detections, for N and D of them.
+
+    Attributes:
+        truth: (N,) ``found``, ``missed`` or ``ignored``: may be found or not, or was
+            taken by a detection that is ignored.
+        taken_by: (N,) index of the detection that a ground truth took, -1 for none.
+        detections: (D,) ``right``, ``wrong``, ``rejected`` for a score below the
+            threshold, or ``ignored``: of another class, too small, on a region to
+            disregard or on an ignored ground truth.
+    """
+
+    truth: np.ndarray
+    taken_by: np.ndarray
+    detections: np.ndarray
+
+
+def roles(
+    truth: Stack, detections: Stack, rule: ClassRule, difficulty: Difficulty
+) -> Roles:
+    """Sort out what has to be found and what may be found or is disregarded."""
+    objects = truth.objects
+    height_px = objects.boxes_px[:, 3] - objects.boxes_px[:, 1]
+    too_hard = (
+        (height_px < difficulty.min_height_px)
+        | (objects.occlusion > difficulty.max_occlusion)
+        | (objects.truncation > difficulty.max_truncation)
+        | ~difficulty.in_band(objects.location_m[:, 2])
+    )
+    same = truth.is_any(rule.name)
+    boxes = detections.objects.boxes_px
+    small = np.abs(boxes[:, 3] - boxes[:, 1]) < difficulty.min_height_px
+    return Roles(
+        wanted=same & ~too_hard,
+        optional=(same & too_hard) | truth.is_any(*rule.neighbours),
+        scored=detections.is_any(rule.name) & ~small,
+        small=small,
+    )
+
+
+def admissible(close: Pairs, role: Roles) -> Pairs:
+    """The pairs whose ground truth and detection both take part."""
+    truth, detection = role.wanted | role.optional, role.scored | role.small
+    return close.select(truth[close.truth] & detection[close.detection])
+
+
+def by_score(pairs: Pairs, scores: np.ndarray) -> Pairs:
+    """Each ground truth's candidates, the most confident first."""
+    order = np.lexsort((pairs.detection, -scores[pairs.detection], pairs.truth))
+    return pairs.select(order)
+
+
+def by_overlap(pairs: Pairs, small: np.ndarray) -> Pairs:
+    """Each ground truth's candidates, the best overlap first, small ones at the end.
+
+    Small detections keep their order in the file, as KITTI's evaluation takes them.
+    """
+    is_small = small[pairs.detection]
+    overlap = np.where(is_small, 0, pairs.overlap)
+    order = np.lexsort((pairs.detection, -overlap, is_small, pairs.truth))
+    return pairs.select(order)
+
+
+def assign(
+    candidates: Pairs, frame: np.ndarray, scores: np.ndarray, thresholds: np.ndarray
+) -> Assignment:
+    """Let each ground truth, in order, take its first candidate that is still free.
+
+    Args:
+        candidates: Admissible pairs, each ground truth's in order of preference.
+        frame: (G,) frame of each ground truth.
+        scores: (D,) confidence of each detection.
+        thresholds: (T,) detections with a lower score do not exist.
+    """
+    truth, start, count = np.unique(
+        candidates.truth, return_index=True, return_counts=True
+    )
+    nobody = len(scores)
+    table = np.full((len(truth), max(count, default=0)), nobody)  # (M, K)
+    row = np.repeat(np.arange(len(truth)), count)
+    table[row, np.arange(len(row)) - start[row]] = candidates.detection
+    free = np.vstack(  # (D + 1, T), the last row stands for "nobody"
+        [scores[:, None] >= thresholds, np.zeros((1, len(thresholds)), bool)]
+    )
+    taken_by = np.full((len(truth), len(thresholds)), nobody)
+    first_of_frame = np.searchsorted(frame[truth], frame[truth])
+    turn = np.arange(len(truth)) - first_of_frame
+    for number in range(max(turn, default=-1) + 1):
+        rows = np.flatnonzero(turn == number)
+        is_free = free[table[rows]]  # (rows, K, T)
+        choice = is_free.argmax(axis=1)  # (rows, T)
+        taker = np.where(is_free.any(axis=1), table[rows[:, None], choice], nobody)
+        taken_by[rows] = taker
+        np.put_along_axis(free, taker, False, axis=0)
+    return Assignment(truth, taken_by, free[:-1])
+
+
+def true_positives(assignment: Assignment, role: Roles) -> np.ndarray:
+    """(M, T) a ground truth that has to be found took a detection that counts."""
+    scored = np.append(role.scored, False)
+    return role.wanted[assignment.truth][:, None] & scored[assignment.taken_by]
+
+
+def on_regions(truth: Stack, detections: Stack, close: Pairs) -> np.ndarray:
+    """(D,) detections that lie, by one of the pairs, in a region to disregard."""
+    excused = np.zeros(len(detections.objects), bool)
+    excused[close.detection[truth.is_any(REGION_NAME)[close.truth]]] = True
+    return excused
+
+
+def match_frame(
+    ground_truth: Objects,
+    detections: Objects,
+    rule: ClassRule,
+    difficulty: Difficulty,
+    score_threshold: float,
+    *,
+    metric: str = "2d",
+) -> FrameMatch:
+    """Sort out one frame by the rules that decide precision and recall.
+
+    Args:
+        ground_truth: All labels of the frame, DontCare and other classes included.
+        detections: The frame's detections, with scores.
+        rule: The class to look at.
+        difficulty: What has to be found.
+        score_threshold: Detections with a lower score are rejected.
+        metric: ``2d``, ``bev`` or ``3d``: which overlap counts.
+    """
+    truth, found = stack([ground_truth]), stack([detections])
+    pairs = overlapping_pairs(truth, found, metric, np.ones(len(ground_truth), bool))
+    close = pairs.select(pairs.overlap > rule.overlap_for(metric))
+    role = roles(truth, found, rule, difficulty)
+    candidates = by_overlap(admissible(close, role), role.small)
+    scores = found.scores
+    outcome = assign(candidates, truth.frame, scores, np.array([score_threshold]))
+    is_hit = true_positives(outcome, role)[:, 0]
+
+    nobody = len(detections)
+    taken_by = np.full(len(ground_truth), nobody)
+    taken_by[outcome.truth] = outcome.taken_by[:, 0]
+    truth_state = np.where(role.wanted & (taken_by == nobody), "missed", "ignored")
+    truth_state[outcome.truth[is_hit]] = "found"
+    is_wrong = role.scored & outcome.free[:, 0] & ~on_regions(truth, found, close)
+    state = np.where(is_wrong, "wrong", "ignored").astype("<U8")
+    state[outcome.taken_by[is_hit, 0]] = "right"
+    state[scores < score_threshold] = "rejected"
+    return FrameMatch(truth_state, np.where(taken_by == nobody, -1, taken_by), state)

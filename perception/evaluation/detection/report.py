@@ -1,0 +1,134 @@
+"""Scoring folders of KITTI label and result files, and showing the result."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from perception.core.structures import DataError
+from perception.datasets.kitti.files import read_objects
+from perception.datasets.splits import listing
+from perception.evaluation.detection.kitti_ap import (
+    RECALLS,
+    AveragePrecision,
+    Result,
+    evaluate,
+)
+from perception.evaluation.detection.rules import KITTI_CLASSES, METRICS, ClassRule
+
+
+def evaluate_folders(
+    label_dir: str | os.PathLike,
+    result_dir: str | os.PathLike,
+    *,
+    split: str | os.PathLike | None = None,
+    metrics: Sequence[str] = METRICS,
+) -> Result:
+    """Score a folder of result files against a folder of label files.
+
+    Args:
+        label_dir: ``000000.txt`` … with 15 columns.
+        result_dir: Files of the same names with 16 columns; empty = no detections.
+        split: File with a frame name per line; without it, every result file's
+            frame is scored, as KITTI's own program does.
+        metrics: Some of ``METRICS``.
+
+    Raises:
+        DataError: If there is nothing to score, or a file is missing or malformed.
+    """
+    label_dir, result_dir = Path(label_dir), Path(result_dir)
+    for folder in (label_dir, result_dir):
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder")
+    frame_ids = _results_in(result_dir) if split is None else _read_split(Path(split))
+    labels, results = [], []
+    for frame_id in tqdm(frame_ids, desc="reading", unit="frame", disable=None):
+        label_path = label_dir / f"{frame_id}.txt"
+        result_path = result_dir / f"{frame_id}.txt"
+        for path, content in ((label_path, "label"), (result_path, "result")):
+            if not path.is_file():
+                raise DataError(f"{path}: no {content} file for frame {frame_id}")
+        labels.append(read_objects(label_path))
+        results.append(read_objects(result_path, scores=True))
+    return evaluate(labels, results, metrics=metrics)
+
+
+def check_result_folder(folder: str | os.PathLike, frame_ids: Iterable[str]) -> None:
+    """Raise DataError if a folder to write to holds results of other frames.
+
+    Whoever scores the folder would take them for results of the same run.
+    """
+    names = {path.stem for path in Path(folder).glob("*.txt")}
+    if others := sorted(names.difference(frame_ids)):
+        raise DataError(
+            f"{folder}: holds results of other frames ({listing(others)}); remove "
+            "them or choose another folder"
+        )
+
+
+def _results_in(result_dir: Path) -> list[str]:
+    frame_ids = sorted(path.stem for path in result_dir.glob("*.txt"))
+    if not frame_ids:
+        raise DataError(f"{result_dir}: expected result files (*.txt), found none")
+    return frame_ids
+
+
+def _read_split(path: Path) -> list[str]:
+    try:
+        frame_ids = path.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot read the split file: {error}") from error
+    if not frame_ids:
+        raise DataError(f"{path}: expected a frame name per line, the file is empty")
+    return frame_ids
+
+
+def result_table(result: Result, classes: Sequence[ClassRule] = KITTI_CLASSES) -> str:
+    """The result as text: a line per class and metric, R11 and R40 per difficulty."""
+    rules = {rule.name: rule for rule in classes}
+    rows = [
+        (name, metric, rules[name].overlap_for(metric), cells)
+        for name, by_metric in result.items()
+        for metric, cells in by_metric.items()
+    ]
+    if not rows:
+        return "nothing to show: none of the metrics could be computed"
+    width = max(len("AP in %"), *(len(row[0]) for row in rows)) + 2
+    difficulties = rows[0][3]
+    head = f"{'AP in %':<{width}}{'':6}{'':7}" + "".join(
+        f"{name:^18}" for name in difficulties
+    )
+    head_2 = f"{'class':<{width}}{'metric':<6}{'IoU >':>7}" + "".join(
+        f"{'R11':>9}{'R40':>9}" for _ in difficulties
+    )
+    lines = [
+        f"{name:<{width}}{metric:<6}{overlap:>7.2f}"
+        + "".join(_cell_text(cell) for cell in cells.values())
+        + "  "
+        + "/".join(str(cell.objects) for cell in cells.values())
+        for name, metric, overlap, cells in rows
+    ]
+    notes = _notes([cell for row in rows for cell in row[3].values()])
+    return "\n".join([head, head_2 + "  objects to find", *lines, *notes])
+
+
+def _cell_text(cell: AveragePrecision) -> str:
+    if not cell.objects:
+        return f"{'n/a':>9}{'n/a':>9}"
+    mark = "*" if cell.objects < RECALLS else " "
+    return f"{cell.r11:>8.2f}{mark}{cell.r40:>8.2f}{mark}"
+
+
+def _notes(cells: Sequence[AveragePrecision]) -> list[str]:
+    notes = []
+    if any(0 < cell.objects < RECALLS for cell in cells):
+        notes.append(
+            f"* fewer than {RECALLS} objects: KITTI's sampling of the recall stays "
+            "below 100 even for perfect detections"
+        )
+    if any(cell.objects == 0 for cell in cells):
+        notes.append("n/a: no object to find")
+    return notes

@@ -1,0 +1,1 @@
+"""What attacks and corruptions leave of a detector."""

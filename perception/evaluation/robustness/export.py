@@ -1,0 +1,223 @@
+"""Attacked frames in KITTI's layout, for any other detector to read.
+
+    root/ImageSets/<split>.txt
+    root/training/{image_2,velodyne,depth_2,calib,label_2}/<frame id>.*
+    root/training/raster_<sensor>/<frame id>.npy
+    root/about.json
+
+Everything is at the detector's input resolution: calibration and labels are scaled
+with the picture, and so must KITTI's least heights of objects be for the AP to be the
+attack's: ``difficulties`` in ``about.json``. Pictures are 8-bit, depth maps 16-bit
+(1/256 m); what does not fit is rounded so that the threat model's budget still holds.
+
+Attacked points are written as they are. An attacked LiDAR *map* has no point cloud: one
+point per pixel with a return is placed on the pixel's ray at the attacked depth. Its
+height is then implied by depth and pixel, whatever the attack wrote in the height
+channel, and returns at the rasteriser's limits are moved just inside; the exact map
+(C, H, W) is stored beside it as ``raster_<sensor>``.
+
+Shape letters: N frames, C channels, H, W input size in pixels, P points.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from perception.attacks.base import Attack, AttackResult
+from perception.attacks.batch import AttackBatch
+from perception.attacks.threats.base import ThreatModel
+from perception.core.files import replacing, write_json
+from perception.core.images import DEPTH_UNITS_PER_M, write_depth, write_image
+from perception.core.structures import DataError, Frame
+from perception.datasets.frame_dataset import FrameDataset
+from perception.datasets.kitti.files import write_calib, write_objects, write_points
+from perception.datasets.kitti.sources import KITTI_SOURCES, SensorSource
+from perception.datasets.splits import write_split
+from perception.datasets.warp import resize_transform, warp_frame
+from perception.evaluation.detection.rules import KITTI_DIFFICULTIES as DIFFICULTIES
+from perception.evaluation.robustness.attack_report import plain
+from perception.evaluation.robustness.cell import frame_ids_of
+from perception.evaluation.robustness.rasters import in_sight, raster_points
+
+_STEP = {"image": 1.0, "depth": 1 / DEPTH_UNITS_PER_M}
+
+
+def _about(threat: ThreatModel, batch: AttackBatch) -> dict[str, object]:
+    """The threat, and KITTI's difficulties for pictures so much smaller."""
+    scale = batch.samples[0].scale_factor[1]
+    levels = [replace(d, min_height_px=d.min_height_px * scale) for d in DIFFICULTIES]
+    return {"threat": plain(threat), "scale": scale, "difficulties": plain(levels)}
+
+
+class KittiSaver:
+    """Writes attacked batches as a KITTI folder; a ``Saver`` of ``evaluate_attack``.
+
+    Args:
+        root: The folder to write.
+        dataset: Where the frames come from; its pipeline may resize, nothing else.
+        split: Name of the split file that lists the frames.
+        indices: Numbers of all frames that will be written.
+
+    Raises:
+        DataError: If KITTI's layout has no place for a sensor.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike,
+        dataset: FrameDataset,
+        *,
+        split: str,
+        indices: Sequence[int],
+    ) -> None:
+        self.root, self.base = Path(root), Path(root) / "training"
+        self.dataset = dataset
+        self.sources: Mapping[str, SensorSource] = getattr(
+            dataset.frames, "sources", KITTI_SOURCES
+        )
+        frame_ids = frame_ids_of(dataset)
+        write_split(
+            self.root / "ImageSets" / f"{split}.txt", [frame_ids[i] for i in indices]
+        )
+
+    def __call__(
+        self, attack: Attack, batch: AttackBatch, result: AttackResult
+    ) -> None:
+        """Write the N frames of a batch."""
+        threat = attack.threat
+        if unknown := [name for name in batch.sensors if name not in self.sources]:
+            raise DataError(
+                f"{self.root}: KITTI's layout has no folder for sensor(s) {unknown}"
+            )
+        write_json(self.root / "about.json", _about(threat, batch))
+        kept = {
+            name: round_within(threat, name, batch, result)
+            for name in threat.touched
+            if batch.sensors[name].kind in _STEP
+        }
+        points = attacked_points(threat, result.variable, batch)
+        for n in range(len(batch)):
+            frame = self._resized(batch, n)
+            height, width = frame.image_size
+            sensors = dict(frame.sensors)
+            for name, values in kept.items():
+                sensors[name] = _as_array(values[n, :, :height, :width])
+            for name, clouds in points.items():
+                sensors[name] = clouds[n].detach().cpu().numpy()
+            for name in set(threat.touched) - set(kept) - set(points):
+                raster = result.inputs[name][n, :, :height, :width].cpu().numpy()
+                spec = batch.sensors[name]
+                clean = batch.inputs[name][n, :, :height, :width].cpu().numpy()
+                drawn = in_sight(raster, clean, spec)
+                sensors[name] = raster_points(drawn, spec, frame.calibration)
+                self._write_raster(name, frame.frame_id, raster)
+            self._write(replace(frame, sensors=sensors))
+
+    def _resized(self, batch: AttackBatch, n: int) -> Frame:
+        """The clean frame at the detector's input resolution."""
+        frame = self.dataset.frames[batch.ids[n]]
+        size = tuple(batch.samples[n].img_shape[:2])
+        matrix = resize_transform(frame.image_size, size)
+        resized = warp_frame(frame, matrix, size)
+        calibration = resized.calibration
+        for name, projection in batch.samples[n].projections.items():
+            ours = calibration.image_P_cam @ calibration.cam_T_sensor[name]
+            if not np.allclose(ours, projection, rtol=1e-4, atol=1e-3):
+                raise DataError(
+                    f"{self.root}: frame {frame.frame_id}: only frames that the data "
+                    "pipeline resizes, and nothing else, can be saved"
+                )
+        return resized
+
+    def _write(self, frame: Frame) -> None:
+        name = frame.frame_id
+        if not any(self.sources[s].kind == "image" for s in frame.sensors):
+            raise DataError(
+                f"{self.root}: frame {name}: KITTI's layout needs the camera's picture"
+            )
+        for sensor, value in frame.sensors.items():
+            source = self.sources[sensor]
+            folder = self.base / Path(source.folder).name
+            if source.kind == "points":
+                write_points(folder / f"{name}.bin", value)
+            elif source.kind == "depth":
+                write_depth(folder / f"{name}.png", value)
+            else:
+                write_image(folder / f"{name}.png", value)
+        calibration, points = frame.calibration, [*frame.calibration.cam_T_sensor]
+        if not points:
+            calibration = replace(calibration, cam_T_sensor={"lidar": np.eye(4)})
+        write_calib(
+            self.base / "calib" / f"{name}.txt",
+            calibration,
+            points_sensor=points[0] if points else "lidar",
+        )
+        if frame.objects is not None:
+            write_objects(self.base / "label_2" / f"{name}.txt", frame.objects)
+
+    def _write_raster(self, sensor: str, frame_id: str, raster: np.ndarray) -> None:
+        path = self.base / f"raster_{sensor}" / f"{frame_id}.npy"
+        with replacing(path) as temporary:
+            np.save(temporary, raster, allow_pickle=False)
+
+
+def round_within(
+    threat: ThreatModel, sensor: str, batch: AttackBatch, result: AttackResult
+) -> Tensor:
+    """Attacked values (N, C, H, W) that a file can hold, still within the budget.
+
+    Values are rounded to the nearest step of the file format; where that leaves the
+    budget, and everywhere if the budget is not one of the map's values, towards the
+    clean value. A clean value that is no step itself is rounded as an unattacked
+    file would round it if no step lies between it and the attacked value.
+    """
+    step = _STEP[batch.sensors[sensor].kind]
+    clean = batch.inputs[sensor].double() / step
+    attacked = result.inputs[sensor].double() / step
+    towards = torch.where(attacked >= clean, attacked.floor(), attacked.ceil())
+    overshot = torch.where(attacked >= clean, towards < clean, towards > clean)
+    towards = torch.where(overshot, clean.round(), towards)
+    if not torch.equal(result.variable, result.inputs[sensor]):
+        return towards * step
+    nearest = attacked.round()
+    allowed = threat.project((nearest * step).to(result.variable), batch)
+    fits = allowed.double() == nearest * step
+    return torch.where(fits, nearest, towards) * step
+
+
+def attacked_points(
+    threat: ThreatModel, variable: Tensor, batch: AttackBatch
+) -> dict[str, list[Tensor]]:
+    """{sensor: N clouds (P, 3 + F)} where the threat model changes points themselves.
+
+    A failed sensor's points count as well, unless what is wrong is where they are
+    projected to, which only the map shows.
+    """
+    sensor = threat.sensor
+    if hasattr(threat, "points"):
+        return {sensor: threat.points(variable, batch)}
+    if not hasattr(threat, "reading") or batch.sensors[sensor].kind != "points":
+        return {}
+    readings = [threat.reading(batch, n) for n in range(len(batch))]
+    right = [torch.as_tensor(s.projections[sensor]) for s in batch.samples]
+    if any(
+        not torch.equal(reading.projection, projection)
+        for reading, projection in zip(readings, right, strict=True)
+    ):
+        return {}
+    return {sensor: [reading.value for reading in readings]}
+
+
+def _as_array(values: Tensor) -> np.ndarray:
+    """(C, H, W) values to what the writers take: (H, W, 3) uint8 or (H, W) metres."""
+    array = values.detach().cpu().numpy()
+    if len(array) == 1:
+        return array[0]
+    return np.rint(array).clip(0, 255).astype(np.uint8).transpose(1, 2, 0)

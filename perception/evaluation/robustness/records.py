@@ -1,0 +1,218 @@
+"""What one frame was like before and after an attack, as a value and as JSON.
+
+Shape letters: S sensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmdet.structures import DetDataSample
+from torch import Tensor
+
+from perception.core.structures import Objects, SensorSpec
+from perception.evaluation.detection.matching import match_frame
+from perception.evaluation.detection.rules import ClassRule, Difficulty
+
+Gate = tuple[float, ...] | None
+"""(S + 1) probabilities of who lies, the last one of "nobody"; None without a gate."""
+
+_DETECTIONS = ("truth", "clean", "attacked", "oracle")
+
+
+@dataclass(frozen=True)
+class FrameRecord:
+    """One attacked frame: everything that figures are computed from.
+
+    Attributes:
+        frame_id: Name of the frame.
+        index: Its number in the data set; seeds the attack's random draws.
+        truth: All labels, in pixels of the original image.
+        clean: Detections on the clean inputs, likewise.
+        attacked: Detections on the attacked inputs, likewise.
+        gate_clean: What the gate said of the clean inputs.
+        gate_attacked: What the gate said of the attacked inputs.
+        damage_clean: Detection loss on the clean inputs.
+        damage_attacked: Detection loss on the attacked inputs.
+        value: The objective that the attack reached, see ``AttackResult``.
+        change: For each touched sensor the largest change of each channel of its
+            model input, in the channel's unit.
+        seconds: Wall time of the attack, a batch's shared among its frames.
+        oracle: Detections on the attacked inputs, the fusion being told which sensor
+            lies; None where it cannot be told, or several sensors were attacked.
+        doubt_clean: Above 0 if the fusion was sure on the clean inputs that somebody
+            lies, perhaps without knowing who; None for those without such a state.
+        doubt_attacked: The same of the attacked inputs.
+    """
+
+    frame_id: str
+    index: int
+    truth: Objects
+    clean: Objects
+    attacked: Objects
+    gate_clean: Gate
+    gate_attacked: Gate
+    damage_clean: float
+    damage_attacked: float
+    value: float
+    change: Mapping[str, Mapping[str, float]]
+    seconds: float
+    oracle: Objects | None = None
+    doubt_clean: float | None = None
+    doubt_attacked: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; :meth:`from_json` gives back an equal record."""
+        return asdict(self) | {
+            name: None if objects is None else _objects_to_json(objects)
+            for name in _DETECTIONS
+            for objects in [getattr(self, name)]
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> FrameRecord:
+        """The record that :meth:`to_json` described."""
+        fields = dict(values)
+        for name in _DETECTIONS:  # records of older versions have no oracle
+            if fields.get(name) is not None:
+                fields[name] = _objects_from_json(fields[name])
+        for name in ("gate_clean", "gate_attacked"):
+            fields[name] = None if fields[name] is None else tuple(fields[name])
+        return cls(**fields)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the attack changed in one frame, at a score threshold.
+
+    Attributes:
+        found_clean: Objects found on the clean inputs.
+        lost: Those of them that are not found on the attacked inputs.
+        false_clean: Wrong detections on the clean inputs.
+        false_new: Wrong detections on the attacked inputs beyond as many of their
+            class as there were on the clean ones.
+    """
+
+    found_clean: int
+    lost: int
+    false_clean: int
+    false_new: int
+
+    @property
+    def success(self) -> bool:
+        """Whether an object was lost or a new false detection appeared."""
+        return self.lost > 0 or self.false_new > 0
+
+
+def outcome_of(
+    record: FrameRecord,
+    rules: Sequence[ClassRule],
+    difficulty: Difficulty,
+    score_threshold: float,
+) -> Outcome:
+    """Compare a frame's clean and attacked detections class by class."""
+    counts = np.zeros(4, dtype=int)
+    for rule in rules:
+        clean, attacked = (
+            match_frame(record.truth, detections, rule, difficulty, score_threshold)
+            for detections in (record.clean, record.attacked)
+        )
+        was_found = clean.truth == "found"
+        wrong_clean = int((clean.detections == "wrong").sum())
+        wrong = int((attacked.detections == "wrong").sum())
+        counts += (
+            was_found.sum(),
+            (was_found & (attacked.truth != "found")).sum(),
+            wrong_clean,
+            max(wrong - wrong_clean, 0),
+        )
+    return Outcome(*counts.tolist())
+
+
+class Prediction(NamedTuple):
+    """Detections, in pixels of the original image, and what the gate said."""
+
+    detections: Objects
+    gate: Gate
+    doubt: float | None
+
+
+def read_prediction(sample: DetDataSample, classes: Sequence[str]) -> Prediction:
+    """What was predicted of a frame."""
+    found = sample.pred_instances
+    boxes_px, scores, labels = (
+        np.asarray(column.detach().cpu())
+        for column in (found.bboxes, found.scores, found.labels)
+    )
+    names = np.array(classes, dtype=object)[labels]
+    gate = sample.get("gate")
+    probabilities = None if gate is None else tuple(gate.detach().cpu().tolist())
+    doubt = None if sample.get("doubt") is None else float(sample.doubt)
+    return Prediction(Objects.from_boxes(names, boxes_px, scores), probabilities, doubt)
+
+
+@torch.no_grad()
+def largest_changes(
+    clean: Mapping[str, Tensor],
+    attacked: Mapping[str, Tensor],
+    sensors: Mapping[str, SensorSpec],
+    touched: Sequence[str],
+) -> list[dict[str, dict[str, float]]]:
+    """For each of the N frames {sensor: {channel: largest absolute change}}."""
+    by_sensor = {
+        name: (attacked[name] - clean[name]).abs().amax(dim=(2, 3)).tolist()
+        for name in touched
+    }
+    count = len(next(iter(by_sensor.values())))
+    return [
+        {
+            name: {
+                channel.name: change
+                for channel, change in zip(
+                    sensors[name].channels, changes[frame], strict=True
+                )
+            }
+            for name, changes in by_sensor.items()
+        }
+        for frame in range(count)
+    ]
+
+
+def _objects_to_json(objects: Objects) -> dict[str, list | None]:
+    """Lists of plain values; detections are boxes alone, labels have all columns."""
+    if objects.scores is not None:
+        # Nine digits tell any two float32 apart, which is what a detector yields.
+        return {
+            "names": objects.names.tolist(),
+            "boxes_px": [[float(f"{x:.9g}") for x in box] for box in objects.boxes_px],
+            "scores": [float(f"{score:.9g}") for score in objects.scores],
+        }
+    return {
+        name: None if value is None else np.asarray(value).tolist()
+        for name, value in vars(objects).items()
+    }
+
+
+def _objects_from_json(values: Mapping[str, Any]) -> Objects:
+    names = np.array(values["names"], dtype=object)
+    if values["scores"] is not None:
+        boxes_px = np.array(values["boxes_px"], dtype=np.float32).reshape(-1, 4)
+        scores = np.array(values["scores"], dtype=np.float32)
+        return Objects.from_boxes(names, boxes_px, scores)
+    count = len(names)
+    objects = Objects.from_boxes(names, np.array(values["boxes_px"]))
+    columns = {
+        "truncation": np.array(values["truncation"], dtype=np.float64),
+        "occlusion": np.array(values["occlusion"], dtype=np.int64),
+        "alpha": np.array(values["alpha"], dtype=np.float64),
+        "dimensions_m": np.array(values["dimensions_m"], dtype=np.float64),
+        "location_m": np.array(values["location_m"], dtype=np.float64),
+        "rotation_y": np.array(values["rotation_y"], dtype=np.float64),
+    }
+    for name in ("dimensions_m", "location_m"):
+        columns[name] = columns[name].reshape(count, 3)
+    return replace(objects, **columns)

@@ -1,0 +1,159 @@
+"""Records of attacked frames on disk, so that a killed run goes on where it was.
+
+A folder holds ``settings.json``, everything that determines the results,
+``frames.jsonl``, one line per frame, appended batch by batch, and ``made_on.json``, a
+list of what attacked them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from perception.core.files import write_json
+from perception.core.provenance import UNKNOWN, MadeOn, distinct, mixable, told
+from perception.core.structures import DataError
+from perception.evaluation.robustness.records import FrameRecord
+
+
+class FrameStore:
+    """The records of one attack on one detector.
+
+    Args:
+        folder: Where they lie; made if need be.
+        settings: Plain values that determine the results.
+        resume: Go on with what is there; otherwise the folder must hold no records.
+
+    Raises:
+        DataError: If the folder holds records of other settings, or any records
+            while ``resume`` is not set.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        settings: Mapping[str, Any],
+        *,
+        resume: bool = False,
+    ) -> None:
+        self.folder = Path(folder)
+        self._lines = self.folder / "frames.jsonl"
+        self._made_on = self.folder / "made_on.json"
+        settings_file = self.folder / "settings.json"
+        # As a reader will see them: tuples are lists, keys are text.
+        settings = json.loads(json.dumps(settings))
+        if settings_file.is_file():
+            self._compare(_read_json(settings_file), settings)
+            if not resume:
+                raise DataError(
+                    f"{self.folder}: holds results of this attack already; --resume "
+                    "goes on with them, another --out keeps them"
+                )
+        else:
+            write_json(settings_file, settings)
+
+    def read(self) -> dict[str, FrameRecord]:
+        """All records by frame id; a line cut short by a kill is taken away."""
+        if not self._lines.is_file():
+            return {}
+        content = self._lines.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            with self._lines.open("r+b") as file:
+                file.truncate(len(whole))
+        records: dict[str, FrameRecord] = {}
+        for number, line in enumerate(whole.splitlines(), start=1):
+            try:
+                record = FrameRecord.from_json(json.loads(line))
+            except (ValueError, TypeError, KeyError) as error:
+                raise DataError(
+                    f"{self._lines}, line {number}: not a record of an attacked frame "
+                    f"({error})"
+                ) from error
+            records[record.frame_id] = record
+        return records
+
+    def made_on(self) -> list[MadeOn]:
+        """All that attacked the frames; ``UNKNOWN`` where older records do not tell."""
+        if not self._lines.is_file() or not self._lines.stat().st_size:
+            return []
+        if not self._made_on.is_file():
+            return [UNKNOWN]
+        return list(_read_json(self._made_on))
+
+    def check(self, now: MadeOn, frame_ids: Iterable[str]) -> None:
+        """Whether ``now`` may attack those of the frames that are not yet there.
+
+        Raises:
+            DataError: If there are any, and those that are there were attacked on
+                another kind of device or with another PyTorch.
+        """
+        if not self.read().keys() >= set(frame_ids):
+            self._with(now)
+
+    def begin(self, now: MadeOn) -> None:
+        """Note what attacks the frames that come.
+
+        Raises:
+            DataError: See :meth:`check`.
+        """
+        write_json(self._made_on, self._with(now))
+
+    def _with(self, now: MadeOn) -> list[MadeOn]:
+        """All that attacked the frames, and ``now``, which has to go with them."""
+        earlier = self.made_on()
+        if others := [one for one in earlier if not mixable(one, now)]:
+            raise DataError(
+                f"{self.folder}: its frames were attacked on {told(others[0])}, and "
+                f"the remaining ones would be on {told(now)}; go on there, or choose "
+                "another --out"
+            )
+        return distinct([*earlier, now])
+
+    def append(self, records: Sequence[FrameRecord]) -> None:
+        """Add the records of one batch; they are on disk when this returns."""
+        text = "".join(json.dumps(record.to_json()) + "\n" for record in records)
+        try:
+            with self._lines.open("ab") as file:
+                file.write(text.encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise DataError(f"{self._lines}: cannot write: {error.strerror}") from error
+
+    def _compare(self, before: Any, now: Any) -> None:
+        if difference := first_difference(before, now):
+            raise DataError(
+                f"{self.folder}: holds results of other settings: {difference}; "
+                "choose another --out"
+            )
+
+
+def first_difference(before: Any, now: Any, where: str = "") -> str | None:
+    """Where two plain values differ and how, None if they are equal."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in [*before, *(key for key in now if key not in before)]:
+            path = f"{where}.{key}" if where else str(key)
+            if key not in before or key not in now:
+                return f"{path} is given only {'there' if key in before else 'now'}"
+            if difference := first_difference(before[key], now[key], path):
+                return difference
+        return None
+    if before == now:
+        return None
+    return f"{where} was {_short(before)} and is {_short(now)} now"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:50]} … ({len(text)} characters)"
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot read ({error})") from error

@@ -1,0 +1,1 @@
+"""Predictions of each sensor and expert to one prediction."""

@@ -1,0 +1,1 @@
+"""MMDetection's dense heads, their raw outputs and losses."""

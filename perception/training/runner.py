@@ -1,0 +1,275 @@
+"""Training and testing through MMEngine's runner, from a config."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import barrier
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmengine.runner.checkpoint import find_latest_checkpoint
+
+from perception.core.checkpoints import load_checkpoint, local_file
+from perception.core.files import write_json
+from perception.core.structures import DataError
+from perception.evaluation.detection.report import check_result_folder
+
+LAUNCHERS = ("none", "pytorch", "slurm")
+# Entries that a config may lack: what MMEngine's runner reads, and `load_config`.
+_OPTIONAL = {
+    *inspect.signature(Runner).parameters,
+    *("activation_checkpointing", "compile", "custom_imports", "data_root"),
+    *("efficient_conv_bn_eval", "find_unused_parameters", "model_wrapper_cfg"),
+    "sync_bn",
+}
+
+
+def load_config(
+    path: str | os.PathLike, options: Mapping[str, Any] | None = None
+) -> Config:
+    """Read a config file and set dotted options in it.
+
+    A ``data_root`` in the config becomes the root of every data loader's frames.
+
+    Raises:
+        DataError: If the file is missing or is not a config, or an option sets an
+            entry that the config does not have at the top.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such config file")
+    try:
+        config = Config.fromfile(path)
+        _check_options(path, config, options or {})
+        config.merge_from_dict(dict(options or {}))
+        for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
+            if "data_root" in config and loader in config:
+                config[loader].dataset.frames.setdefault("root", config.data_root)
+    except DataError:
+        raise
+    except Exception as error:  # a config is code: anything can go wrong in it
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DataError(f"{path}: not a usable config ({reason})") from error
+    return config
+
+
+def _check_options(
+    path: str | os.PathLike, config: Config, options: Iterable[str]
+) -> None:
+    """Raise DataError if an option sets what nothing reads, e.g. a misspelt entry."""
+    for option in options:
+        entry = option.split(".")[0]
+        if entry in config or entry in _OPTIONAL:
+            continue
+        near = get_close_matches(entry, [*config, *_OPTIONAL], 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise DataError(f"{path}: has no entry {entry!r} to set{hint}")
+
+
+def first_evaluator(config: Config) -> dict[str, Any]:
+    """The config's test evaluator; of several the first, whose figures lead."""
+    evaluator = config.get("test_evaluator", {})
+    return evaluator[0] if isinstance(evaluator, list | tuple) else evaluator
+
+
+def train(
+    config: Config,
+    *,
+    work_dir: str | os.PathLike,
+    seed: int | None = None,
+    resume: bool = False,
+    amp: bool = False,
+    launcher: str = "none",
+) -> Path:
+    """Train a detector; returns the best checkpoint.
+
+    Args:
+        config: The whole run, as in ``configs/``.
+        work_dir: Folder of logs and checkpoints.
+        seed: Replaces the config's.
+        resume: Go on from the newest checkpoint in ``work_dir``, if there is one,
+            exactly as if the run had not stopped.
+        amp: Mixed precision in bfloat16: faster on GPUs and on CPUs with AVX-512 BF16
+            or AMX, slower on others.
+        launcher: One of ``none``, ``pytorch`` (torchrun) and ``slurm``.
+
+    Raises:
+        DataError: If the data or a checkpoint cannot be used.
+    """
+    config.work_dir = str(work_dir)
+    if seed is not None:
+        config.randomness.seed = seed
+    if amp:
+        config.optim_wrapper.type = "BFloat16OptimWrapper"
+    # Without a checkpoint to go on from, `load_from` keeps its weights to start with.
+    if resume and (latest := find_latest_checkpoint(str(work_dir))):
+        config.resume = True
+        config.load_from = latest
+    runner = build_runner(config, launcher)
+    if config.load_from and not config.resume:
+        _check_start(runner.model, config.load_from)
+    runner.register_hook(_MissedValidation(), priority="LOWEST")
+    runner.train()
+    barrier()  # the first process may still be writing the last checkpoint
+    return best_checkpoint(work_dir)
+
+
+def _check_start(model: torch.nn.Module, checkpoint: str) -> None:
+    """Raise DataError unless most of the weights to start from fit the detector.
+
+    MMEngine leaves out what does not fit, which is right for a head of other classes;
+    for a detector of another size it would train from random weights, and not say so.
+    """
+    start = load_checkpoint(checkpoint)["state_dict"]
+    own = getattr(model, "module", model).state_dict()
+    shapes = {name: value.shape for name, value in own.items()}
+    fits = [name for name, value in start.items() if shapes.get(name) == value.shape]
+    if len(fits) < len(start) / 2:
+        raise DataError(
+            f"load_from={checkpoint}: only {len(fits)} of its {len(start)} tensors fit "
+            "this detector; start from weights of a config of the same size, or from "
+            "random ones with --cfg-options load_from=None"
+        )
+
+
+class _MissedValidation(Hook):
+    """Validates a checkpoint that is gone on from, if that was due.
+
+    An epoch's checkpoint is written before its validation, so that a run stopped in
+    between would never know how good it was.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """After everything is loaded and the checkpoint hook knows the best score."""
+        loop = runner.train_loop
+        due = loop.epoch % loop.val_interval == 0 or loop.epoch == loop.max_epochs
+        if loop.epoch > 0 and due and runner.val_loop is not None:
+            runner.val_loop.run()
+
+
+def test(
+    config: Config,
+    checkpoint: str | os.PathLike,
+    *,
+    work_dir: str | os.PathLike,
+    dump_kitti: str | os.PathLike | None = None,
+    json_file: str | os.PathLike | None = None,
+    invocation: Mapping[str, Any] | None = None,
+    launcher: str = "none",
+) -> dict[str, float]:
+    """Score a checkpoint on the config's test frames.
+
+    Args:
+        config: The run that the checkpoint came from.
+        checkpoint: ``.pth`` or ``.safetensors``, a file or an http(s) address.
+        work_dir: Folder of logs.
+        dump_kitti: Folder for one KITTI result file per frame; files of these frames
+            are replaced.
+        json_file: File for the figures and what is needed to reproduce them.
+        invocation: What that file says of how the run was started, e.g. ``command``.
+        launcher: As in :func:`train`.
+
+    Returns:
+        The metric's figures by name.
+
+    Raises:
+        DataError: If the data or the checkpoint cannot be used, the checkpoint's
+            weights are not those of the config's detector, or ``dump_kitti`` holds
+            result files of other frames.
+    """
+    weights = local_file(checkpoint)
+    config.work_dir = str(work_dir)
+    config.load_from = None
+    config.resume = False
+    if dump_kitti is not None:
+        first_evaluator(config)["dump_dir"] = str(dump_kitti)
+    runner = build_runner(config, launcher)
+    if dump_kitti is not None:  # before hours of work
+        dataset = runner.test_dataloader.dataset
+        check_result_folder(dump_kitti, dataset.frames.frame_ids[: len(dataset)])
+    try:  # MMEngine would only warn, and score weights that are half random
+        runner.load_checkpoint(str(weights), strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise DataError(
+            f"{checkpoint}: does not fit {config.filename}: {reason}"
+        ) from error
+    figures = {name: float(value) for name, value in runner.test().items()}
+    if json_file is not None:
+        # These import this module.
+        from perception.evaluation.robustness.results import settings_of, versions
+
+        frames: Any = runner.test_dataloader.dataset
+        write_json(
+            json_file,
+            {
+                **(invocation or {}),
+                "checkpoint": str(checkpoint),
+                **settings_of(
+                    config, config.filename, weights, frames, range(len(frames))
+                ),
+                "frames": len(frames),
+                "versions": versions(),
+                # JSON knows no NaN, the figure of a class without objects
+                "figures": {
+                    name: None if math.isnan(value) else value
+                    for name, value in figures.items()
+                },
+            },
+        )
+    return figures
+
+
+def default_work_dir(config_file: str | os.PathLike) -> Path:
+    """``work_dirs/<folder>_<name>`` for ``configs/<folder>/<name>.py``."""
+    path = Path(config_file)
+    return Path("work_dirs") / f"{path.resolve().parent.name}_{path.stem}"
+
+
+def build_runner(config: Config, launcher: str = "none") -> Runner:
+    """MMEngine's runner, also for several processes on CPU."""
+    compute_in_float32()
+    config.launcher = launcher
+    config.train_dataloader.dataset.seed = config.randomness.seed
+    if launcher == "pytorch" and not torch.cuda.is_available():
+        # MMEngine would select a CUDA device for each process.
+        torch.distributed.init_process_group("gloo")
+        config.model_wrapper_cfg = dict(
+            type="MMDistributedDataParallel",
+            device_ids=None,
+            broadcast_buffers=False,
+            find_unused_parameters=config.get("find_unused_parameters", False),
+        )
+    return Runner.from_cfg(config)
+
+
+def compute_in_float32() -> None:
+    """Convolutions in float32 from now on, but for autocast.
+
+    PyTorch's default on a GPU, TF32, rounds to 10 bits: gradients would not be those of
+    the detector that is attacked.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def best_checkpoint(work_dir: str | os.PathLike) -> Path:
+    """The checkpoint that scored best in validation, else the newest.
+
+    Raises:
+        DataError: If the folder holds no checkpoint.
+    """
+    folder = Path(work_dir)
+    best = sorted(folder.glob("best_*.pth"), key=lambda path: path.stat().st_mtime)
+    if best:
+        return best[-1]
+    last = find_latest_checkpoint(str(folder))
+    if last is None:
+        raise DataError(f"{folder}: no checkpoint; train first")
+    return Path(last)

@@ -1,0 +1,1 @@
+"""The report page: results and pictures as one HTML file."""

@@ -1,0 +1,170 @@
+"""Pictures of a report: read from folders, made small enough, put into the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from perception.core.structures import DataError
+from perception.visualization.pairs import FOLDER, FORMAT, VERSION
+
+# All pictures together; text in base64 is a third longer, so a page stays < 15 MB.
+BUDGET_BYTES = 9_000_000
+# (width in pixels, WebP quality), from the best down.
+_LADDER = ((640, 80), (640, 68), (560, 62), (480, 58), (400, 52), (320, 45), (240, 40))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture inside the page.
+
+    Attributes:
+        uri: ``data:image/webp;base64,…``.
+        width: In pixels.
+        height: In pixels.
+        found: What each detector found, in words.
+    """
+
+    uri: str
+    width: int
+    height: int
+    found: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One attacked frame.
+
+    Attributes:
+        frame_id: Name of the frame.
+        attack: Name of the attack.
+        touched: The attacked sensors.
+        detectors: Whose detections it shows.
+        facts: (name, value) pairs about the attack.
+        clean: Before the attack.
+        attacked: Under it.
+    """
+
+    frame_id: str
+    attack: str
+    touched: tuple[str, ...]
+    detectors: tuple[str, ...]
+    facts: tuple[tuple[str, str], ...]
+    clean: Picture
+    attacked: Picture
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The pictures of a page, and how many there would have been."""
+
+    pairs: tuple[Pair, ...] = ()
+    available: int = 0
+
+
+def read_gallery(
+    folders: Sequence[str | os.PathLike],
+    *,
+    most: int = 200,
+    budget_bytes: int = BUDGET_BYTES,
+) -> Gallery:
+    """The pairs that ``tools/visualize.py detect --threat`` wrote to the folders.
+
+    Args:
+        folders: What ``--out`` was there.
+        most: Take so many, spread evenly over all.
+        budget_bytes: Pictures get smaller and coarser until all fit into this.
+
+    Raises:
+        DataError: If a folder holds no pairs or a picture is missing or damaged.
+    """
+    files = [file for folder in folders for file in _pair_files(Path(folder))]
+    count = min(most, len(files))
+    chosen = [files[i * len(files) // count] for i in range(count)]
+    described = [(file, _description(file)) for file in chosen]
+    # One attack after the other: their pictures are equally high.
+    described.sort(key=lambda one: str(one[1].get("attack")))
+    for width, quality in _LADDER:
+        pairs, used = [], 0
+        for file, content in described:
+            pair = _pair(file, content, width, quality)
+            pairs.append(pair)
+            used += (len(pair.clean.uri) + len(pair.attacked.uri)) * 3 // 4
+            # The first few tell whether all will fit.
+            if used > budget_bytes * min(1.0, 1.2 * (len(pairs) + 8) / count):
+                break
+        else:
+            break
+    return Gallery(tuple(pairs), len(files)) if files else Gallery()
+
+
+def _pair_files(folder: Path) -> Iterator[Path]:
+    inside = folder if folder.name == FOLDER else folder / FOLDER
+    files = sorted(inside.glob("*.json"))
+    if not files:
+        raise DataError(
+            f"{folder}: no pairs of pictures in {inside}; make them with "
+            f"tools/visualize.py detect CONFIG CHECKPOINT --threat NAME --out {folder}"
+        )
+    yield from files
+
+
+def _description(file: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: cannot read: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise DataError(f"{file}: expected a {FORMAT!r}")
+    if content.get("version") != VERSION:
+        got = content.get("version")
+        raise DataError(f"{file}: expected version {VERSION}, got {got!r}")
+    return content
+
+
+def _pair(file: Path, content: Mapping[str, Any], width: int, quality: int) -> Pair:
+    try:
+        sides = [
+            _picture(
+                file.parent / Path(content[side]["file"]).name,
+                tuple(map(str, content[side]["found"])),
+                *(width, quality),
+            )
+            for side in ("clean", "attacked")
+        ]
+        return Pair(
+            frame_id=str(content["frame_id"]),
+            attack=str(content["attack"]),
+            touched=tuple(map(str, content["touched"])),
+            detectors=tuple(map(str, content["detectors"])),
+            facts=tuple((str(name), str(value)) for name, value in content["facts"]),
+            clean=sides[0],
+            attacked=sides[1],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{file}: damaged description: {error!r}") from error
+
+
+def _picture(path: Path, found: tuple[str, ...], width: int, quality: int) -> Picture:
+    try:
+        with Image.open(path) as image:
+            picture = image.convert("RGB")
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or "no picture"
+        raise DataError(f"{path}: cannot read: {reason}") from error
+    if picture.width > width:
+        height = max(1, round(picture.height * width / picture.width))
+        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=quality, method=2)
+    text = base64.b64encode(buffer.getvalue()).decode("ascii")
+    uri = f"data:image/webp;base64,{text}"
+    return Picture(uri, picture.width, picture.height, found)

@@ -1,6 +1,7 @@
 """Which detections are right, which are false, and what was missed: boxes to draw.
 
-Judged by the same rules as the figures, see ``perception.evaluation.detection.matching``.
+Judged by the same rules as the figures, see
+``perception.evaluation.detection.matching``.
 
 Shape letters: N labelled objects; D detections.
 """

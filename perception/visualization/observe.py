@@ -15,12 +15,15 @@ import torch
 from mmdet.structures import DetDataSample
 from torch import Tensor
 
-from perception.attacks.base import Attack, AttackResult
-from perception.attacks.batch import AttackBatch, prepare_batch
+from perception.attacks.base import Attack, Perturbed
+from perception.attacks.batch import AttackBatch
 from perception.attacks.goals import Goal
-from perception.attacks.objectives import Victim, frozen, in_eval_mode
+from perception.attacks.target import frozen
+from perception.attacks.victim import Victim
 from perception.core.structures import DataError
 from perception.datasets.frame_dataset import FrameDataset, collate_frames
+from perception.models.modes import in_eval_mode
+from perception.targets import DetectorTarget
 from perception.visualization.captions import attack_facts
 from perception.visualization.capture import Inputs, scene_of, view_of
 from perception.visualization.scene import Scene
@@ -52,6 +55,7 @@ class Observer:
 
     def __init__(self, detector: Any, dataset: FrameDataset, name: str = "") -> None:
         self.detector, self.dataset, self.name = detector, dataset, name
+        self.target = DetectorTarget(detector)
 
     def clean(self, index: int) -> Observation:
         """The frame as it is."""
@@ -77,16 +81,17 @@ class Observer:
         """
         steps: list[dict[str, Tensor]] = []
         try:
-            batch = prepare_batch(self.detector, self._data(index), [index])
+            batch = self.target.batch(self._data(index), [index])
             with ExitStack() as stack:
                 if trace:
                     stack.enter_context(
                         _Recorder(self.detector, attack.threat.touched, steps)
                     )
-                result = attack(self.detector, batch)
+                result = attack(self.target, batch)
         except ValueError as error:
             raise DataError(f"{attack.threat.name}: {error}") from error
-        scene = self._compared(batch, result.inputs, result.damage.item())
+        assert result.detection_loss is not None
+        scene = self._compared(batch, result.inputs, result.detection_loss.item())
         scene = _told(scene, attack, _clouds(attack, result, batch))
         return Observation(scene, result.inputs, tuple(steps))
 
@@ -101,7 +106,7 @@ class Observer:
         Raises:
             DataError: If the inputs are not those of this detector.
         """
-        batch = prepare_batch(self.detector, self._data(index), [index])
+        batch = self.target.batch(self._data(index), [index])
         for name, clean in batch.inputs.items():
             if name not in inputs or inputs[name].shape != clean.shape:
                 raise DataError(
@@ -137,13 +142,13 @@ class Observer:
             return self.detector.predict(dict(inputs), samples)[0]
 
     def _loss(self, batch: AttackBatch, inputs: Inputs) -> float:
-        with torch.no_grad(), frozen(self.detector):
-            victim = Victim(self.detector, batch, tuple(inputs))
-            return victim.objective(inputs, Goal("detection")).item()
+        with torch.no_grad(), frozen(self.target):
+            victim = Victim(self.target, batch, tuple(inputs))
+            return victim.objective(inputs, Goal()).item()
 
     def replay(self, index: int, steps: Sequence[Inputs], scene: Scene) -> list[Scene]:
         """The scene as it was at each step of the attack."""
-        batch = prepare_batch(self.detector, self._data(index), [index])
+        batch = self.target.batch(self._data(index), [index])
         scenes = []
         for number, touched in enumerate(steps, start=1):
             changed = self._compared(batch, {**batch.inputs, **touched})
@@ -191,7 +196,7 @@ class _Recorder:
 
 
 def _clouds(
-    attack: Attack, result: AttackResult, batch: AttackBatch
+    attack: Attack, result: Perturbed, batch: AttackBatch
 ) -> dict[str, np.ndarray]:
     """The attacked cloud (P, 3 + F), where the attacker controls points themselves."""
     points = getattr(attack.threat, "points", None)

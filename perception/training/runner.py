@@ -15,7 +15,11 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import find_latest_checkpoint
 
-from perception.core.checkpoints import load_checkpoint, local_file
+from perception.core.checkpoints import (
+    load_checkpoint,
+    local_file,
+    secure_mmengine,
+)
 from perception.core.config import first_evaluator
 from perception.core.files import write_json
 from perception.core.structures import DataError
@@ -175,6 +179,7 @@ def test(
 
 def build_runner(config: Config, launcher: str = "none") -> Runner:
     """MMEngine's runner, also for several processes on CPU."""
+    secure_mmengine()
     compute_in_float32()
     config.launcher = launcher
     config.train_dataloader.dataset.seed = config.randomness.seed

@@ -8,6 +8,11 @@ _base_ = [
 ]
 head = dict(**_base_.bbox_head)
 head.update(num_classes=3)
-fusion = dict(type="AgreementFusion", margin=3.0, box_margin=0.25, loss_weight=1.0)
-model = dict(fusion=dict(**fusion, momentum=1e-3), bbox_head=head, view_head=head)
+gate = dict(momentum=1e-3, loss_weight=1.0)
+model = dict(
+    fusion=dict(type="OddOneOutFusion", gate=None),
+    aggregator=dict(type="AgreementAggregator", gate=gate, margin=3.0, box_margin=0.25),
+    bbox_head=head,
+    branch_head=head,
+)
 load_from = "work_dirs/nuscenes_synthetic_agreement/epoch_6.pth"

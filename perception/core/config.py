@@ -14,6 +14,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 
+from perception.core.former_names import refuse_former_names
 from perception.core.structures import DataError
 
 # Entries that a config may lack: what MMEngine's runner reads, and `load_config`.
@@ -33,8 +34,8 @@ def load_config(
     A ``data_root`` in the config becomes the root of every data loader's frames.
 
     Raises:
-        DataError: If the file is missing or is not a config, or an option sets an
-            entry that the config does not have at the top.
+        DataError: If the file is missing or is not a config, it uses a former name, or
+            an option sets an entry that the config does not have at the top.
     """
     if not Path(path).is_file():
         raise DataError(f"{path}: no such config file")
@@ -42,6 +43,7 @@ def load_config(
         config = Config.fromfile(path)
         _check_options(path, config, options or {})
         config.merge_from_dict(dict(options or {}))
+        refuse_former_names(path, config)
         for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
             if "data_root" in config and loader in config:
                 config[loader].dataset.frames.setdefault("root", config.data_root)

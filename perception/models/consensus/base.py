@@ -1,0 +1,178 @@
+"""What every aggregator is: the predictions of sensors and experts to one.
+
+Shape letters: N frames, S sensors, P = S (S - 1) / 2 pairs of them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from perception.models.consensus.gate import DisagreementGate
+from perception.models.consensus.intervals import Margins
+from perception.models.heads.outputs import HeadOutputs
+
+
+class Experts(Protocol):
+    """The predictions of leave-one-out experts, on demand."""
+
+    def all(self) -> Sequence[HeadOutputs]:
+        """Those of all S + 1, the last of the one that sees all sensors."""
+
+    def leaving_out(self, numbers: Tensor | None) -> HeadOutputs:
+        """The expert without sensor ``numbers[n]`` (N,) for frame n, S for none.
+
+        None leaves the choice to the fusion.
+        """
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whom an aggregator believes, before it predicts.
+
+    Attributes:
+        attributed: (N,) number of the sensor left out of a frame, S for none; None
+            leaves that to the fusion.
+        gate_logits: (N, S + 1) of who is compromised, class S: nobody; None without a
+            gate.
+        alarm: (N,) above 0 where some sensor is compromised, whether or not it is
+            known which; None without a gate, and if it was told.
+        suspects: (N, S) who may be compromised where somebody is and it is not
+            known who; None if it may be anybody.
+        contradictions: (N, P, 2) what the gate judged by.
+    """
+
+    attributed: Tensor | None = None
+    gate_logits: Tensor | None = None
+    alarm: Tensor | None = None
+    suspects: Tensor | None = None
+    contradictions: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossWeights:
+    """Factors of the detection losses of what an aggregator chooses from.
+
+    Attributes:
+        branch: Of the mean loss of the branch predictions.
+        expert: Of the mean loss of the experts.
+        worst: Of the loss in the worst case within the bounds, the mean over which
+            sensor is compromised.
+    """
+
+    branch: float = 0.0
+    expert: float = 0.0
+    worst: float = 0.0
+
+
+class Aggregator(BaseModule, ABC):
+    """Base class of the aggregators.
+
+    Args:
+        sensors: Names of S >= 3 sensors; between two there is no majority.
+        margins: How far beyond the consensus interval a prediction may lie.
+        loss_weights: Of the detection losses.
+        gate: Config of a :class:`DisagreementGate`, None for none.
+        init_cfg: MMEngine initialisation config.
+
+    Attributes:
+        needs_experts: Whether the fusion must be able to leave out any sensor.
+        asks_all_experts: Whether it asks all of them, or only for one prediction.
+    """
+
+    needs_experts = False
+    asks_all_experts = False
+
+    def __init__(
+        self,
+        *,
+        sensors: Sequence[str],
+        margins: Margins,
+        loss_weights: LossWeights,
+        gate: dict | None,
+        init_cfg: dict | None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        if len(sensors) < 3:
+            raise ValueError(
+                f"a median needs at least three sensors, got {list(sensors)}"
+            )
+        self.sensors = tuple(sensors)
+        self.margins, self.loss_weights = margins, loss_weights
+        self.gate = None if gate is None else DisagreementGate(sensors=sensors, **gate)
+
+    @abstractmethod
+    def judge(
+        self, branches: Sequence[HeadOutputs], leave_out: Tensor | None = None
+    ) -> Verdict:
+        """Whom to believe, from what each of S sensors predicts by itself.
+
+        Args:
+            branches: Their predictions.
+            leave_out: (N,) the sensor known to be compromised, S for none; None leaves
+                that to the gate.
+        """
+
+    @abstractmethod
+    def combine(
+        self,
+        verdict: Verdict,
+        branches: Sequence[HeadOutputs],
+        experts: Experts | None,
+    ) -> HeadOutputs:
+        """The prediction.
+
+        Args:
+            verdict: What :meth:`judge` said.
+            branches: What each sensor predicts by itself.
+            experts: None where there is no fusion.
+        """
+
+    @abstractmethod
+    def bounds(
+        self,
+        branches: Sequence[HeadOutputs],
+        experts: Experts | None,
+        compromised: int,
+    ) -> tuple[HeadOutputs, HeadOutputs]:
+        """Between what the outputs lie, whatever one sensor says: low and high.
+
+        For boxes they hold for a margin of at most 1. Infinite where two benign sensors
+        contradict each other by ``attribution_threshold`` or more: with one more
+        witness, and the compromised sensor may be that, one of them is left out.
+
+        Args:
+            branches: What each sensor predicts by itself on clean inputs.
+            experts: Those of clean inputs.
+            compromised: Number of the sensor that may say anything at all.
+        """
+
+    def losses(self, verdict: Verdict, odd_sensors: Tensor) -> dict[str, Tensor]:
+        """Those of the gate; in training it remembers what benign frames look like.
+
+        Args:
+            verdict: What :meth:`judge` said.
+            odd_sensors: (N,) index of the sensor known to be compromised, S for none.
+        """
+        if self.gate is None:
+            return {}
+        said, logits = verdict.contradictions, verdict.gate_logits
+        assert said is not None and logits is not None
+        return self.gate.losses(said, logits, verdict.alarm, odd_sensors)
+
+    def _freedom(self, verdict: Verdict, like: Tensor) -> Tensor | float:
+        """(N, 1, 1, 1): 1 where predictions may use the margins, 0 under an alarm.
+
+        In training they always may, so that what is clamped learns from it.
+        """
+        if verdict.alarm is None or self.training:
+            return 1.0
+        free = verdict.alarm <= 0
+        if verdict.attributed is not None:
+            free |= verdict.attributed < len(self.sensors)
+        return free[:, None, None, None].to(like)

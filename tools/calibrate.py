@@ -1,10 +1,11 @@
-"""Tell a trained agreement gate what honest frames look like.
+"""Tell a trained disagreement gate what benign frames look like.
 
 The gate compares what every two sensors detect alone, in standard deviations of what
-honest frames show (`blame_at` and `doubt_at` of its config). Training estimates these
-on training frames; on unseen ones, of another city or season, sensors disagree somewhat
-more. Give clean frames that the detector was not trained on, with or without labels, a
-hundred or more, and use the weights written instead of the old ones.
+benign frames show (`attribution_threshold` and `alarm_threshold` of its config).
+Training estimates these on training frames; on unseen ones, of another city or season,
+sensors disagree somewhat more. Give clean frames that the detector was not trained on,
+with or without labels, a hundred or more, and use the weights written instead of the
+old ones.
 """
 
 import argparse

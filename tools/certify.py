@@ -1,9 +1,9 @@
 """Count the objects that no attack on one sensor can hide.
 
-For detectors with MedianFusion or what is built on it (agreement, consensus). Whatever
-a single sensor delivers, every output lies between what the others alone predict; from
-clean frames the tool computes which objects stay detected under any such change. No
-attack is needed for that; --check runs one without any budget on each sensor and counts
+For detectors with an aggregator (median, agreement, consensus). Whatever a single
+sensor delivers, every output lies between what the others alone predict; from clean
+frames the tool computes which objects stay detected under any such change. No attack is
+needed for that; --check runs one without any budget on each sensor and counts
 certified objects that it hid (none, or the certificate is wrong).
 """
 
@@ -24,7 +24,7 @@ EXAMPLES = """examples:
   python tools/certify.py configs/synthetic/median.py \\
       work_dirs/synthetic_median/epoch_10.pth --json certificate.json
   python tools/certify.py CONFIG CHECKPOINT --score-threshold 0.1 --num 40 --check 20
-  python tools/certify.py CONFIG CHECKPOINT --cfg-options model.fusion.margin=0
+  python tools/certify.py CONFIG CHECKPOINT --cfg-options model.aggregator.margin=0
 """
 
 
@@ -48,7 +48,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add_split_options(parser.add_argument_group("frames (default: all test frames)"))
     running = parser.add_argument_group("running")
-    add_running_options(running, "frames", "the config, e.g. model.fusion.margin=0")
+    add_running_options(running, "frames", "the config, e.g. model.aggregator.margin=0")
     return parser.parse_args(argv)
 
 

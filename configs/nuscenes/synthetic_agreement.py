@@ -3,6 +3,6 @@
 _base_ = "synthetic_concat.py"
 model = dict(
     fusion=dict(type="OddOneOutFusion", gate=None),
-    aggregator=dict(type="AgreementAggregator", margin=3.0, box_margin=0.25),
+    aggregator=dict(type="MedianAggregator", gate=dict(), margin=3.0, box_margin=0.25),
     branch_head={{_base_.model.bbox_head}},
 )

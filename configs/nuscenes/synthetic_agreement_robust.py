@@ -11,7 +11,7 @@ head.update(num_classes=3)
 gate = dict(momentum=1e-3, loss_weight=1.0)
 model = dict(
     fusion=dict(type="OddOneOutFusion", gate=None),
-    aggregator=dict(type="AgreementAggregator", gate=gate, margin=3.0, box_margin=0.25),
+    aggregator=dict(type="MedianAggregator", gate=gate, margin=3.0, box_margin=0.25),
     bbox_head=head,
     branch_head=head,
 )

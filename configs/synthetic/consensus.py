@@ -11,9 +11,7 @@ _base_ = [
 ]
 model = dict(
     fusion=dict(type="OddOneOutFusion", gate=None),
-    aggregator=dict(
-        type="ConsensusAggregator", gate=dict(attribution_threshold=3.0)
-    ),
+    aggregator=dict(type="ConsensusAggregator", gate=dict(attribution_threshold=3.0)),
     branch_head={{_base_.bbox_head}},
 )
 load_from = "work_dirs/synthetic_concat/epoch_10.pth"

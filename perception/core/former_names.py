@@ -8,12 +8,14 @@ from typing import Any
 
 from perception.core.structures import DataError
 
+_EXPERTS = 'fusion=dict(type="OddOneOutFusion", gate=None)'
 TYPES = {
-    "MedianFusion": "MedianAggregator",
-    "AgreementFusion": "AgreementAggregator",
-    "ConsensusFusion": "ConsensusAggregator",
+    "MedianFusion": 'aggregator=dict(type="MedianAggregator"), fusion=dict(...)',
+    "AgreementFusion": 'aggregator=dict(type="MedianAggregator", gate=dict(...)), '
+    + _EXPERTS,
+    "ConsensusFusion": 'aggregator=dict(type="ConsensusAggregator"), ' + _EXPERTS,
 }
-"""Fusions that are aggregators of ``model.aggregator`` now, beside ``model.fusion``."""
+"""Fusions that are aggregators in ``model.aggregator`` now, beside ``model.fusion``."""
 ENTRIES = {
     "model.view_head": "model.branch_head",
     "model.fusion.fused": "model.fusion",
@@ -38,17 +40,12 @@ def refuse_former_names(path: str | os.PathLike, config: Mapping[str, Any]) -> N
         config: Of a whole detector, with or without its ``model``.
     """
     fusion = (config.get("model") or {}).get("fusion") or {}
-    if fusion.get("type") in TYPES:
-        former = fusion["type"]
-        raise DataError(
-            f"{path}: model.fusion: {former} is now an aggregator beside a fusion: write "
-            f'aggregator=dict(type="{TYPES[former]}") in model, and as its fusion what '
-            "was `fused`, or OddOneOutFusion with gate=None for agreement and consensus"
-        )
+    if (former := fusion.get("type")) in TYPES:
+        raise DataError(f"{path}: {former} is in model now: {TYPES[former]}")
     for former, current in ENTRIES.items():
-        *path, last = former.split(".")
+        *outer, last = former.split(".")
         place: Any = config
-        for name in path:
+        for name in outer:
             place = (place or {}).get(name)
         if last in (place or {}):
             raise DataError(f"{path}: {former} is called {current} now")

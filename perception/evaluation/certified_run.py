@@ -32,7 +32,7 @@ def certify(
     """Which share of the objects no attack on one sensor can hide.
 
     Args:
-        detector: A ``MultiModalDetector`` with ``MedianFusion``.
+        detector: A ``MultiModalDetector`` with an aggregator.
         dataset: Frames with labels, not augmented.
         indices: Numbers of the frames.
         overlaps: For each class the overlap that a detection must exceed.
@@ -112,7 +112,7 @@ def _detected(
     threshold: float,
 ) -> list[Tensor]:
     """For each frame a mask (G,): objects that some detection overlaps enough."""
-    outputs = detector.head_outputs(detector.fuse(detector.extract_branches(inputs)))
+    outputs = detector.fuse(detector.extract_feat(inputs)).outputs
     frames = detector.bbox_head.predict_by_feat(
         *outputs, batch_img_metas=[s.metainfo for s in batch.samples], rescale=False
     )

@@ -87,11 +87,10 @@ def follow_recording(
     """
     ready = prepare(run) if run.threats else load_subject(run)
     ready = replace(ready, indices=ready.indices[:num])
-    fusion = ready.detector.fusion
-    if fusion is None or not fusion.has_gate:
+    if not ready.detector.has_gate:
         raise DataError(
             f"{run.config}: this detector has no gate that says whom to trust; use one "
-            "that has, such as those with OddOneOutFusion or ConsensusFusion"
+            "that has, such as those with OddOneOutFusion or ConsensusAggregator"
         )
     attack, description = _attack(run, ready)
     if isinstance(monitor, str):

@@ -5,7 +5,6 @@ from perception.core.dependencies import require_mmcv_ops
 require_mmcv_ops()  # before mmdet fails on them with a bare `mmcv._ext`
 
 from perception.models.branch import SensorBranch
-from perception.models.consensus.agreement import AgreementAggregator
 from perception.models.consensus.base import Aggregator
 from perception.models.consensus.consensus import ConsensusAggregator
 from perception.models.consensus.median import MedianAggregator
@@ -22,7 +21,6 @@ from perception.models.preprocessor import MultiModalPreprocessor
 
 __all__ = [
     "Aggregator",
-    "AgreementAggregator",
     "ConcatFusion",
     "ConsensusAggregator",
     "DetectorOutput",

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from perception.core.parts import BranchPrediction, LeaveOut, Part
 from perception.core.structures import SensorSpec
 from perception.models.consensus.base import Aggregator, Verdict
+from perception.models.consensus.intervals import Margins
 from perception.models.fusion.base import FusionNeck
 from perception.models.heads.losses import (
     by_attack,
@@ -27,10 +28,14 @@ from perception.models.heads.losses import (
     mean_losses,
     worst_within,
 )
-from perception.models.heads.outputs import in_training_mode, shared_targets
+from perception.models.heads.outputs import (
+    HeadOutputs,
+    in_training_mode,
+    run_stacked,
+    shared_targets,
+)
 from perception.models.key_map import rename_former_weights
-from perception.models.output import DetectorOutput
-from perception.models.predictions import BranchPredictor, ExpertPredictions
+from perception.models.output import BranchProjections, DetectorOutput
 from perception.models.preprocessor import restricted_to
 from perception.models.pyramid import Pyramid, PyramidShape
 
@@ -89,7 +94,7 @@ class MultiModalDetector(BaseDetector):
                     f"branch {name!r} normalises {means} channels, but the sensor has "
                     f"{channels}"
                 )
-        self.branch_predictor: BranchPredictor | None = None
+        self.branch_projections: BranchProjections | None = None
         self.fusion: FusionNeck | None = None
         self.aggregator: Aggregator | None = None
         if fusion is not None:
@@ -111,22 +116,25 @@ class MultiModalDetector(BaseDetector):
             out_channels=config.pop("out_channels"),
         )
         if aggregator is not None:
-            self.branch_predictor = BranchPredictor(shape)
+            self.branch_projections = BranchProjections(shape)
         if config["type"] is not None:
             self.fusion = MODELS.build(config | {"shape": shape})
         if aggregator is None:
             if self.fusion is None:
                 raise ValueError("a detector without a fusion needs an aggregator")
             return
-        self.aggregator = MODELS.build(dict(aggregator) | {"sensors": sensors})
-        neck, name = self.fusion, type(self.aggregator).__name__
-        if self.aggregator.needs_experts and not (neck and neck.can_leave_out):
+        combine = MODELS.build(dict(aggregator) | {"sensors": sensors})
+        self.aggregator, neck = combine, self.fusion
+        needs_experts = combine.gate is not None or combine.asks_all_experts
+        if needs_experts and not (neck and neck.can_leave_out):
             raise ValueError(
-                f"{name} needs a fusion that can leave sensors out, such as "
-                f"OddOneOutFusion, got {type(neck).__name__}"
+                f"{type(combine).__name__} needs a fusion that can leave sensors out, "
+                f"such as OddOneOutFusion, got {type(neck).__name__}"
             )
-        if self.aggregator.gate is not None and neck is not None and neck.has_gate:
-            raise ValueError(f"{name} has a gate of its own: set fusion.gate=None")
+        if needs_experts and neck is not None and neck.has_gate:
+            raise ValueError("the aggregator has a gate: set gate=None in the fusion")
+        if neck is None and combine.margins != Margins():
+            raise ValueError("margins are for what is fused, and nothing is")
 
     @property
     def sensors(self) -> dict[str, SensorSpec]:
@@ -169,21 +177,24 @@ class MultiModalDetector(BaseDetector):
         Raises:
             ValueError: If there is no such sensor, or it cannot be left out.
         """
+        pyramids = {name: pyramids[name] for name in self.branches}
         numbers = None if leave_out is None else self._numbers(pyramids, leave_out)
-        branches = ()
-        experts = None
-        if self.fusion is not None or self.aggregator is None:
-            experts = ExpertPredictions(pyramids, self.fusion, self.bbox_head)
+        branches: tuple[HeadOutputs, ...] = ()
         verdict = Verdict(numbers)
-        if self.aggregator is not None and self.branch_predictor is not None:
-            branches = self.branch_predictor(pyramids, self._branch_head)
+        if self.aggregator is not None and self.branch_projections is not None:
+            projected = self.branch_projections(pyramids)
+            branches = run_stacked(self._branch_head, projected)
             verdict = self.aggregator.judge(branches, numbers)
-        sensors = tuple(self.branches)
-        return DetectorOutput(sensors, branches, experts, verdict, self.aggregator)
+        return DetectorOutput(
+            pyramids=pyramids,
+            branches=branches,
+            verdict=verdict,
+            aggregator=self.aggregator,
+            fusion=self.fusion,
+            head=self.bbox_head,
+        )
 
-    def _numbers(
-        self, pyramids: Mapping[str, Pyramid], leave_out: LeaveOut
-    ) -> Tensor:
+    def _numbers(self, pyramids: Mapping[str, Pyramid], leave_out: LeaveOut) -> Tensor:
         """(N,) the number of the sensor left out of every frame, S for none."""
         names = [*self.branches, None]
         if not self.can_leave_out:
@@ -253,7 +264,12 @@ class MultiModalDetector(BaseDetector):
         return losses
 
     def _losses_of_parts(
-        self, output: DetectorOutput, samples: Sequence, frames: list[int], *, worst: bool
+        self,
+        output: DetectorOutput,
+        samples: Sequence,
+        frames: list[int],
+        *,
+        worst: bool,
     ) -> dict[str, Tensor]:
         """Losses of what the aggregator combines, on the frames of the samples."""
         terms: dict[str, Tensor] = {}
@@ -269,8 +285,8 @@ class MultiModalDetector(BaseDetector):
                 weight=weights.branch,
                 name="branch",
             )
-        if weights.expert and output.experts is not None:
-            said = output.experts.all()
+        if weights.expert:
+            said = output.experts
             terms |= mean_losses(
                 head, said, samples, frames, weight=weights.expert, name="expert"
             )

@@ -28,7 +28,7 @@ def current_name(name: str, sensors: Sequence[str], *, projected: bool) -> str:
     for number, sensor in enumerate(sensors if projected else ()):
         former = f"fusion.align.{number}."
         if name.startswith(former):
-            return f"branch_predictor.{sensor}.{name.removeprefix(former)}"
+            return f"branch_projections.{sensor}.{name.removeprefix(former)}"
     for former, current in _FORMER:
         if name.startswith(former):
             return current + name.removeprefix(former)

@@ -115,7 +115,7 @@ def view_of(
         gate_map=None
         if gate_map is None
         else _without_padding(gate_map.detach().cpu().numpy(), padded, (height, width)),
-        doubt=None if sample.get("doubt") is None else float(sample.doubt),
+        doubt=None if sample.get("alarm") is None else float(sample.alarm),
         loss=loss,
     )
 

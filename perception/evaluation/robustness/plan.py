@@ -143,7 +143,7 @@ def _scaled(attack: Attack, scale: float) -> dict[str, Any]:
 def _cost(attack: Attack, detector: Any) -> int:
     """Gradient steps a frame takes: a guess, for the time left."""
     goals = 1
-    if isinstance(attack, Adaptive) and detector.can_blame:
+    if isinstance(attack, Adaptive) and detector.can_leave_out:
         count = len(detector.branches)
         goals = 1 + count * (len(attack.weights) + 1)
     return attack.threat.steps * attack.threat.restarts * goals

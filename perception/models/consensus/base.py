@@ -10,25 +10,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
 from perception.models.consensus.gate import DisagreementGate
-from perception.models.consensus.intervals import Margins
+from perception.models.consensus.intervals import Bounds, Margins, unbounded_where
 from perception.models.heads.outputs import HeadOutputs
 
 
-class Experts(Protocol):
-    """The predictions of leave-one-out experts, on demand."""
+class Predictions(Protocol):
+    """What an aggregator chooses from; what is fused is computed when it is asked."""
 
-    def all(self) -> Sequence[HeadOutputs]:
-        """Those of all S + 1, the last of the one that sees all sensors."""
+    @property
+    def branches(self) -> Sequence[HeadOutputs]:
+        """What each of the S sensors predicts by itself."""
 
-    def leaving_out(self, numbers: Tensor | None) -> HeadOutputs:
-        """The expert without sensor ``numbers[n]`` (N,) for frame n, S for none.
+    @property
+    def experts(self) -> Sequence[HeadOutputs]:
+        """What the S leave-one-out experts predict, and the one of all sensors."""
 
-        None leaves the choice to the fusion.
-        """
+    @property
+    def fused(self) -> HeadOutputs | None:
+        """What is predicted without the sensors left out; None if nothing is fused."""
 
 
 @dataclass(frozen=True)
@@ -65,27 +69,26 @@ class LossWeights:
             sensor is compromised.
     """
 
-    branch: float = 0.0
+    branch: float
     expert: float = 0.0
     worst: float = 0.0
 
 
 class Aggregator(BaseModule, ABC):
-    """Base class of the aggregators.
+    """Base class of the aggregators; they differ in :meth:`combine` and its limits.
 
     Args:
         sensors: Names of S >= 3 sensors; between two there is no majority.
         margins: How far beyond the consensus interval a prediction may lie.
         loss_weights: Of the detection losses.
-        gate: Config of a :class:`DisagreementGate`, None for none.
+        gate: Arguments of a :class:`DisagreementGate` but for the sensors; None for
+            none.
         init_cfg: MMEngine initialisation config.
 
     Attributes:
-        needs_experts: Whether the fusion must be able to leave out any sensor.
-        asks_all_experts: Whether it asks all of them, or only for one prediction.
+        asks_all_experts: Whether it combines all experts, or only the fused prediction.
     """
 
-    needs_experts = False
     asks_all_experts = False
 
     def __init__(
@@ -106,51 +109,61 @@ class Aggregator(BaseModule, ABC):
         self.margins, self.loss_weights = margins, loss_weights
         self.gate = None if gate is None else DisagreementGate(sensors=sensors, **gate)
 
-    @abstractmethod
     def judge(
         self, branches: Sequence[HeadOutputs], leave_out: Tensor | None = None
     ) -> Verdict:
         """Whom to believe, from what each of S sensors predicts by itself.
+
+        In training all experts learn by themselves, the answer being that of all; or
+        they take turns.
 
         Args:
             branches: Their predictions.
             leave_out: (N,) the sensor known to be compromised, S for none; None leaves
                 that to the gate.
         """
+        if self.gate is None:
+            return Verdict(leave_out)
+        seen = self.gate(branches)
+        logits, said = seen.logits, seen.contradictions
+        if leave_out is not None:
+            return Verdict(leave_out, logits, contradictions=said)
+        if not self.training:
+            suspects = self.gate.suspects(seen.deviations)
+            return Verdict(logits.argmax(dim=1), logits, seen.alarm, suspects, said)
+        attributed = (
+            torch.full_like(logits[:, 0], len(self.sensors), dtype=torch.long)
+            if self.asks_all_experts
+            else self.gate.taking_turns(logits)
+        )
+        return Verdict(attributed, logits, seen.alarm, None, said)
 
     @abstractmethod
-    def combine(
-        self,
-        verdict: Verdict,
-        branches: Sequence[HeadOutputs],
-        experts: Experts | None,
-    ) -> HeadOutputs:
-        """The prediction.
+    def combine(self, verdict: Verdict, said: Predictions) -> HeadOutputs:
+        """The prediction, from what :meth:`judge` said and what it may choose from."""
 
-        Args:
-            verdict: What :meth:`judge` said.
-            branches: What each sensor predicts by itself.
-            experts: None where there is no fusion.
-        """
-
-    @abstractmethod
-    def bounds(
-        self,
-        branches: Sequence[HeadOutputs],
-        experts: Experts | None,
-        compromised: int,
-    ) -> tuple[HeadOutputs, HeadOutputs]:
+    def bounds(self, said: Predictions, compromised: int) -> Bounds:
         """Between what the outputs lie, whatever one sensor says: low and high.
 
         For boxes they hold for a margin of at most 1. Infinite where two benign sensors
         contradict each other by ``attribution_threshold`` or more: with one more
-        witness, and the compromised sensor may be that, one of them is left out.
+        witness, and the compromised sensor may be that, one of them is left out or the
+        compromised one is cleared.
 
         Args:
-            branches: What each sensor predicts by itself on clean inputs.
-            experts: Those of clean inputs.
+            said: What is predicted from clean inputs.
             compromised: Number of the sensor that may say anything at all.
         """
+        limits = self._limits(said, compromised)
+        if self.gate is None or (self.asks_all_experts and self.training):
+            return limits  # nobody is left out or cleared
+        return unbounded_where(
+            self.gate.others_contradict(said.branches, compromised), limits
+        )
+
+    @abstractmethod
+    def _limits(self, said: Predictions, compromised: int) -> Bounds:
+        """As :meth:`bounds`, while the gate is right."""
 
     def losses(self, verdict: Verdict, odd_sensors: Tensor) -> dict[str, Tensor]:
         """Those of the gate; in training it remembers what benign frames look like.
@@ -170,9 +183,7 @@ class Aggregator(BaseModule, ABC):
 
         In training they always may, so that what is clamped learns from it.
         """
-        if verdict.alarm is None or self.training:
+        if verdict.alarm is None or verdict.attributed is None or self.training:
             return 1.0
-        free = verdict.alarm <= 0
-        if verdict.attributed is not None:
-            free |= verdict.attributed < len(self.sensors)
+        free = (verdict.alarm <= 0) | (verdict.attributed < len(self.sensors))
         return free[:, None, None, None].to(like)

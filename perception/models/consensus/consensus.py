@@ -12,11 +12,16 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from perception.models.consensus.base import Aggregator, Experts, LossWeights, Verdict
-from perception.models.consensus.gate import DisagreementGate
+from perception.models.consensus.base import (
+    Aggregator,
+    LossWeights,
+    Predictions,
+    Verdict,
+)
 from perception.models.consensus.intervals import (
     BOXES,
     CLASSES,
+    Bounds,
     Margins,
     as_levels,
     consensus_interval,
@@ -24,7 +29,6 @@ from perception.models.consensus.intervals import (
     in_one_row,
     moved_into,
     side_by_side,
-    unbounded_where,
 )
 from perception.models.heads.outputs import HeadOutputs
 
@@ -61,7 +65,6 @@ class ConsensusAggregator(Aggregator):
         init_cfg: MMEngine initialisation config.
     """
 
-    needs_experts = True
     asks_all_experts = True
 
     def __init__(
@@ -99,96 +102,45 @@ class ConsensusAggregator(Aggregator):
             )
         self.logit_slack, self.box_contraction = logit_slack, box_contraction
 
-    def judge(
-        self, branches: Sequence[HeadOutputs], leave_out: Tensor | None = None
-    ) -> Verdict:
-        """Who is compromised, as far as the branch predictions tell.
-
-        In training nobody: every expert learns by itself, the answer is that of all.
-        """
-        gate = cast(DisagreementGate, self.gate)
-        seen = gate(branches)
-        logits, said = seen.logits, seen.contradictions
-        if leave_out is not None:
-            return Verdict(leave_out, logits, contradictions=said)
-        if self.training:
-            everybody = torch.full_like(logits[:, 0], len(self.sensors)).long()
-            return Verdict(everybody, logits, seen.alarm, None, said)
-        suspects = gate.suspects(seen.deviations)
-        return Verdict(logits.argmax(dim=1), logits, seen.alarm, suspects, said)
-
-    def combine(
-        self,
-        verdict: Verdict,
-        branches: Sequence[HeadOutputs],
-        experts: Experts | None,
-    ) -> HeadOutputs:
+    def combine(self, verdict: Verdict, said: Predictions) -> HeadOutputs:
         """The expert of all within the consensus interval, or the one attributed."""
-        assert experts is not None
-        chosen = cast(Tensor, verdict.attributed)
-        frames = torch.arange(chosen.shape[0], device=chosen.device)
-        told = (chosen < len(self.sensors))[:, None, None, None]
-        freedom = self._freedom(verdict, branches[0][0][0])
+        left_out = cast(Tensor, verdict.attributed)
+        frames = torch.arange(left_out.shape[0], device=left_out.device)
+        told = (left_out < len(self.sensors))[:, None, None, None]
+        freedom = self._freedom(verdict, said.branches[0][0][0])
         slack, contraction = (
             (0.0, 0.0) if self.training else (self.logit_slack, self.box_contraction)
         )
+        branches, experts = side_by_side(said.branches), side_by_side(said.experts)
         combined = []
         # All levels in one row: a GPU takes as long for a short one.
-        for kind, (said, asked) in enumerate(
-            zip(side_by_side(branches), side_by_side(experts.all()), strict=True)
-        ):
+        for kind, (alone, asked) in enumerate(zip(branches, experts, strict=True)):
             experts_row = in_one_row(asked)
-            answer = experts_row[chosen, frames]
+            answer = experts_row[left_out, frames]
             low, high = consensus_interval(
-                in_one_row(said),
+                in_one_row(alone),
                 experts_row[:-1],
                 verdict.suspects,
                 slack=slack if kind == CLASSES else 0.0,
                 contraction=contraction if kind == BOXES else 0.0,
             )
-            beyond = (
-                freedom * self.margins.beyond(kind, low),
-                freedom * self.margins.beyond(kind, high),
-            )
-            moved = moved_into(low, high, answer, beyond)
-            combined.append(as_levels(torch.where(told, answer, moved), said))
+            moved = moved_into(low, high, answer, self.margins.of(kind), freedom)
+            combined.append(as_levels(torch.where(told, answer, moved), alone))
         return tuple(combined)
 
-    def bounds(
-        self,
-        branches: Sequence[HeadOutputs],
-        experts: Experts | None,
-        compromised: int,
-    ) -> tuple[HeadOutputs, HeadOutputs]:
-        """See :meth:`Aggregator.bounds`; the compromised sensor may be cleared, too."""
-        assert experts is not None
-        benign = [one for i, one in enumerate(branches) if i != compromised]
-        expert = experts.all()[compromised]
+    def _limits(self, said: Predictions, compromised: int) -> Bounds:
+        """Benign branch predictions and the expert without the sensor limit it."""
+        benign = [one for i, one in enumerate(said.branches) if i != compromised]
+        expert = said.experts[compromised]
         low, high = hull([*benign, expert], self.margins)
-        if self.training:  # nobody is left out or cleared, there is no slack
+        if self.training or not self.logit_slack:
             return low, high
-        if self.logit_slack:
-            low, high = self._with_slack(low, high, benign, expert)
-        open_ = cast(DisagreementGate, self.gate).others_contradict(
-            branches, compromised
-        )
-        return unbounded_where(open_, (low, high))
-
-    def _with_slack(
-        self,
-        low: HeadOutputs,
-        high: HeadOutputs,
-        benign: Sequence[HeadOutputs],
-        expert: HeadOutputs,
-    ) -> tuple[HeadOutputs, HeadOutputs]:
-        """The bounds with what :attr:`logit_slack` adds to them, for class logits."""
-        margin = self.margins.scores
+        margin, slack = self.margins.scores, self.logit_slack
         raised, limits = [], []
-        for n, said in enumerate(side_by_side(benign)[CLASSES]):
-            least = low[CLASSES][n] + self.logit_slack
+        for n, alone in enumerate(side_by_side(benign)[CLASSES]):
+            least = low[CLASSES][n] + slack
             raised.append(torch.minimum(least, expert[CLASSES][n] - margin))
             # A lie counts beside one branch less; the least of the others limits it.
-            second = said.sort(dim=0).values[1]
-            limit = second + self.logit_slack + margin
+            limit = alone.sort(dim=0).values[1] + slack + margin
             limits.append(torch.maximum(high[CLASSES][n], limit))
         return (raised, *low[1:]), (limits, *high[1:])

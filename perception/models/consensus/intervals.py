@@ -6,7 +6,7 @@ level l, L locations of all levels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,8 @@ from torch import Tensor
 
 from perception.models.heads.outputs import HeadOutputs
 
+Bounds = tuple[HeadOutputs, HeadOutputs]
+"""Smallest and largest values of a head's outputs."""
 CLASSES, BOXES = 0, 1  # which of a dense head's kinds of outputs are these
 
 
@@ -35,85 +37,52 @@ class Margins:
                 f"margins must not be negative, got {self.scores} and {self.boxes}"
             )
 
-    def beyond(self, kind: int, limit: Tensor) -> Tensor | float:
-        """How far beyond a limit outputs of one kind may lie."""
-        return self.boxes * limit.abs() if kind == BOXES else self.scores
+    def of(self, kind: int) -> Callable[[Tensor], Tensor | float]:
+        """For outputs of one kind: how far beyond a limit they may lie."""
+        if kind == BOXES:
+            return lambda limit: self.boxes * limit.abs()
+        return lambda limit: self.scores
 
 
 def moved_into(
     low: Tensor,
     high: Tensor,
     prediction: Tensor | None,
-    beyond: tuple[Tensor | float, Tensor | float] = (0.0, 0.0),
+    margin: Callable[[Tensor], Tensor | float],
+    freedom: Tensor | float,
 ) -> Tensor:
-    """A prediction (N, K, …) clamped to an interval, widened at both ends.
+    """A prediction (N, K, …) clamped to an interval, where free widened by margins.
 
     Without a prediction, and where it is not a number, the middle of the interval.
+
+    Args:
+        low: Smallest value without a margin.
+        high: Largest value.
+        prediction: What to clamp, or None.
+        margin: Of each limit.
+        freedom: (N, 1, 1, 1): 1 where the margins count, 0 where not.
     """
     middle = (low + high) / 2
     if prediction is None:
         return middle
     # A compromised sensor may bring NaN about: sorting puts it last, clamping keeps it.
     prediction = torch.where(prediction.isnan(), middle, prediction)
-    return prediction.clamp(low - beyond[0], high + beyond[1])
+    return prediction.clamp(low - freedom * margin(low), high + freedom * margin(high))
 
 
-def near_median(
-    branches: Sequence[HeadOutputs],
-    prediction: HeadOutputs | None,
-    *,
-    margins: Margins,
-    freedom: Tensor | float,
-    left_out: Tensor | None,
-) -> HeadOutputs:
-    """Every number of a prediction moved near the median of S branch predictions.
-
-    Args:
-        branches: What each sensor predicts by itself.
-        prediction: A richer one; None for the middle of the intervals.
-        margins: How far beyond the interval it may lie where ``freedom`` is 1.
-        freedom: (N, 1, 1, 1); where it is 0, the interval is all there is.
-        left_out: (N,) sensors that do not count, S for none; see
-            :func:`median_interval`.
-    """
-    if left_out is not None and not torch.jit.is_tracing():
-        # A trace would keep this choice, which only saves time.
-        left_out = None if (left_out == len(branches)).all() else left_out
-
-    def moved(kind: int, n: int, said: Tensor) -> Tensor:
-        low, high = median_interval(said, left_out)
-        wanted = None if prediction is None else prediction[kind][n]
-        beyond = (
-            freedom * margins.beyond(kind, low),
-            freedom * margins.beyond(kind, high),
-        )
-        return moved_into(low, high, wanted, beyond)
-
-    return tuple(
-        [moved(kind, n, said) for n, said in enumerate(levels)]
-        for kind, levels in enumerate(side_by_side(branches))
-    )
-
-
-def hull(
-    benign: Sequence[HeadOutputs], margins: Margins | None
-) -> tuple[HeadOutputs, HeadOutputs]:
-    """Smallest and largest of benign predictions, widened by margins if there are."""
+def hull(benign: Sequence[HeadOutputs], margins: Margins) -> Bounds:
+    """Smallest and largest of benign predictions, widened by the margins."""
     low, high = [], []
     for kind, levels in enumerate(side_by_side(benign)):
+        margin = margins.of(kind)
         lowest = [level.amin(dim=0) for level in levels]
         highest = [level.amax(dim=0) for level in levels]
-        if margins is not None:
-            lowest = [limit - margins.beyond(kind, limit) for limit in lowest]
-            highest = [limit + margins.beyond(kind, limit) for limit in highest]
-        low.append(lowest)
-        high.append(highest)
+        low.append([limit - margin(limit) for limit in lowest])
+        high.append([limit + margin(limit) for limit in highest])
     return tuple(low), tuple(high)
 
 
-def unbounded_where(
-    frames: Tensor, bounds: tuple[HeadOutputs, HeadOutputs]
-) -> tuple[HeadOutputs, HeadOutputs]:
+def unbounded_where(frames: Tensor, bounds: Bounds) -> Bounds:
     """The same bounds, infinite in the frames chosen by a mask (N,)."""
     mask = frames[:, None, None, None]
     low, high = bounds

@@ -1,17 +1,26 @@
-"""The median of what each sensor predicts by itself: it cannot be led astray.
-
-Shape letters: N frames, S sensors.
-"""
+"""The median of what each sensor predicts by itself: it cannot be led astray."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from mmdet.registry import MODELS
-from torch import Tensor
 
-from perception.models.consensus.base import Aggregator, Experts, LossWeights, Verdict
-from perception.models.consensus.intervals import Margins, hull, near_median
+from perception.models.consensus.base import (
+    Aggregator,
+    LossWeights,
+    Predictions,
+    Verdict,
+)
+from perception.models.consensus.intervals import (
+    Bounds,
+    Margins,
+    hull,
+    median_interval,
+    moved_into,
+    side_by_side,
+)
 from perception.models.heads.outputs import HeadOutputs
 
 
@@ -20,11 +29,16 @@ class MedianAggregator(Aggregator):
     """Keep the fused prediction near the median of the branch predictions.
 
     Without a fusion the middle of the consensus interval is the prediction; with
-    three sensors it is the median. For the certificate see
-    :mod:`perception.models.consensus`.
+    three sensors it is the median. With a gate, the expert that never sees the sensor
+    that two others contradict predicts, within the range of the others. The gate needs
+    no attack to be trained. What it cannot see is an attack that moves the all-sensor
+    expert within its margin and no branch prediction by much: adversarial training is
+    against those. For the certificate see :mod:`perception.models.consensus`.
 
     Args:
         sensors: Names of S >= 3 sensors.
+        gate: Arguments of a :class:`DisagreementGate`; None leaves it to the fusion
+            which of its experts predicts.
         margin: How far beyond the consensus interval the fused prediction may lie:
             class logits and other scores by this much.
         box_margin: The same for the numbers of a box, as a fraction of their size.
@@ -36,6 +50,7 @@ class MedianAggregator(Aggregator):
         self,
         *,
         sensors: Sequence[str],
+        gate: dict | None = None,
         margin: float = 0.0,
         box_margin: float = 0.0,
         branch_loss_weight: float = 1.0,
@@ -45,35 +60,31 @@ class MedianAggregator(Aggregator):
             sensors=sensors,
             margins=Margins(margin, box_margin),
             loss_weights=LossWeights(branch=branch_loss_weight),
-            gate=None,
+            gate=gate,
             init_cfg=init_cfg,
         )
 
-    def judge(
-        self, branches: Sequence[HeadOutputs], leave_out: Tensor | None = None
-    ) -> Verdict:
-        """Nobody is left out, unless it was told."""
-        return Verdict(leave_out)
-
-    def combine(
-        self,
-        verdict: Verdict,
-        branches: Sequence[HeadOutputs],
-        experts: Experts | None,
-    ) -> HeadOutputs:
+    def combine(self, verdict: Verdict, said: Predictions) -> HeadOutputs:
         """The fused prediction near the median, of the others if one is left out."""
-        left_out = verdict.attributed
-        fused = None if experts is None else experts.leaving_out(left_out)
-        return near_median(
-            branches, fused, margins=self.margins, freedom=1.0, left_out=left_out
+        fused, left_out = said.fused, verdict.attributed
+        freedom = self._freedom(verdict, said.branches[0][0][0])
+        if left_out is not None and not torch.jit.is_tracing():
+            # A trace would keep this choice, which only saves time.
+            left_out = None if (left_out == len(self.sensors)).all() else left_out
+        return tuple(
+            [
+                moved_into(
+                    *median_interval(level, left_out),
+                    None if fused is None else fused[kind][n],
+                    self.margins.of(kind),
+                    freedom,
+                )
+                for n, level in enumerate(levels)
+            ]
+            for kind, levels in enumerate(side_by_side(said.branches))
         )
 
-    def bounds(
-        self,
-        branches: Sequence[HeadOutputs],
-        experts: Experts | None,
-        compromised: int,
-    ) -> tuple[HeadOutputs, HeadOutputs]:
-        """See :meth:`Aggregator.bounds`; the branch predictions alone limit it."""
-        benign = [one for i, one in enumerate(branches) if i != compromised]
-        return hull(benign, None if experts is None else self.margins)
+    def _limits(self, said: Predictions, compromised: int) -> Bounds:
+        """The branch predictions alone limit it."""
+        benign = [one for i, one in enumerate(said.branches) if i != compromised]
+        return hull(benign, self.margins)

@@ -135,11 +135,8 @@ class OddOneOutFusion(FusionNeck):
         )
 
     def _expert(self, levels: Levels, index: int) -> Pyramid:
-        """The fused pyramid of the expert that never sees sensor ``index``; S: of all.
-        """
-        return tuple(
-            self._expert_at(n, index, level) for n, level in enumerate(levels)
-        )
+        """The fused pyramid of expert ``index``, which never sees it; S sees all."""
+        return tuple(self._expert_at(n, index, level) for n, level in enumerate(levels))
 
     def _leaving_out(self, levels: Levels, numbers: Tensor) -> Pyramid:
         """The fused pyramid without sensor ``numbers[n]`` (N,) in frame n, S for none.

@@ -73,8 +73,8 @@ def main() -> None:
     )
     save_weights(args.out, ready.detector.state_dict())
     print(
-        f"{len(ready.indices)} frames; a sensor blamed in {rates['before'][0]:.1%}, "
-        f"now {rates['after'][0]:.1%}; in doubt {rates['before'][1]:.1%}, "
+        f"{len(ready.indices)} frames; alarms attributed in {rates['before'][0]:.1%}, "
+        f"now {rates['after'][0]:.1%}; other alarms in {rates['before'][1]:.1%}, "
         f"now {rates['after'][1]:.1%}\n{args.out}"
     )
 

@@ -193,11 +193,11 @@ def test_mixed_precision(config, tmp_path, monkeypatch):
     losses = MultiModalDetector.detection_losses
     frames = MultiModalDetector.frame_losses
 
-    def spy(detector, fused, samples, *part):
+    def spy(detector, output, samples, *part):
         attacked = frames if detector.branches.camera.training is False else losses
-        outputs = detector.head_outputs(fused)
-        seen.add((attacked is frames, fused.features[0].dtype, outputs[0][0].dtype))
-        return attacked(detector, fused, samples, *part)
+        fused = output.fusion(output.pyramids).features[0].dtype
+        seen.add((attacked is frames, fused, output.outputs[0][0].dtype))
+        return attacked(detector, output, samples, *part)
 
     monkeypatch.setattr(MultiModalDetector, "detection_losses", spy)
     monkeypatch.setattr(MultiModalDetector, "frame_losses", spy)

@@ -33,7 +33,7 @@ def predicted(**fields):
         ({}, None, None),
         ({"gate": torch.tensor([0.25, 0.75])}, [0.25, 0.75], None),
         (
-            {"gate": torch.tensor([0.25, 0.75]), "doubt": torch.tensor(-1.5)},
+            {"gate": torch.tensor([0.25, 0.75]), "alarm": torch.tensor(-1.5)},
             [0.25, 0.75],
             -1.5,
         ),

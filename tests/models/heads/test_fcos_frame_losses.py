@@ -145,7 +145,7 @@ def test_a_detector_uses_it_where_it_can(head, monkeypatch):
         return original(*arguments, **named)
 
     with detector.for_losses():
-        fused = detector.fuse(detector.extract_branches(packed["inputs"]))
+        fused = detector.fuse(detector.extract_feat(packed["inputs"]))
         monkeypatch.setattr(type(detector.bbox_head), "loss_by_feat", counted)
         assert detector.frame_losses(fused, packed["data_samples"]).shape == (3,)
     assert len(calls) == (0 if head is FCOS else 3)

@@ -1,6 +1,7 @@
 """Detectors of a few thousand weights, for sensors with names of one's own."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from mmdet.registry import MODELS
@@ -9,6 +10,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 import perception.models  # noqa: F401  registers what the configs name
+from perception.models.heads.outputs import HeadOutputs
 
 SPECS = {
     "thermal": dict(kind="image", channels=[("heat", "K", 0.0, 500.0)]),
@@ -56,6 +58,21 @@ RETINA_TRAINING = dict(
     pos_weight=-1,
 )
 
+# Aggregators, with the fusion that they need.
+EXPERTS = dict(fusion="OddOneOutFusion", gate=None)
+MEDIAN = dict(type="MedianAggregator")
+AGREEMENT = dict(type="MedianAggregator", gate={})
+CONSENSUS = dict(type="ConsensusAggregator")
+
+
+@dataclass(frozen=True)
+class Said:
+    """What an aggregator chooses from, all at hand."""
+
+    branches: Sequence[HeadOutputs]
+    experts: Sequence[HeadOutputs] = ()
+    fused: HeadOutputs | None = None
+
 
 def branch(channels: int) -> dict:
     return dict(
@@ -80,9 +97,10 @@ def branch(channels: int) -> dict:
 def make_detector(
     names: Sequence[str] = NAMES[:3],
     *,
-    fusion: str = "ConcatFusion",
+    fusion: str | None = "ConcatFusion",
     head: dict = FCOS,
-    view_head: dict | None = None,
+    branch_head: dict | None = None,
+    aggregator: dict | None = None,
     **fusion_arguments: object,
 ):
     """A detector whose preprocessor describes all four sensors."""
@@ -102,8 +120,9 @@ def make_detector(
             out_channels=8,
             **fusion_arguments,
         ),
+        aggregator=aggregator,
         bbox_head=head,
-        view_head=view_head,
+        branch_head=branch_head,
         train_cfg=RETINA_TRAINING if head is RETINA else None,
         test_cfg=dict(
             nms_pre=50,

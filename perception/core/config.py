@@ -14,7 +14,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 
-from perception.core.former_names import refuse_former_names
+from perception.core.former_names import BASE_ENTRIES, refuse_former_names
 from perception.core.structures import DataError
 
 # Entries that a config may lack: what MMEngine's runner reads, and `load_config`.
@@ -51,6 +51,9 @@ def load_config(
         raise
     except Exception as error:  # a config is code: anything can go wrong in it
         reason = " ".join(f"{type(error).__name__}: {error}".split())
+        for former, current in BASE_ENTRIES.items():
+            if repr(former) in reason:
+                reason += f"; {former} is called {current} now"
         raise DataError(f"{path}: not a usable config ({reason})") from error
     return config
 

@@ -30,6 +30,8 @@ ENTRIES = {
     "model.fusion.expert_loss_weight": "model.aggregator.expert_loss_weight",
     "model.fusion.worst_loss_weight": "model.aggregator.worst_loss_weight",
 }
+BASE_ENTRIES = {"view_head": "branch_head"}
+"""Of the base configs, which others mention as ``{{_base_.NAME}}``."""
 
 
 def refuse_former_names(path: str | os.PathLike, config: Mapping[str, Any]) -> None:

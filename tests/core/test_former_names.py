@@ -45,6 +45,13 @@ def test_a_former_entry_names_its_successor(former, tmp_path):
     assert option in inspect.signature(places[place]).parameters
 
 
+def test_a_former_entry_of_a_base_config_names_its_successor(tmp_path):
+    (tmp_path / "base.py").write_text("branch_head = dict()")
+    path = write(tmp_path, "_base_ = 'base.py'\nx = {{_base_.view_head}}")
+    with pytest.raises(DataError, match="view_head is called branch_head now"):
+        load_config(path)
+
+
 def test_configs_without_a_fusion_are_left_alone(tmp_path):
     for text in ("x = 1", "model = None", "model = dict(fusion=None)"):
         load_config(write(tmp_path, text))

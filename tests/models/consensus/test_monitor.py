@@ -12,7 +12,7 @@ from perception.core.structures import DataError
 from perception.models.consensus.monitor import conformal_threshold, gate_evidence
 
 SENSORS = ("camera", "lidar")
-HONEST = (0.1, 0.1, 0.8)  # log(p_i / p_none) = -log 8 for both sensors
+BENIGN = (0.1, 0.1, 0.8)  # log(p_i / p_none) = -log 8 for both sensors
 
 
 def monitor(threshold=0.0, smoothing=0.5, start=(0.0, 0.0)):
@@ -85,7 +85,7 @@ def test_smoothing_by_hand():
     assert first.trust["lidar"] == pytest.approx(0.5)
     second = one.update(lying)
     assert second.score == pytest.approx(0.75 * math.log(8))
-    third = one.update(HONEST)
+    third = one.update(BENIGN)
     assert third.score == pytest.approx((0.375 - 0.5) * math.log(8))
     assert third.alarm is None
     one.reset()
@@ -100,27 +100,27 @@ def test_without_smoothing_trust_is_of_this_frame_alone():
     assert state.alarm is None
 
 
-def test_a_missing_sensor_counts_as_a_lying_one():
+def test_a_missing_sensor_counts_as_compromised():
     one = monitor(smoothing=0.9, start=(-2.0, -3.0))
-    state = one.update(HONEST, missing=["lidar"])
+    state = one.update(BENIGN, missing=["lidar"])
     assert (state.alarm, state.trust["lidar"]) == ("lidar", 0.0)
     assert state.score == math.inf
     # No prediction at all: the other sensor is trusted as before.
     again = one.update(None, missing=["lidar"])
     assert again.trust["camera"] == state.trust["camera"]
-    assert one.update(HONEST).alarm is None
+    assert one.update(BENIGN).alarm is None
     with pytest.raises(DataError, match=r"no sensors .'radar'."):
-        one.update(HONEST, missing=["radar"])
+        one.update(BENIGN, missing=["radar"])
 
 
 def test_calibration_sees_every_frame_with_a_whole_past():
-    gates = np.array([HONEST] * 19 + [(0.8, 0.1, 0.1)])
+    gates = np.array([BENIGN] * 19 + [(0.8, 0.1, 0.1)])
     one = SensorMonitor.calibrate(
         gates, sensors=SENSORS, false_alarm_rate=0.05, smoothing=0.5
     )
     mean = (-19 + 1) / 20 * math.log(8)
     assert one.start == pytest.approx((mean, -19 / 20 * math.log(8)))
-    # Just after nineteen honest frames the lying one weighs a half.
+    # Just after nineteen benign frames the attacked one weighs a half.
     assert one.threshold == pytest.approx(0, abs=1e-4)
 
 

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from perception.core.parts import BranchPrediction, LeaveOut, Part
 from perception.core.structures import SensorSpec
-from perception.models.consensus.base import Aggregator, Verdict
+from perception.models.consensus.base import Aggregator
+from perception.models.consensus.gate import Verdict
 from perception.models.consensus.intervals import Margins
 from perception.models.fusion.base import FusionNeck
 from perception.models.heads.losses import (
@@ -240,8 +241,8 @@ class MultiModalDetector(BaseDetector):
             judged = output.verdict.gate_logits is not None  # by the aggregator's gate
             logits = None if judged else output.gate_logits
             losses |= self.fusion.losses(logits, odd)
-        if self.aggregator is not None:
-            losses |= self.aggregator.losses(output.verdict, odd)
+        if self.aggregator is not None and self.aggregator.gate is not None:
+            losses |= self.aggregator.gate.losses(output.verdict, odd)
         return losses
 
     def detection_losses(

@@ -15,7 +15,8 @@ from mmdet.structures import DetDataSample
 from torch import Tensor, nn
 
 from perception.core.parts import BranchPrediction, ExpertPrediction, Part
-from perception.models.consensus.base import Aggregator, Verdict
+from perception.models.consensus.base import Aggregator
+from perception.models.consensus.gate import Verdict
 from perception.models.consensus.intervals import Bounds
 from perception.models.fusion.base import FusedFeatures, FusionNeck
 from perception.models.heads.outputs import HeadOutputs, run, run_stacked

@@ -16,7 +16,7 @@ from perception.evaluation.certified import (
     highest_overlap,
     lowest_overlap,
 )
-from perception.models.consensus.base import Verdict
+from perception.models.consensus.gate import Verdict
 from perception.models.consensus.median import MedianAggregator
 
 SIZE = (32, 64)

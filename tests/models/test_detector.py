@@ -22,7 +22,7 @@ from torch import nn
 from perception.core.parts import LeaveOut
 from perception.core.structures import DataError
 from perception.models import DetectorOutput, MultiModalDetector, SensorBranch
-from perception.models.consensus.base import Verdict
+from perception.models.consensus.gate import Verdict
 from perception.models.heads.outputs import shared_targets
 
 HEADS = pytest.mark.parametrize("head", [FCOS, RETINA], ids=["fcos", "retina"])

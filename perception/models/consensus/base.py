@@ -1,6 +1,6 @@
 """What every aggregator is: the predictions of sensors and experts to one.
 
-Shape letters: N frames, S sensors, P = S (S - 1) / 2 pairs of them.
+Shape letters: N frames, S sensors.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
-from perception.models.consensus.gate import DisagreementGate
+from perception.models.consensus.gate import DisagreementGate, Verdict
 from perception.models.consensus.intervals import Bounds, Margins, unbounded_where
 from perception.models.heads.outputs import HeadOutputs
 
@@ -33,29 +32,6 @@ class Predictions(Protocol):
     @property
     def fused(self) -> HeadOutputs | None:
         """What is predicted without the sensors left out; None if nothing is fused."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whom an aggregator believes, before it predicts.
-
-    Attributes:
-        attributed: (N,) number of the sensor left out of a frame, S for none; None
-            leaves that to the fusion.
-        gate_logits: (N, S + 1) of who is compromised, class S: nobody; None without a
-            gate.
-        alarm: (N,) above 0 where some sensor is compromised, whether or not it is
-            known which; None without a gate, and if it was told.
-        suspects: (N, S) who may be compromised where somebody is and it is not
-            known who; None if it may be anybody.
-        contradictions: (N, P, 2) what the gate judged by.
-    """
-
-    attributed: Tensor | None = None
-    gate_logits: Tensor | None = None
-    alarm: Tensor | None = None
-    suspects: Tensor | None = None
-    contradictions: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,19 +100,7 @@ class Aggregator(BaseModule, ABC):
         """
         if self.gate is None:
             return Verdict(leave_out)
-        seen = self.gate(branches)
-        logits, said = seen.logits, seen.contradictions
-        if leave_out is not None:
-            return Verdict(leave_out, logits, contradictions=said)
-        if not self.training:
-            suspects = self.gate.suspects(seen.deviations)
-            return Verdict(logits.argmax(dim=1), logits, seen.alarm, suspects, said)
-        attributed = (
-            torch.full_like(logits[:, 0], len(self.sensors), dtype=torch.long)
-            if self.asks_all_experts
-            else self.gate.taking_turns(logits)
-        )
-        return Verdict(attributed, logits, seen.alarm, None, said)
+        return self.gate(branches, leave_out, take_turns=not self.asks_all_experts)
 
     @abstractmethod
     def combine(self, verdict: Verdict, said: Predictions) -> HeadOutputs:
@@ -164,19 +128,6 @@ class Aggregator(BaseModule, ABC):
     @abstractmethod
     def _limits(self, said: Predictions, compromised: int) -> Bounds:
         """As :meth:`bounds`, while the gate is right."""
-
-    def losses(self, verdict: Verdict, odd_sensors: Tensor) -> dict[str, Tensor]:
-        """Those of the gate; in training it remembers what benign frames look like.
-
-        Args:
-            verdict: What :meth:`judge` said.
-            odd_sensors: (N,) index of the sensor known to be compromised, S for none.
-        """
-        if self.gate is None:
-            return {}
-        said, logits = verdict.contradictions, verdict.gate_logits
-        assert said is not None and logits is not None
-        return self.gate.losses(said, logits, verdict.alarm, odd_sensors)
 
     def _freedom(self, verdict: Verdict, like: Tensor) -> Tensor | float:
         """(N, 1, 1, 1): 1 where predictions may use the margins, 0 under an alarm.

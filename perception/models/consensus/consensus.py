@@ -12,12 +12,8 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from perception.models.consensus.base import (
-    Aggregator,
-    LossWeights,
-    Predictions,
-    Verdict,
-)
+from perception.models.consensus.base import Aggregator, LossWeights, Predictions
+from perception.models.consensus.gate import Verdict
 from perception.models.consensus.intervals import (
     BOXES,
     CLASSES,

@@ -24,20 +24,26 @@ _LEAST_VARIANCE = 1e-4
 
 
 @dataclass(frozen=True)
-class Disagreement:
-    """What the gate sees in N frames.
+class Verdict:
+    """Whom to believe.
 
     Attributes:
-        contradictions: (N, P, 2) see :func:`contradictions`.
-        deviations: (N, P) by how many deviations each pair is above its mean.
-        logits: (N, S + 1) each sensor's second witness beyond the threshold, 0.
-        alarm: (N,) above 0 where any two contradict each other too much.
+        attributed: (N,) number of the sensor left out of a frame, S for none; None
+            leaves that to the fusion.
+        gate_logits: (N, S + 1) of who is compromised, class S: nobody; None without a
+            gate.
+        alarm: (N,) above 0 where some sensor is compromised, whether or not it is
+            known which; None without a gate, and if it was told.
+        suspects: (N, S) who may be compromised where somebody is and it is not
+            known who; None if it may be anybody.
+        contradictions: (N, P, 2) what the gate judged by, see :func:`contradictions`.
     """
 
-    contradictions: Tensor
-    deviations: Tensor
-    logits: Tensor
-    alarm: Tensor
+    attributed: Tensor | None = None
+    gate_logits: Tensor | None = None
+    alarm: Tensor | None = None
+    suspects: Tensor | None = None
+    contradictions: Tensor | None = None
 
 
 class DisagreementGate(nn.Module):
@@ -103,12 +109,33 @@ class DisagreementGate(nn.Module):
         self.register_buffer("deviation", torch.ones(shape))
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
-    def forward(self, branches: Sequence[HeadOutputs]) -> Disagreement:
-        """What S branch predictions of N frames say of each other."""
+    def forward(
+        self,
+        branches: Sequence[HeadOutputs],
+        leave_out: Tensor | None = None,
+        *,
+        take_turns: bool = False,
+    ) -> Verdict:
+        """Whom S branch predictions of N frames contradict.
+
+        Args:
+            branches: What each sensor predicts by itself.
+            leave_out: (N,) the sensor known to be compromised, S for none.
+            take_turns: In training leave out one sensor after the other, else none.
+        """
         said = contradictions(branches)
         deviations = self.deviations(said)
+        logits = self.logits(deviations)
+        if leave_out is not None:
+            return Verdict(leave_out, logits, contradictions=said)
         alarm = deviations.amax(dim=1) - self.alarm_threshold
-        return Disagreement(said, deviations, self.logits(deviations), alarm)
+        if not self.training:
+            suspects = self.suspects(deviations)
+            return Verdict(logits.argmax(dim=1), logits, alarm, suspects, said)
+        attributed = self._turns(len(logits), logits.device)
+        if not take_turns:
+            attributed = torch.full_like(attributed, len(self.sensors))
+        return Verdict(attributed, logits, alarm, None, said)
 
     def deviations(self, said: Tensor) -> Tensor:
         """(N, P, 2) contradictions to (N, P): deviations above the mean."""
@@ -135,33 +162,17 @@ class DisagreementGate(nn.Module):
         deviations = self.deviations(contradictions(branches))
         return ((deviations >= self.attribution_threshold) & benign).any(dim=1)
 
-    def taking_turns(self, logits: Tensor) -> Tensor:
-        """(N,) in training every second frame does without one sensor, in turn.
-
-        Deterministic, so that a resumed training goes on as if it had not stopped.
-        """
-        frames, count = len(logits), len(self.sensors)
-        numbers = torch.arange(frames, device=logits.device)
-        turn = (numbers // 2 + self.steps) % count
-        return torch.where(numbers % 2 == 0, count, turn)
-
-    def losses(
-        self,
-        said: Tensor,
-        logits: Tensor,
-        alarm: Tensor | None,
-        odd_sensors: Tensor,
-    ) -> dict[str, Tensor]:
+    def losses(self, verdict: Verdict, odd_sensors: Tensor) -> dict[str, Tensor]:
         """See :func:`gate_losses`, and the cross-entropy of the alarm.
 
         In training the frames where no sensor is compromised are remembered.
 
         Args:
-            said: (N, P, 2) contradictions.
-            logits: (N, S + 1) of the gate.
-            alarm: (N,) of the gate; None if it was told.
+            verdict: Of N frames.
             odd_sensors: (N,) index of the compromised sensor, S for none.
         """
+        said, logits, alarm = verdict.contradictions, verdict.gate_logits, verdict.alarm
+        assert said is not None and logits is not None
         benign = odd_sensors == len(self.sensors)
         if self.training:
             self._remember(said[benign])
@@ -207,6 +218,15 @@ class DisagreementGate(nn.Module):
         self.mean = self.mean.lerp(moments[0], weight)
         variance = before.lerp(moments[1], weight) - self.mean.square()
         self.deviation = variance.clamp(min=_LEAST_VARIANCE).sqrt()
+
+    def _turns(self, frames: int, device: torch.device) -> Tensor:
+        """(N,) every second frame does without one sensor, in turn.
+
+        Deterministic, so that a resumed training goes on as if it had not stopped.
+        """
+        numbers, count = torch.arange(frames, device=device), len(self.sensors)
+        turn = (numbers // 2 + self.steps) % count
+        return torch.where(numbers % 2 == 0, count, turn)
 
 
 def contradictions(branches: Sequence[HeadOutputs]) -> Tensor:

@@ -7,12 +7,8 @@ from collections.abc import Sequence
 import torch
 from mmdet.registry import MODELS
 
-from perception.models.consensus.base import (
-    Aggregator,
-    LossWeights,
-    Predictions,
-    Verdict,
-)
+from perception.models.consensus.base import Aggregator, LossWeights, Predictions
+from perception.models.consensus.gate import Verdict
 from perception.models.consensus.intervals import (
     Bounds,
     Margins,

@@ -21,7 +21,7 @@ from perception.attacks.goals import Goal
 from perception.attacks.victim import Victim
 from perception.core.parts import BranchPrediction, ExpertPrediction, LeaveOut
 from perception.models import ConsensusAggregator
-from perception.models.consensus.base import Verdict
+from perception.models.consensus.gate import Verdict
 from perception.models.consensus.intervals import (
     as_levels,
     consensus_interval,

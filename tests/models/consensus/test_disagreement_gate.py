@@ -18,8 +18,7 @@ from tiny_detectors import (
 
 from perception.core.parts import LeaveOut
 from perception.models import MedianAggregator
-from perception.models.consensus.base import Verdict
-from perception.models.consensus.gate import contradictions
+from perception.models.consensus.gate import Verdict, contradictions
 from perception.models.consensus.intervals import median_interval
 
 SENSORS = NAMES[:3]
@@ -154,16 +153,16 @@ def test_training_leaves_every_sensor_out_in_turn_and_learns_benign_frames():
     benign, odd = torch.full((8,), 3), torch.full((8,), 1)
     verdict = made.judge(branches)
     assert verdict.attributed.tolist() == [3, 0, 3, 1, 3, 2, 3, 0]
-    assert set(made.losses(verdict, odd)) == {f"gate_right_{SENSORS[1]}"}
+    assert set(made.gate.losses(verdict, odd)) == {f"gate_right_{SENSORS[1]}"}
     assert made.gate.steps == 0, "frames with a compromised sensor teach nothing"
-    assert made.losses(verdict, benign) == {"gate_right_none": 1.0}
+    assert made.gate.losses(verdict, benign) == {"gate_right_none": 1.0}
     far = torch.tensor([[0.1, 1.0], [0.4, 1.0], [0.3, 1.0]])  # one value: uncorrelated
     mean, deviation = made.gate.mean, made.gate.deviation
     torch.testing.assert_close(mean.exp(), far, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(deviation, torch.full((3, 2), 0.01))  # the floor
     assert made.judge(branches).attributed.tolist() == [3, 1, 3, 2, 3, 0, 3, 1]
     # Mean and deviation of the logarithms of 0.3 and 0.1, over two alike steps.
-    made.losses(made.judge([branch(*[p] * 8) for p in (0.5, 0.6, 0.7)]), benign)
+    made.gate.losses(made.judge([branch(*[p] * 8) for p in (0.5, 0.6, 0.7)]), benign)
     logs = torch.tensor([0.3, 0.1]).log()
     torch.testing.assert_close(made.gate.mean[2, 0], logs.mean())
     expected = logs.std(correction=0)
@@ -200,12 +199,12 @@ def test_the_alarm_is_taught_and_holds_nobody_back_in_training():
     assert kept.flatten().tolist() == [1.0, 1.0]  # the median is 0, and the margin
     (kept,), _ = made.eval().combine(everybody, said)
     assert kept.flatten().tolist() == [1.0, 0.0]
-    losses = made.losses(verdict, torch.tensor([3, 2]))
+    losses = made.gate.losses(verdict, torch.tensor([3, 2]))
     expected = -(-alarm[0]).sigmoid().log() - alarm[1].sigmoid().log()
     torch.testing.assert_close(losses["loss_alarm"], 0.5 * expected / 2)
     told = made.judge(branches, torch.tensor([0, 0]))
     assert told.alarm is None and told.attributed.tolist() == [0, 0]
-    assert "loss_alarm" not in made.losses(told, torch.tensor([3, 2]))
+    assert "loss_alarm" not in made.gate.losses(told, torch.tensor([3, 2]))
 
 
 def test_one_frame_with_a_sensor_left_out_beside_one_without():
@@ -260,7 +259,7 @@ def test_contradictions_of_just_the_limit():
     """The third is left out, and the first may be the one that brought it about."""
     made = calibrated(alarm_threshold=1.0)
     branches = [branch(0.5), branch(0.5), branch(0.6)]
-    limit = made.gate(branches).deviations[0, 2].item()
+    limit = made.gate.deviations(contradictions(branches))[0, 2].item()
     made.gate.attribution_threshold = limit
     assert made.judge(branches).attributed.tolist() == [2]
     low, high = made.bounds(Said(branches), 0)

@@ -22,7 +22,7 @@ from perception.attacks.target import DoesNotApplyError
 from perception.attacks.victim import Victim
 from perception.core.parts import BranchPrediction, ExpertPrediction, LeaveOut
 from perception.models import MedianAggregator
-from perception.models.consensus.base import Verdict
+from perception.models.consensus.gate import Verdict
 from perception.models.modes import frozen
 from perception.targets import DetectorTarget
 

@@ -9,9 +9,7 @@ _base_ = [
     "../_base_/schedules/long.py",
     "../_base_/runtime/default.py",
 ]
-model = dict(
-    fusion=dict(type="OddOneOutFusion", gate=None),
-    aggregator=dict(type="ConsensusAggregator", gate=dict(attribution_threshold=3.0)),
-    branch_head={{_base_.bbox_head}},
-)
+fusion = dict(type="OddOneOutFusion", gate=None)
+aggregator = dict(type="ConsensusAggregator", gate=dict(attribution_threshold=3.0))
+model = dict(fusion=fusion, aggregator=aggregator, branch_head={{_base_.bbox_head}})
 load_from = "work_dirs/synthetic_concat/epoch_10.pth"

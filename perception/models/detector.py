@@ -85,6 +85,8 @@ class MultiModalDetector(BaseDetector):
                 "one branch takes no fusion and several branches need one, got "
                 f"{len(branches)} branches and fusion={fusion}"
             )
+        if fusion is None and aggregator is not None:
+            raise ValueError("one branch takes no aggregator, which compares several")
         self.branches = nn.ModuleDict(
             {name: MODELS.build(config) for name, config in branches.items()}
         )

@@ -223,6 +223,8 @@ def test_an_aggregator_fits_its_fusion():
         make_detector(fusion=None, aggregator=MEDIAN | {"margin": 1.0})
     with pytest.raises(ValueError, match="without a fusion needs an aggregator"):
         make_detector(fusion=None)
+    with pytest.raises(ValueError, match="one branch takes no aggregator"):
+        make_detector(NAMES[:1], aggregator=MEDIAN)
     output = make_detector(fusion="MeanFusion", aggregator=MEDIAN)
     assert output.can_leave_out and not output.has_gate
 

@@ -70,7 +70,7 @@ def test_features_of_the_sensors_left_alone_are_shared_and_losses_the_same(loop)
     shared = detector(doubled["inputs"], samples, mode="loss")
     expected = detector(explicit, samples, mode="loss")
     assert shared.keys() == expected.keys()
-    assert {"attacked_loss_cls", "attacked_view_loss_cls"} <= set(shared)
+    assert {"attacked_loss_cls", "attacked_branch_loss_cls"} <= set(shared)
     for name, value in shared.items():
         torch.testing.assert_close(value, expected[name], msg=name)
 
@@ -176,7 +176,7 @@ def test_gradients_accumulate_over_attacked_batches(config, tmp_path):
     runner.optim_wrapper.initialize_count_status(runner.model, 0, 2)
     runner.model.train()
     runner._hooks.clear()  # they time and log whole runs
-    weight = loop.detector.view_head.conv_cls.weight
+    weight = loop.detector.branch_head.conv_cls.weight
     before, gradients = weight.detach().clone(), []
     data = next(iter(loop.dataloader))
     for _ in range(2):

@@ -49,6 +49,14 @@ def read_bytes(path: str | os.PathLike) -> bytes:
         raise DataError(f"{path}: cannot read: {reason}") from error
 
 
+def read_text(path: str | os.PathLike) -> str:
+    """The file's text, or DataError if it is missing or no UTF-8."""
+    try:
+        return read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected a text file") from error
+
+
 def read_json(path: str | os.PathLike, *, what: str = "JSON") -> Any:
     """The value in a JSON file.
 

@@ -1,12 +1,14 @@
 """Augmentation that keeps all sensors in register, and packing for the detector.
 
-Every geometric change is one 3x3 matrix that moves pixels: images and depth maps are
-warped by it, boxes follow it, and the calibration absorbs it, so that points never
+Every geometric change is one 3x3 matrix that moves pixel centres: images and depth maps
+are warped by it, boxes follow it, and the calibration absorbs it, so that points never
 move (``Calibration.with_image_transform``). Randomness comes from ``results["rng"]``,
 which the data set derives from seed, epoch and frame.
 
 Each transform maps ``{"frame": Frame, "rng": Generator, …}`` to the same; the last
 one, :class:`PackFrame`, yields what the detector's preprocessor reads.
+
+Shape letters: H, W image height and width in pixels; C channels; N objects.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
@@ -22,7 +25,86 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
 from perception.core.structures import Frame, Objects
-from perception.datasets.warp import resize_transform, warp_frame
+
+
+def warp_frame(frame: Frame, transform: np.ndarray, size: tuple[int, int]) -> Frame:
+    """Move every pixel of a frame by ``transform`` into an image of ``size``.
+
+    Args:
+        frame: The frame; it is not changed.
+        transform: (3, 3) affine transform of homogeneous pixel centres.
+        size: (H, W) of the new image in pixels.
+
+    Returns:
+        The frame with images interpolated (area-averaged when shrunk), depth maps
+        sampled at the nearest pixel (never mixing two surfaces), boxes clipped to
+        the new image, and the calibration that fits.
+    """
+    sensors = {
+        name: value
+        if name in frame.calibration.cam_T_sensor
+        else _warp(value, transform, size)
+        for name, value in frame.sensors.items()
+    }
+    objects = frame.objects
+    if objects is not None:
+        boxes_px = warp_boxes(objects.boxes_px, transform, size)
+        objects = replace(objects, boxes_px=boxes_px)
+    return replace(
+        frame,
+        sensors=sensors,
+        calibration=frame.calibration.with_image_transform(transform),
+        image_size=size,
+        objects=objects,
+    )
+
+
+def warp_boxes(
+    boxes_px: np.ndarray, transform: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
+    """Bounds (N, 4) of the moved boxes, clipped to an image of ``size`` (H, W).
+
+    Boxes are measured from the image's edge, as in MMDetection, so that resizing
+    multiplies them; ``transform`` is of pixel centres, half a pixel further in.
+    """
+    corners = boxes_px.reshape(-1, 2, 2) - 0.5
+    moved = corners @ transform[:2, :2].T + transform[:2, 2] + 0.5
+    low, high = moved.min(axis=1), moved.max(axis=1)
+    limit = np.array([size[1], size[0]], dtype=float)
+    return np.concatenate([low.clip(0, limit), high.clip(0, limit)], axis=1)
+
+
+def _warp(
+    value: np.ndarray, transform: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
+    """Warp an (H, W, C) picture or an (H, W) depth map."""
+    height, width = size
+    if value.ndim == 2:
+        flags = cv2.INTER_NEAREST
+    else:
+        flags = cv2.INTER_LINEAR
+        value, transform = _shrink(value, transform)
+    return cv2.warpAffine(value, transform[:2], (width, height), flags=flags)
+
+
+def _shrink(image: np.ndarray, transform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Area-average a picture first where the transform makes it smaller."""
+    scale = float(np.abs(transform[0, 0]))
+    if scale >= 0.99:
+        return image, transform
+    height, width = image.shape[:2]
+    small = (max(round(width * scale), 1), max(round(height * scale), 1))
+    shrunk = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+    return shrunk, transform @ resize_transform((small[1], small[0]), (height, width))
+
+
+def resize_transform(size: tuple[int, int], new_size: tuple[int, int]) -> np.ndarray:
+    """(3, 3) transform of pixel centres that resizes (H, W) ``size`` to ``new_size``.
+
+    Pixel centres lie at integers, so the image spans -0.5 … W - 0.5.
+    """
+    sy, sx = new_size[0] / size[0], new_size[1] / size[1]
+    return np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])
 
 
 @TRANSFORMS.register_module()
@@ -144,15 +226,16 @@ class PackFrame(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Pack ``results["frame"]`` with the original ``results["objects"]``."""
         frame: Frame = results["frame"]
+        height, width = frame.image_size
+        original_height, original_width = results["original_size"]
         sample = DetDataSample(
             metainfo={
                 "frame_id": frame.frame_id,
                 "img_id": frame.frame_id,
                 "img_shape": frame.image_size,
                 "ori_shape": results["original_size"],
-                "scale_factor": _scale_factor(
-                    frame.image_size, results["original_size"]
-                ),
+                # (width, height), as MMDetection's heads undo it.
+                "scale_factor": (width / original_width, height / original_height),
                 "objects": results["objects"],
                 "image_P_cam": frame.calibration.image_P_cam,
                 "projections": _projections(frame),
@@ -182,13 +265,6 @@ class PackFrame(BaseTransform):
             bboxes=torch.as_tensor(chosen.boxes_px, dtype=torch.float32),
             labels=torch.as_tensor(labels, dtype=torch.long),
         )
-
-
-def _scale_factor(
-    size: tuple[int, int], original_size: tuple[int, int]
-) -> tuple[float, float]:
-    """(width, height) factors, as MMDetection's heads undo them."""
-    return size[1] / original_size[1], size[0] / original_size[0]
 
 
 def _projections(frame: Frame) -> dict[str, np.ndarray]:

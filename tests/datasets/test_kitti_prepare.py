@@ -11,8 +11,7 @@ from tool_runner import status_of
 from perception.core.structures import DataError
 from perception.datasets.kitti import prepare as kitti_prepare
 from perception.datasets.kitti.files import read_depth
-from perception.datasets.kitti.reader import KittiFrames
-from perception.datasets.kitti.sources import SensorSource
+from perception.datasets.kitti.reader import KittiFrames, SensorSource
 
 
 @pytest.fixture

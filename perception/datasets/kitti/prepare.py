@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
+from perception.core.parallel import Bar, run_jobs
 from perception.core.structures import DataError
 from perception.datasets.kitti.files import (
+    SUFFIXES,
+    find_files,
     image_size,
     read_calib,
     read_depth,
@@ -23,7 +24,7 @@ from perception.datasets.kitti.files import (
     write_depth,
 )
 from perception.datasets.kitti.reader import read_stereo_depth
-from perception.datasets.kitti.sources import SUFFIXES, find_files
+from perception.datasets.reader import check_size
 from perception.datasets.splits import (
     check_split,
     listing,
@@ -32,8 +33,9 @@ from perception.datasets.splits import (
     write_split,
 )
 
-Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_ONE_THREAD = partial(cv2.setNumThreads, 1)
 
 
 class DepthReport(NamedTuple):
@@ -76,8 +78,10 @@ def cache_stereo_depth(
         for i in left
         if i in right
     ]
-    problems = [p for p in _map(_cache_one, pairs, jobs, "stereo depth") if p]
-    return DepthReport(sorted(set(left) - set(right)), problems)
+    problems = run_jobs(
+        _cache_one, pairs, jobs=jobs, setup=_ONE_THREAD, bar=Bar("stereo depth")
+    )
+    return DepthReport(sorted(set(left) - set(right)), [p for p in problems if p])
 
 
 def check_kitti(
@@ -102,7 +106,8 @@ def check_kitti(
         _FrameFiles(base, i, known[i], right.get(i), depth.get(i))
         for i in sorted(known)
     ]
-    problems = [p for found in _map(_check, frames, jobs, "check") for p in found]
+    found = run_jobs(_check, frames, jobs=jobs, setup=_ONE_THREAD, bar=Bar("check"))
+    problems = [problem for of_frame in found for problem in of_frame]
     for name, suffix in (("velodyne", ".bin"), ("calib", ".txt"), ("label_2", ".txt")):
         others = find_files(base / name, (suffix,), required=False)
         if extra := sorted(set(others) - set(known)):
@@ -169,9 +174,11 @@ def _check(frame: _FrameFiles) -> list[str]:
     """What is wrong with one frame's files."""
     problems: list[str] = []
 
-    def attempt(read: Callable[[Path], Result], path: Path | None) -> Result | None:
+    def attempt(
+        read: Callable[..., Result], path: Path | None, *more: object
+    ) -> Result | None:
         try:
-            return None if path is None else read(path)
+            return None if path is None else read(path, *more)
         except DataError as error:
             problems.append(str(error))
             return None
@@ -180,11 +187,8 @@ def _check(frame: _FrameFiles) -> list[str]:
     left = attempt(read_image, frame.left)
     for path, read in ((frame.right, read_image), (frame.depth, read_depth)):
         array = attempt(read, path)
-        if array is not None and left is not None and array.shape[:2] != left.shape[:2]:
-            problems.append(
-                f"{path}: size {array.shape[:2]} disagrees with {left.shape[:2]} of "
-                f"{frame.left} (height, width)"
-            )
+        if array is not None and left is not None:
+            attempt(check_size, path, array, left.shape[:2], frame.left)
     points_path = base / "velodyne" / f"{frame_id}.bin"
     points = attempt(read_points, points_path)
     if points is not None and not len(points):
@@ -205,23 +209,3 @@ def _check_boxes(path: Path, boxes_px: np.ndarray) -> list[str]:
         f"{boxes_px[row].tolist()}"
         for row in np.flatnonzero(inverted)
     ]
-
-
-def _map(
-    function: Callable[[Item], Result], items: Sequence[Item], jobs: int, what: str
-) -> Iterator[Result]:
-    """Results in the order of the items, from ``jobs`` processes, with progress."""
-    if jobs <= 1 or len(items) <= 1:
-        yield from tqdm(map(function, items), total=len(items), desc=what)
-        return
-    # Forking after OpenCV or torch started threads may hang: start afresh.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(
-        jobs, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)
-    )
-    try:
-        results = pool.map(function, items, chunksize=4)
-        yield from tqdm(results, total=len(items), desc=what)
-    finally:
-        # After an error or Ctrl-C, do not work off what nobody waits for.
-        pool.shutdown(cancel_futures=True)

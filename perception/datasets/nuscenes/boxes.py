@@ -51,7 +51,7 @@ def camera_objects(
     the corners behind and leaves a box that is too small.
 
     Args:
-        boxes: Annotations of the sample in the global frame (``nuscenes_tables``).
+        boxes: Annotations of the sample in the global frame (``tables``).
         names: Class of each category; boxes of other categories are left out.
         cam_T_global: (4, 4) global to cam coordinates.
         image_P_cam: (3, 4) projection.

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from perception.core.files import write_json
+from perception.core.files import read_json, write_json
 from perception.core.images import read_image
+from perception.core.parallel import Bar, run_in_threads
 from perception.core.structures import DataError
 from perception.datasets.nuscenes.files import read_lidar, read_radar
 from perception.datasets.nuscenes.index import (
@@ -22,7 +20,6 @@ from perception.datasets.nuscenes.index import (
     about_tables,
     default_folder,
     load_scene,
-    read_json,
     summary,
 )
 from perception.datasets.nuscenes.tables import Scene, describe_scene, open_tables
@@ -67,7 +64,7 @@ def write_index(
         return part
 
     names = sorted(scene["name"] for scene in tables.scene)
-    for part in _in_threads(describe, names, jobs, "scenes"):
+    for part in run_in_threads(describe, names, jobs=jobs, bar=Bar("scenes", "scene")):
         for key, of_scene in part.items():
             about[key] = about.get(key, {}) | of_scene
     write_json(out / "index.json", about)
@@ -94,7 +91,8 @@ def check_files(index: SceneIndex, root: str | os.PathLike, jobs: int) -> list[s
                 problems.append(str(error))
         return problems
 
-    found = _in_threads(check, list(index), jobs, "reading")
+    bar = Bar("reading", "scene")
+    found = run_in_threads(check, list(index), jobs=jobs, bar=bar)
     return [problem for problems in found for problem in problems]
 
 
@@ -121,19 +119,6 @@ def describe_index(index: SceneIndex) -> list[str]:
     if not counts:
         lines.append("all files are there")
     return lines
-
-
-def _in_threads(
-    function: Callable[[str], Any], names: Sequence[str], jobs: int, what: str
-) -> list[Any]:
-    """Results in the order of the names, with progress."""
-    with ThreadPoolExecutor(max(jobs, 1)) as pool:
-        try:
-            results: Iterable = pool.map(function, names)
-            return list(tqdm(results, total=len(names), desc=what, unit="scene"))
-        finally:
-            # After an error or Ctrl-C, do not work off what nobody waits for.
-            pool.shutdown(cancel_futures=True)
 
 
 def _finished(path: Path, head: Mapping[str, Any]) -> Scene | None:

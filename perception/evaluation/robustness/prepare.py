@@ -12,7 +12,7 @@ from perception.apis import as_config, build_dataset, load_detector
 from perception.attacks import Attack
 from perception.core.structures import DataError
 from perception.datasets.frame_dataset import FrameDataset
-from perception.datasets.kitti.sources import KITTI_SOURCES
+from perception.datasets.kitti.reader import KITTI_SOURCES
 from perception.datasets.splits import listing
 from perception.evaluation.detection.rules import (
     KITTI_DIFFICULTIES,

@@ -286,9 +286,7 @@ def test_broken_table_is_named(tmp_path):
     root = make_nuscenes(tmp_path / "data")
     path = root / VERSION / "ego_pose.json"
     path.write_text(path.read_text()[:-20])
-    with pytest.raises(
-        DataError, match=r"ego_pose\.json: .* a table: not JSON"
-    ):
+    with pytest.raises(DataError, match=r"ego_pose\.json: .* a table: not JSON"):
         NuScenesFrames(root)
 
 

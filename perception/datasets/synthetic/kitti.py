@@ -1,28 +1,39 @@
-"""Write random street scenes as a KITTI object folder, in parallel and resumably."""
+"""Random street scenes as a KITTI object folder, made in parallel and resumably."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
-from tqdm import tqdm
 
 from perception.core.files import claim
-from perception.core.structures import DataError
+from perception.core.geometry import project_to_image, transform_points
+from perception.core.parallel import Bar, run_jobs
+from perception.core.structures import Calibration, DataError, Objects
+from perception.datasets.kitti import files as kitti_files
 from perception.datasets.splits import write_split
+from perception.datasets.stereo import stereo_depth
+from perception.datasets.synthetic.sensing.labels import label_objects
+from perception.datasets.synthetic.sensing.lidar import scan
+from perception.datasets.synthetic.sensing.posters import poster_atlas
+from perception.datasets.synthetic.sensing.rendering import Renderer
+from perception.datasets.synthetic.sensing.sensors import (
+    auto_exposure,
+    expose,
+    look,
+    rig,
+)
+from perception.datasets.synthetic.world.scene import BACKGROUND, Scene, random_scene
 
 # Raise it when the same seed gives other scenes: old and new frames must not mix.
 GENERATOR_VERSION = 1
 MIN_SIZE = (96, 32)
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # The label comes last: a frame that has one is complete.
 FRAME_FILES = (
     "image_2/{}.png",
@@ -106,9 +117,14 @@ def generate(
     root, recipe = Path(out), Recipe(seed, *parse_size(size), full_lidar)
     claim(root / "synthetic.json", asdict(recipe), taken="training")
     names = [f"{index:06d}" for index in range(frames + val_frames)]
-    todo = [index for index, name in enumerate(names) if not _complete(root, name)]
-    work = [partial(write_frame, root, recipe, index) for index in todo]
-    run_jobs(work, total=len(names), jobs=jobs, unit="frame", progress=progress)
+    make_missing(
+        partial(write_frame, root, recipe),
+        [name for name in names if not _complete(root, name)],
+        total=len(names),
+        jobs=jobs,
+        unit="frame",
+        progress=progress,
+    )
     splits = {"train": names[:frames], "val": names[frames:], "trainval": names}
     for split, ids in splits.items():
         path = root / "ImageSets" / f"{split}.txt"
@@ -131,81 +147,128 @@ def _complete(root: Path, name: str) -> bool:
     return all((root / "training" / f.format(name)).exists() for f in FRAME_FILES)
 
 
-@contextmanager
-def _single_threaded() -> Iterator[None]:
-    """Make processes started inside use one thread per library, as ours must."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name)
-            else:
-                os.environ[name] = value
-
-
-def run_jobs(
-    work: Sequence[Callable[[], None]],
+def make_missing(
+    make: Callable[[str], None],
+    names: Sequence[str],
     *,
     total: int,
     jobs: int,
     unit: str,
-    progress: bool = True,
+    progress: bool,
 ) -> None:
-    """Make what is missing of a set in worker processes.
-
-    Even one job runs in a worker, so that all frames are computed with the same
-    number of threads, on which the last bits of a result may depend.
+    """Make what is missing of a set, always in worker processes.
 
     Args:
-        work: Makes one frame (or scene) each; can be pickled.
-        total: Frames of the whole set, for the progress bar.
+        make: Makes the frame (or scene) of a name; can be pickled.
+        names: What is missing.
+        total: Frames of the whole set.
         jobs: Number of worker processes.
         unit: What one of them makes.
         progress: Whether to show a progress bar.
     """
-    bar = tqdm(
-        total=total,
-        initial=total - len(work),
-        desc="synthetic scenes",
-        unit=unit,
-        disable=not progress,
-        smoothing=0.05,
-    )
-    context = multiprocessing.get_context("spawn")
-    with bar, _single_threaded():
-        if not work:
-            return
-        pool = ProcessPoolExecutor(min(jobs, len(work)), mp_context=context)
-        try:
-            waiting = [pool.submit(make) for make in work]
-            for done in as_completed(waiting):
-                done.result()
-                bar.update()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    bar = Bar("synthetic scenes", unit, before=total - len(names))
+    run_jobs(make, names, jobs=jobs, always_spawn=True, bar=bar if progress else None)
 
 
-def write_frame(root: Path, recipe: Recipe, index: int) -> None:
-    """Make frame ``index`` and write its files below ``root``/training.
+def write_frame(root: Path, recipe: Recipe, name: str) -> None:
+    """Make frame ``name`` and write its files below ``root``/training.
 
     Raises:
         DataError: If a file cannot be written.
     """
-    # Imported here, in the worker: Open3D takes a second and reads the thread count.
-    from perception.datasets.kitti import files as kitti_io
-    from perception.datasets.synthetic.frame import make_frame
-
-    rng = np.random.default_rng((recipe.seed, index))
+    rng = np.random.default_rng((recipe.seed, int(name)))
     made = make_frame(rng, recipe.width, recipe.height, full_lidar=recipe.full_lidar)
     image_2, image_3, velodyne, depth_2, calib, label_2 = (
-        root / "training" / file.format(f"{index:06d}") for file in FRAME_FILES
+        root / "training" / file.format(name) for file in FRAME_FILES
     )
-    kitti_io.write_image(image_2, made.left_rgb)
-    kitti_io.write_image(image_3, made.right_rgb)
-    kitti_io.write_points(velodyne, made.points)
-    kitti_io.write_depth(depth_2, made.depth_m)
-    kitti_io.write_calib(calib, made.calibration)
-    kitti_io.write_objects(label_2, made.objects)
+    kitti_files.write_image(image_2, made.left_rgb)
+    kitti_files.write_image(image_3, made.right_rgb)
+    kitti_files.write_points(velodyne, made.points)
+    kitti_files.write_depth(depth_2, made.depth_m)
+    kitti_files.write_calib(calib, made.calibration)
+    kitti_files.write_objects(label_2, made.objects)
+
+
+@dataclass(frozen=True)
+class SyntheticFrame:
+    """What one frame's files hold.
+
+    Attributes:
+        left_rgb, right_rgb: (H, W, 3) uint8.
+        points: (P, 4) float32 x, y, z in metres in the LiDAR's frame, reflectance.
+        depth_m: (H, W) float32 depth from the stereo pair, 0 = none.
+        calibration: Of the rig.
+        objects: Labels of the left image.
+        owner: (H, W) index of the scene's object in each pixel, -1 for none.
+        scene: What was seen.
+    """
+
+    left_rgb: np.ndarray
+    right_rgb: np.ndarray
+    points: np.ndarray
+    depth_m: np.ndarray
+    calibration: Calibration
+    objects: Objects
+    owner: np.ndarray
+    scene: Scene
+
+
+def make_frame(
+    rng: np.random.Generator, width: int, height: int, *, full_lidar: bool = False
+) -> SyntheticFrame:
+    """A random scene and everything the sensors make of it."""
+    return observe(rng, random_scene(rng), width, height, full_lidar=full_lidar)
+
+
+def observe(
+    rng: np.random.Generator,
+    scene: Scene,
+    width: int,
+    height: int,
+    *,
+    full_lidar: bool = False,
+) -> SyntheticFrame:
+    """Everything the sensors make of a scene.
+
+    Args:
+        rng: Source of the sensors' noise.
+        scene: What to look at.
+        width: Image width in pixels.
+        height: Image height in pixels.
+        full_lidar: Keep the LiDAR's 360° instead of what the image shows.
+    """
+    cv2.setNumThreads(1)
+    calibration = rig(width, height)
+    right_P_cam = calibration.right_P_cam
+    assert right_P_cam is not None
+    renderer = Renderer(scene.mesh, scene.lighting, poster_atlas())
+    left = look(renderer, calibration.image_P_cam, width, height)
+    right = look(renderer, right_P_cam, width, height)
+    exposure = auto_exposure(rng, left.radiance)
+    left_rgb = expose(rng, left.radiance, exposure)
+    right_rgb = expose(rng, right.radiance, exposure)
+    owner = np.where(left.triangle >= 0, scene.owner[left.triangle], BACKGROUND)
+    return SyntheticFrame(
+        left_rgb=left_rgb,
+        right_rgb=right_rgb,
+        points=_cloud(rng, renderer, calibration, width, height, full_lidar),
+        depth_m=stereo_depth(left_rgb, right_rgb, calibration),
+        calibration=calibration,
+        objects=label_objects(scene, calibration.image_P_cam, owner),
+        owner=owner,
+        scene=scene,
+    )
+
+
+def _cloud(rng, renderer, calibration: Calibration, width, height, full_lidar: bool):
+    """The LiDAR's points, all of them or those inside the left image."""
+    cam_T_lidar = calibration.cam_T_sensor["lidar"]
+    if full_lidar:
+        return scan(rng, renderer, cam_T_lidar)
+    # A few degrees more than the image shows, since the LiDAR stands behind it.
+    half_view = np.arctan(0.52 * width / calibration.fx_px) + np.radians(3)
+    points = scan(rng, renderer, cam_T_lidar, float(half_view))
+    cam = transform_points(cam_T_lidar, points[:, :3])
+    pixels, depth_m = project_to_image(calibration.image_P_cam, cam)
+    inside = (pixels >= 0) & (pixels <= (width - 1, height - 1))
+    return points[inside.all(1) & (depth_m > 0)]

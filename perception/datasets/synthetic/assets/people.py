@@ -7,8 +7,15 @@ from functools import lru_cache
 
 import numpy as np
 
-from perception.datasets.synthetic.assets.meshes import Mesh, box, make_mesh, merge
-from perception.datasets.synthetic.assets.solids import ellipsoid, hoop, tube
+from perception.datasets.synthetic.assets.meshes import (
+    Mesh,
+    box,
+    ellipsoid,
+    hoop,
+    make_mesh,
+    merge,
+    tube,
+)
 from perception.datasets.synthetic.assets.surfaces import RUBBER, Surface
 
 _SKIN = ((0.60, 0.38, 0.27), (0.45, 0.26, 0.16), (0.22, 0.12, 0.07), (0.68, 0.47, 0.36))

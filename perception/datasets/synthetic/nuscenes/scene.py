@@ -9,12 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from perception.datasets.synthetic.nuscenes.files import (
-    MAP_SIDE_M,
-    SUFFIXES,
-    write_map_mask,
-    write_sample_file,
-)
+from perception.core.files import replacing
+from perception.core.images import write_image
+from perception.datasets.synthetic.nuscenes.radar import radar_pcd
 from perception.datasets.synthetic.nuscenes.rig import (
     CAMERAS,
     LIDAR,
@@ -30,10 +27,6 @@ from perception.datasets.synthetic.nuscenes.sensing import (
     Station,
     to_world,
 )
-from perception.datasets.synthetic.nuscenes.sequences import (
-    Sequence,
-    random_sequence,
-)
 from perception.datasets.synthetic.nuscenes.tables import (
     SCENE_TABLES,
     Record,
@@ -48,6 +41,11 @@ from perception.datasets.synthetic.nuscenes.tables import (
     token,
     visibility_token,
 )
+from perception.datasets.synthetic.nuscenes.traffic import (
+    Sequence,
+    random_sequence,
+)
+from perception.datasets.synthetic.world.street import BACK_M, FAR_M, Layout
 
 GENERATOR_VERSION = 1
 SAMPLE_PERIOD_US, SWEEP_PERIOD_US = 500_000, 75_000
@@ -55,6 +53,9 @@ _EPOCH_US = 1_532_402_927_000_000
 # Between the starts of two scenes: scenes never overlap in time.
 _SCENE_PERIOD_US = 3_600_000_000
 _ROAD_MIDDLE_M = 45.0
+_SUFFIXES = {"camera": "jpg", "lidar": "pcd.bin", "radar": "pcd"}
+# Of the map masks; the development kit reads them at this resolution.
+MAP_SIDE_M, MAP_PIXELS_PER_M = 240.0, 10
 
 
 @dataclass(frozen=True)
@@ -136,8 +137,8 @@ class SceneWriter:
             station = Station(self._sequence, sweep_us * 1e-6)
             rng = np.random.default_rng((*self._seed, index, step))
             if step <= recipe.lidar_sweeps:
-                data = station.lidar(rng, _LIDAR)
-                self._save(sample, sweep_us, _LIDAR, data, key=False)
+                data = station.lidar(rng, LIDAR)
+                self._save(sample, sweep_us, LIDAR, data, key=False)
             if step <= recipe.radar_sweeps:
                 for radar in RADARS:
                     data = station.radar(rng, radar)
@@ -149,8 +150,8 @@ class SceneWriter:
         rng = np.random.default_rng((*self._seed, index, 0))
         station = Station(self._sequence, key_us * 1e-6)
         photos = [self._take_photo(rng, station, sample, key_us, c) for c in CAMERAS]
-        lidar = station.lidar(rng, _LIDAR)
-        self._save(sample, key_us, _LIDAR, lidar)
+        lidar = station.lidar(rng, LIDAR)
+        self._save(sample, key_us, LIDAR, lidar)
         returns = []
         for radar in RADARS:
             data = station.radar(rng, radar)
@@ -164,7 +165,7 @@ class SceneWriter:
                 "scene_token": token(self._key, "scene"),
             }
         )
-        points = to_world(station.world_pose(_LIDAR), lidar)
+        points = to_world(station.world_pose(LIDAR), lidar)
         for made in station.annotate(photos, points, np.concatenate(returns)):
             self._add_annotation(sample, made)
 
@@ -184,7 +185,7 @@ class SceneWriter:
         """Write a reading, with its sample_data and ego_pose."""
         time_us = at_us + sensor.delay_us
         stamp, channel = self._start_us + time_us, sensor.channel
-        folder, suffix = "samples" if key else "sweeps", SUFFIXES[sensor.modality]
+        folder, suffix = "samples" if key else "sweeps", _SUFFIXES[sensor.modality]
         name = f"{folder}/{channel}/{self._log}__{channel}__{stamp}.{suffix}"
         write_sample_file(self._root / name, sensor.modality, data)
         record = sample_data(self._key, sample, channel, stamp, name, key)
@@ -247,4 +248,37 @@ class SceneWriter:
         write_map_mask(path, self._sequence.layout, self._global_T_world)
 
 
-_LIDAR = next(sensor for sensor in SENSORS if sensor.channel == LIDAR)
+def write_sample_file(path: Path, modality: str, data: np.ndarray) -> None:
+    """Write a sensor's reading.
+
+    Args:
+        path: The file.
+        modality: ``camera``, ``lidar`` or ``radar``.
+        data: (H, W, 3) uint8 RGB, (P, 5) float32 points, or (P,) radar returns.
+
+    Raises:
+        DataError: If the file cannot be written.
+    """
+    if modality == "camera":
+        write_image(path, data)
+        return
+    content = data.astype("<f4").tobytes() if modality == "lidar" else radar_pcd(data)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_map_mask(path: Path, layout: Layout, global_T_world: np.ndarray) -> None:
+    """Draw roads and sidewalks white on black, 0.1 m to the pixel, y upwards."""
+    right, left = layout.kerbs_m
+    areas = [(BACK_M, FAR_M, right - layout.sidewalk_m, left + layout.sidewalk_m)]
+    if layout.junction_m is not None:
+        areas.append((*layout.junction_m, -80.0, 80.0))
+    side = round(MAP_SIDE_M * MAP_PIXELS_PER_M)
+    mask = np.zeros((side, side), np.uint8)
+    for x0, x1, y0, y1 in areas:
+        corners = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
+        place = corners @ global_T_world[:2, :2].T + global_T_world[:2, 3]
+        pixels = place * [MAP_PIXELS_PER_M, -MAP_PIXELS_PER_M] + [0, side]
+        cv2.fillConvexPoly(mask, np.round(pixels).astype(np.int32), (255,))
+    with replacing(path) as temporary:
+        temporary.write_bytes(cv2.imencode(".png", mask)[1].tobytes())

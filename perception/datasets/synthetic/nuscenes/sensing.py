@@ -12,16 +12,16 @@ import numpy as np
 
 from perception.core.geometry import inverse_transform, transform_points
 from perception.datasets.synthetic.assets.meshes import bounds
-from perception.datasets.synthetic.assets.posters import poster_atlas
 from perception.datasets.synthetic.nuscenes import radar as nuscenes_radar
 from perception.datasets.synthetic.nuscenes.rig import HDL32, Sensor
-from perception.datasets.synthetic.nuscenes.sequences import Sequence
+from perception.datasets.synthetic.nuscenes.traffic import Sequence
 from perception.datasets.synthetic.sensing.labels import (
     NEAR_M,
     silhouette,
     visible_pixels,
 )
 from perception.datasets.synthetic.sensing.lidar import scan_rings
+from perception.datasets.synthetic.sensing.posters import poster_atlas
 from perception.datasets.synthetic.sensing.rendering import Renderer
 from perception.datasets.synthetic.sensing.sensors import auto_exposure, expose, look
 from perception.datasets.synthetic.sensing.tracing import Tracer

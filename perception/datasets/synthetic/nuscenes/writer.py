@@ -9,12 +9,12 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from perception.core.files import claim, replacing, write_json
+from perception.core.files import claim, read_json, replacing, write_json
 from perception.core.structures import DataError
 from perception.datasets.synthetic.kitti import (
     check_at_least,
+    make_missing,
     parse_size,
-    run_jobs,
 )
 from perception.datasets.synthetic.nuscenes.scene import Recipe, SceneWriter
 from perception.datasets.synthetic.nuscenes.tables import (
@@ -24,10 +24,7 @@ from perception.datasets.synthetic.nuscenes.tables import (
 )
 
 # The development kit's splits, training then validation, of each version.
-SPLITS = {
-    "v1.0-mini": ("mini_train", "mini_val"),
-    "v1.0-trainval": ("train", "val"),
-}
+SPLITS = {"v1.0-mini": ("mini_train", "mini_val"), "v1.0-trainval": ("train", "val")}
 # A scene's records wait here until all scenes are there.
 PARTS = "scene_records"
 
@@ -94,12 +91,14 @@ def generate_nuscenes(
     names = scene_names(version, scenes, val_scenes)
     root, recipe = Path(out), Recipe(version, seed, *parse_size(size), samples)
     claim(root / "synthetic.json", asdict(recipe), taken=version)
-    work = [
-        partial(write_scene, root, recipe, name)
-        for name in names
-        if not part_path(root, name).exists()
-    ]
-    run_jobs(work, total=len(names), jobs=jobs, unit="scene", progress=progress)
+    make_missing(
+        partial(write_scene, root, recipe),
+        [name for name in names if not part_path(root, name).exists()],
+        total=len(names),
+        jobs=jobs,
+        unit="scene",
+        progress=progress,
+    )
     _write_tables(root, version, names)
     return root
 
@@ -127,10 +126,10 @@ def _write_tables(root: Path, version: str, names: Sequence[str]) -> None:
     for name in names:
         path = part_path(root, name)
         try:
-            part = json.loads(path.read_text(encoding="utf-8"))
+            part = read_json(path, what="the records of a scene")
             for table in SCENE_TABLES:
                 tables[table] += part[table]
-        except (OSError, ValueError, KeyError) as error:
+        except (DataError, KeyError, TypeError) as error:
             raise DataError(
                 f"{path}: not the records of a scene ({error}); remove it and run again"
             ) from error

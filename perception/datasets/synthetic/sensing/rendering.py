@@ -8,8 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from perception.datasets.synthetic.assets.meshes import Mesh
-from perception.datasets.synthetic.assets.surfaces import Column
-from perception.datasets.synthetic.assets.textures import SIDE, Atlas
+from perception.datasets.synthetic.assets.surfaces import SIDE, Atlas, Column
 from perception.datasets.synthetic.sensing.tracing import Hits, Tracer
 from perception.datasets.synthetic.world.lighting import (
     Lighting,

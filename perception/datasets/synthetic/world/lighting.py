@@ -5,7 +5,7 @@ Everything is in the cam frame (y down) and in linear radiance.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,7 +23,6 @@ class Lighting:
         haze_m: Distance at which haze hides 63 % of a surface.
         lamps_m: (L, 3) positions of street lamps.
         lamp_colour: (3,) their intensity at 1 m.
-        headlights: Whether the own car's headlights are on.
         lit_windows: Share of windows with light behind them.
     """
 
@@ -33,11 +32,10 @@ class Lighting:
     ambient: np.ndarray
     zenith: np.ndarray
     horizon: np.ndarray
-    haze_m: float
-    lamps_m: np.ndarray
-    lamp_colour: np.ndarray
-    headlights: bool
-    lit_windows: float
+    haze_m: float = 1e6
+    lamps_m: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.float32))
+    lamp_colour: np.ndarray = field(default_factory=lambda: np.ones(3, np.float32))
+    lit_windows: float = 0.0
 
     @property
     def night(self) -> bool:
@@ -116,7 +114,6 @@ def random_lighting(rng: np.random.Generator, lamps_m: np.ndarray) -> Lighting:
         haze_m=float(rng.uniform(120, 900)),
         lamps_m=np.asarray(lamps_m, np.float32).reshape(-1, 3),
         lamp_colour=(rng.uniform(9, 16) * warm).astype(np.float32),
-        headlights=kind == "night",
         lit_windows=float(rng.uniform(0.1, 0.45)) if kind == "night" else 0.0,
     )
 

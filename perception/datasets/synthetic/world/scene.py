@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from perception.core.geometry import wrap_angle
-from perception.datasets.synthetic.assets import furniture, oddities
-from perception.datasets.synthetic.assets.buildings import buildings
+from perception.datasets.synthetic.assets import roadside
 from perception.datasets.synthetic.assets.meshes import Mesh, merge
 from perception.datasets.synthetic.world import street
 from perception.datasets.synthetic.world.actors import (
@@ -98,7 +97,7 @@ def random_scene(rng: np.random.Generator) -> Scene:
     """Draw a street, fill it with road users and put the camera into it."""
     layout = street.random_layout(rng)
     view = Viewpoint(rng.normal(0, 0.25), rng.normal(1.65, 0.03), rng.normal(0, 0.045))
-    posts, lamps = lamp_posts(rng, layout)
+    posts, lamps = street.lamp_posts(rng, layout)
     lighting = random_lighting(rng, view.to_cam(lamps))
     crowd = Crowd(layout, night=lighting.night)
     # The own car occupies the place that the sensors stand on.
@@ -106,9 +105,10 @@ def random_scene(rng: np.random.Generator) -> Scene:
         crowd.block(x, view.lateral_m, 1.1)
     for populate in (park, drive, walk, ride):
         populate(rng, crowd)
-    background = street.ground(rng, layout) + buildings(rng, layout)
+    background = street.ground(rng, layout) + street.buildings(rng, layout)
     background += posts + furnish(rng, crowd) + deceive(rng, crowd)
-    return assemble(background, crowd.actors, view, lighting)
+    actors = [mover.actor for mover in crowd.movers]
+    return assemble(background, actors, view, lighting)
 
 
 def assemble(
@@ -141,23 +141,6 @@ def assemble(
     return Scene(whole, owner, objects, lighting)
 
 
-def lamp_posts(
-    rng: np.random.Generator, layout: Layout
-) -> tuple[list[Mesh], np.ndarray]:
-    """Street lamps on one side, and the (L, 3) places of their light."""
-    post, light = furniture.lamp_post()
-    side = int(rng.integers(2))
-    y = layout.kerbs_m[side] + (-0.4, 0.4)[side]
-    yaw = (0.0, np.pi)[side]
-    meshes, lights = [], []
-    for x in np.arange(rng.uniform(4, 16), 75, rng.uniform(16, 24)):
-        if layout.in_junction(x, 1):
-            continue
-        meshes.append(post.moved((x, y, KERB_M), yaw))
-        lights.append([x, y + light[1] * (1 if side == 0 else -1), light[2] + KERB_M])
-    return meshes, np.array(lights).reshape(-1, 3)
-
-
 def _beside(
     rng: np.random.Generator, layout: Layout, near: float, low: float, high: float
 ):
@@ -173,10 +156,10 @@ def furnish(rng: np.random.Generator, crowd: Crowd) -> list[Mesh]:
     """Trees, signs, bins and bollards on the sidewalks."""
     meshes = []
     kinds = (
-        (rng.integers(0, 9), lambda: furniture.tree(rng), 0.45),
-        (rng.integers(0, 4), lambda: furniture.sign_post(rng), 0.2),
-        (rng.integers(0, 4), lambda: furniture.bin_or_cabinet(rng), 0.6),
-        (rng.integers(0, 5), lambda: furniture.bollard(rng), 0.2),
+        (rng.integers(0, 9), lambda: roadside.tree(rng), 0.45),
+        (rng.integers(0, 4), lambda: roadside.sign_post(rng), 0.2),
+        (rng.integers(0, 4), lambda: roadside.bin_or_cabinet(rng), 0.6),
+        (rng.integers(0, 5), lambda: roadside.bollard(rng), 0.2),
     )
     for count, make, radius in kinds:
         for _ in range(count):
@@ -190,9 +173,9 @@ def deceive(rng: np.random.Generator, crowd: Crowd) -> list[Mesh]:
     """What one sensor mistakes: posters, mirrors, water, featureless walls."""
     layout, meshes = crowd.layout, []
     for chance, make, radius in (
-        (0.3, oddities.billboard, 1.2),
-        (0.12, oddities.mirror_box, 1.0),
-        (0.1, oddities.blank_wall, 1.5),
+        (0.3, roadside.billboard, 1.2),
+        (0.12, roadside.mirror_box, 1.0),
+        (0.1, roadside.blank_wall, 1.5),
     ):
         if rng.random() < chance:
             x, y, sign = _beside(rng, layout, 9, 0.8, 1.4)
@@ -201,5 +184,5 @@ def deceive(rng: np.random.Generator, crowd: Crowd) -> list[Mesh]:
                 meshes.append(make(rng).moved((x, y, KERB_M), turn))
     if rng.random() < 0.12:
         y = rng.uniform(*layout.kerbs_m) * 0.8
-        meshes.append(oddities.puddle(rng).moved((rng.uniform(6, 20), y, 0)))
+        meshes.append(roadside.puddle(rng).moved((rng.uniform(6, 20), y, 0)))
     return meshes

@@ -154,9 +154,8 @@ def merged_points(
             near = (np.abs(points[:, :2]) < source.nearest_m).all(axis=1)
             points = points[~near]
             cloud_T_sensor = cloud_T_global @ sensor_to_global(scene, reading)
-            points[:, :3] = transform_points(
-                cloud_T_sensor, points[:, :3].astype(np.float64)
-            )
+            places = points[:, :3].astype(np.float64)
+            points[:, :3] = transform_points(cloud_T_sensor, places)
             age_s = np.full((len(points), 1), (time_us - reading["time_us"]) * 1e-6)
             every = np.concatenate([points, age_s.astype(np.float32)], axis=1)
             parts.append(every[:, columns])

@@ -19,16 +19,11 @@ from perception.core.structures import Calibration, DataError, Objects
 from perception.datasets.kitti import files as kitti_files
 from perception.datasets.splits import write_split
 from perception.datasets.stereo import stereo_depth
+from perception.datasets.synthetic.sensing import sensors
 from perception.datasets.synthetic.sensing.labels import label_objects
 from perception.datasets.synthetic.sensing.lidar import scan
 from perception.datasets.synthetic.sensing.posters import poster_atlas
 from perception.datasets.synthetic.sensing.rendering import Renderer
-from perception.datasets.synthetic.sensing.sensors import (
-    auto_exposure,
-    expose,
-    look,
-    rig,
-)
 from perception.datasets.synthetic.world.scene import BACKGROUND, Scene, random_scene
 
 # Raise it when the same seed gives other scenes: old and new frames must not mix.
@@ -156,15 +151,9 @@ def make_missing(
     unit: str,
     progress: bool,
 ) -> None:
-    """Make what is missing of a set, always in worker processes.
+    """Make the missing ``names`` of a set of ``total``, always in worker processes.
 
-    Args:
-        make: Makes the frame (or scene) of a name; can be pickled.
-        names: What is missing.
-        total: Frames of the whole set.
-        jobs: Number of worker processes.
-        unit: What one of them makes.
-        progress: Whether to show a progress bar.
+    ``make`` makes a name's ``unit``, a frame or a scene; it can be pickled.
     """
     bar = Bar("synthetic scenes", unit, before=total - len(names))
     run_jobs(make, names, jobs=jobs, always_spawn=True, bar=bar if progress else None)
@@ -177,7 +166,8 @@ def write_frame(root: Path, recipe: Recipe, name: str) -> None:
         DataError: If a file cannot be written.
     """
     rng = np.random.default_rng((recipe.seed, int(name)))
-    made = make_frame(rng, recipe.width, recipe.height, full_lidar=recipe.full_lidar)
+    scene, size = random_scene(rng), (recipe.width, recipe.height)
+    made = observe(rng, scene, *size, full_lidar=recipe.full_lidar)
     image_2, image_3, velodyne, depth_2, calib, label_2 = (
         root / "training" / file.format(name) for file in FRAME_FILES
     )
@@ -213,13 +203,6 @@ class SyntheticFrame:
     scene: Scene
 
 
-def make_frame(
-    rng: np.random.Generator, width: int, height: int, *, full_lidar: bool = False
-) -> SyntheticFrame:
-    """A random scene and everything the sensors make of it."""
-    return observe(rng, random_scene(rng), width, height, full_lidar=full_lidar)
-
-
 def observe(
     rng: np.random.Generator,
     scene: Scene,
@@ -228,25 +211,20 @@ def observe(
     *,
     full_lidar: bool = False,
 ) -> SyntheticFrame:
-    """Everything the sensors make of a scene.
+    """Everything the sensors make of a scene, in images of width × height pixels.
 
-    Args:
-        rng: Source of the sensors' noise.
-        scene: What to look at.
-        width: Image width in pixels.
-        height: Image height in pixels.
-        full_lidar: Keep the LiDAR's 360° instead of what the image shows.
+    With ``full_lidar`` the LiDAR keeps its 360° instead of what the image shows.
     """
     cv2.setNumThreads(1)
-    calibration = rig(width, height)
+    calibration = sensors.rig(width, height)
     right_P_cam = calibration.right_P_cam
     assert right_P_cam is not None
     renderer = Renderer(scene.mesh, scene.lighting, poster_atlas())
-    left = look(renderer, calibration.image_P_cam, width, height)
-    right = look(renderer, right_P_cam, width, height)
-    exposure = auto_exposure(rng, left.radiance)
-    left_rgb = expose(rng, left.radiance, exposure)
-    right_rgb = expose(rng, right.radiance, exposure)
+    left = sensors.look(renderer, calibration.image_P_cam, width, height)
+    right = sensors.look(renderer, right_P_cam, width, height)
+    exposure = sensors.auto_exposure(rng, left.radiance)
+    left_rgb = sensors.expose(rng, left.radiance, exposure)
+    right_rgb = sensors.expose(rng, right.radiance, exposure)
     owner = np.where(left.triangle >= 0, scene.owner[left.triangle], BACKGROUND)
     return SyntheticFrame(
         left_rgb=left_rgb,

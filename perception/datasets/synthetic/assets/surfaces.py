@@ -175,15 +175,12 @@ class Atlas:
     sides: np.ndarray
 
     def sample(self, texture: np.ndarray, uv: np.ndarray, texels: np.ndarray):
-        """Nearest texel of the mip level that fits.
+        """(4, N) float32 RGBA, 0 … 1: nearest texel of the mip level that fits.
 
         Args:
             texture: (N,) int32 texture indices.
             uv: (2, N) coordinates in repeats; v runs upwards.
             texels: (N,) how many finest texels one pixel covers.
-
-        Returns:
-            (4, N) float32 RGBA in 0 … 1.
         """
         level = np.log2(np.maximum(texels, 1)).astype(np.int32)
         np.minimum(level, len(self.sides) - 1, out=level)

@@ -129,13 +129,7 @@ class Station:
     def annotate(
         self, photos: list[Photo], lidar_m: np.ndarray, radar_m: np.ndarray
     ) -> list[Annotation]:
-        """Annotate what any sensor notices.
-
-        Args:
-            photos: Of all cameras.
-            lidar_m: (P, 3) points in the world frame.
-            radar_m: (P, 3) returns in the world frame.
-        """
+        """Annotate what any sensor notices; (P, 3) points are in the world frame."""
         ego = self.sequence.ego.pose(self.time_s)[:3, 3]
         found = []
         for index, mover in enumerate(self.sequence.movers):

@@ -147,12 +147,7 @@ def _moved(mover: Mover, time_s: float) -> Actor:
 
 
 def random_sequence(rng: np.random.Generator, duration_s: float) -> Sequence:
-    """Draw a street with traffic and a way through it.
-
-    Args:
-        rng: Source of everything.
-        duration_s: How long it is looked at, from time 0 on.
-    """
+    """Draw a street with traffic and a way through it, looked at from time 0 on."""
     layout = street.random_layout(rng)
     posts, lamps_m = street.lamp_posts(rng, layout)
     origin = Viewpoint(0.0, VIEW_HEIGHT_M, 0.0)

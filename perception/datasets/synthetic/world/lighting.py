@@ -72,19 +72,12 @@ def steep_power(base: np.ndarray, exponent: int) -> np.ndarray:
 
 def _unit(azimuth: float, elevation: float) -> np.ndarray:
     """Direction in the cam frame; azimuth 0 is straight ahead, positive right."""
-    flat = np.cos(elevation)
-    return np.array(
-        [flat * np.sin(azimuth), -np.sin(elevation), flat * np.cos(azimuth)], np.float32
-    )
+    flat, up = np.cos(elevation), np.sin(elevation)
+    return np.array([flat * np.sin(azimuth), -up, flat * np.cos(azimuth)], np.float32)
 
 
 def random_lighting(rng: np.random.Generator, lamps_m: np.ndarray) -> Lighting:
-    """Half sun, the rest overcast or night.
-
-    Args:
-        rng: Source of the weather.
-        lamps_m: (L, 3) street lamps in the cam frame, lit only at night.
-    """
+    """Half sun, the rest overcast or night, when the (L, 3) lamps are lit."""
     kind = ("sun", "overcast", "night")[rng.choice(3, p=(0.52, 0.26, 0.22))]
     azimuth = rng.uniform(-np.pi, np.pi)
     if kind == "sun":
@@ -121,12 +114,7 @@ def random_lighting(rng: np.random.Generator, lamps_m: np.ndarray) -> Lighting:
 def lamp_light(
     lighting: Lighting, points: np.ndarray, normals: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Street lamps' light on points (3, N), without shadows.
-
-    Args:
-        lighting: The scene's light, with at least one lamp.
-        points: (3, N) surface points.
-        normals: (3, N) unit normals towards the viewer.
+    """Street lamps' light on points (3, N) with unit normals (3, N), without shadows.
 
     Returns:
         (N,) index of each point's brightest lamp, (N,) that lamp's irradiance and

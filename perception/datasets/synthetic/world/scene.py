@@ -13,15 +13,8 @@ import numpy as np
 from perception.core.geometry import wrap_angle
 from perception.datasets.synthetic.assets import roadside
 from perception.datasets.synthetic.assets.meshes import Mesh, merge
-from perception.datasets.synthetic.world import street
-from perception.datasets.synthetic.world.actors import (
-    Actor,
-    Crowd,
-    drive,
-    park,
-    ride,
-    walk,
-)
+from perception.datasets.synthetic.world import actors, street
+from perception.datasets.synthetic.world.actors import Actor, Crowd
 from perception.datasets.synthetic.world.lighting import Lighting, random_lighting
 from perception.datasets.synthetic.world.street import KERB_M, Layout
 
@@ -103,30 +96,26 @@ def random_scene(rng: np.random.Generator) -> Scene:
     # The own car occupies the place that the sensors stand on.
     for x in (-3.0, -1.5, 0.0, 1.6):
         crowd.block(x, view.lateral_m, 1.1)
-    for populate in (park, drive, walk, ride):
+    for populate in (actors.park, actors.drive, actors.walk, actors.ride):
         populate(rng, crowd)
     background = street.ground(rng, layout) + street.buildings(rng, layout)
     background += posts + furnish(rng, crowd) + deceive(rng, crowd)
-    actors = [mover.actor for mover in crowd.movers]
-    return assemble(background, actors, view, lighting)
+    users = [mover.actor for mover in crowd.movers]
+    return assemble(background, users, view, lighting)
 
 
 def assemble(
-    background: list[Mesh], actors: list[Actor], view: Viewpoint, lighting: Lighting
+    background: list[Mesh], users: list[Actor], view: Viewpoint, lighting: Lighting
 ) -> Scene:
     """What stands in the world, as the camera at ``view`` has it.
 
-    Args:
-        background: At least one mesh that nobody owns, in the world frame.
-        actors: The road users.
-        view: Where the camera stands.
-        lighting: The light, in the cam frame.
+    At least one mesh of ``background`` is needed; ``lighting`` is in the cam frame.
     """
     still = merge(background)
-    whole = merge([still, *(actor.mesh for actor in actors)])
+    whole = merge([still, *(actor.mesh for actor in users)])
     whole = replace(whole, corners=view.to_cam(whole.corners))
-    counts = [len(still), *(len(actor.mesh) for actor in actors)]
-    owner = np.repeat(np.arange(-1, len(actors)), counts)
+    counts = [len(still), *(len(actor.mesh) for actor in users)]
+    owner = np.repeat(np.arange(-1, len(users)), counts)
     pieces = np.split(whole.corners, np.cumsum(counts)[:-1])[1:]
     objects = tuple(
         SceneObject(
@@ -136,7 +125,7 @@ def assemble(
             location_m=view.to_cam(actor.base_m),
             rotation_y=view.rotation_y(actor.yaw),
         )
-        for actor, corners in zip(actors, pieces, strict=True)
+        for actor, corners in zip(users, pieces, strict=True)
     )
     return Scene(whole, owner, objects, lighting)
 
@@ -156,16 +145,16 @@ def furnish(rng: np.random.Generator, crowd: Crowd) -> list[Mesh]:
     """Trees, signs, bins and bollards on the sidewalks."""
     meshes = []
     kinds = (
-        (rng.integers(0, 9), lambda: roadside.tree(rng), 0.45),
-        (rng.integers(0, 4), lambda: roadside.sign_post(rng), 0.2),
-        (rng.integers(0, 4), lambda: roadside.bin_or_cabinet(rng), 0.6),
-        (rng.integers(0, 5), lambda: roadside.bollard(rng), 0.2),
+        (rng.integers(0, 9), roadside.tree, 0.45),
+        (rng.integers(0, 4), roadside.sign_post, 0.2),
+        (rng.integers(0, 4), roadside.bin_or_cabinet, 0.6),
+        (rng.integers(0, 5), roadside.bollard, 0.2),
     )
     for count, make, radius in kinds:
         for _ in range(count):
             x, y, _ = _beside(rng, crowd.layout, 5, 0.12, 0.3)
             if not crowd.layout.in_junction(x, 2) and crowd.block(x, y, radius):
-                meshes.append(make().moved((x, y, KERB_M - 0.01)))
+                meshes.append(make(rng).moved((x, y, KERB_M - 0.01)))
     return meshes
 
 

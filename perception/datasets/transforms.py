@@ -26,8 +26,11 @@ from mmengine.structures import InstanceData
 
 from perception.core.structures import Frame, Objects
 
+Size = tuple[int, int]
+ClassIndex = Mapping[str, int]
 
-def warp_frame(frame: Frame, transform: np.ndarray, size: tuple[int, int]) -> Frame:
+
+def warp_frame(frame: Frame, transform: np.ndarray, size: Size) -> Frame:
     """Move every pixel of a frame by ``transform`` into an image of ``size``.
 
     Args:
@@ -40,10 +43,9 @@ def warp_frame(frame: Frame, transform: np.ndarray, size: tuple[int, int]) -> Fr
         sampled at the nearest pixel (never mixing two surfaces), boxes clipped to
         the new image, and the calibration that fits.
     """
+    points = frame.calibration.cam_T_sensor
     sensors = {
-        name: value
-        if name in frame.calibration.cam_T_sensor
-        else _warp(value, transform, size)
+        name: value if name in points else _warp(value, transform, size)
         for name, value in frame.sensors.items()
     }
     objects = frame.objects
@@ -59,9 +61,7 @@ def warp_frame(frame: Frame, transform: np.ndarray, size: tuple[int, int]) -> Fr
     )
 
 
-def warp_boxes(
-    boxes_px: np.ndarray, transform: np.ndarray, size: tuple[int, int]
-) -> np.ndarray:
+def warp_boxes(boxes_px: np.ndarray, transform: np.ndarray, size: Size) -> np.ndarray:
     """Bounds (N, 4) of the moved boxes, clipped to an image of ``size`` (H, W).
 
     Boxes are measured from the image's edge, as in MMDetection, so that resizing
@@ -74,9 +74,7 @@ def warp_boxes(
     return np.concatenate([low.clip(0, limit), high.clip(0, limit)], axis=1)
 
 
-def _warp(
-    value: np.ndarray, transform: np.ndarray, size: tuple[int, int]
-) -> np.ndarray:
+def _warp(value: np.ndarray, transform: np.ndarray, size: Size) -> np.ndarray:
     """Warp an (H, W, C) picture or an (H, W) depth map."""
     height, width = size
     if value.ndim == 2:
@@ -98,7 +96,7 @@ def _shrink(image: np.ndarray, transform: np.ndarray) -> tuple[np.ndarray, np.nd
     return shrunk, transform @ resize_transform((small[1], small[0]), (height, width))
 
 
-def resize_transform(size: tuple[int, int], new_size: tuple[int, int]) -> np.ndarray:
+def resize_transform(size: Size, new_size: Size) -> np.ndarray:
     """(3, 3) transform of pixel centres that resizes (H, W) ``size`` to ``new_size``.
 
     Pixel centres lie at integers, so the image spans -0.5 … W - 0.5.
@@ -251,9 +249,7 @@ class PackFrame(BaseTransform):
         }
         return {"inputs": inputs, "data_samples": sample}
 
-    def _instances(
-        self, objects: Objects, class_index: Mapping[str, int]
-    ) -> InstanceData:
+    def _instances(self, objects: Objects, class_index: ClassIndex) -> InstanceData:
         size = objects.boxes_px[:, 2:] - objects.boxes_px[:, :2]
         keep = np.array([name in class_index for name in objects.names], dtype=bool)
         keep &= (size >= self.min_size_px).all(axis=1)

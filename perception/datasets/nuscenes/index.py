@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,17 +106,8 @@ class SceneIndex(Mapping[str, Scene]):
             raise DataError(f"{path}: made from {index['version']}, not {version}")
         if index["tables"] != _table_sizes(root, version):
             raise DataError(f"{path}: the tables in {root} have changed; {again}")
-        return cls(_SceneFiles(Path(folder) / "scenes"), index, str(path))
-
-
-class _SceneFiles:
-    """Loads scene records; a class, so that data loaders can send it to workers."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __call__(self, name: str) -> Scene:
-        return load_scene(self.folder / f"{name}.json")
+        # A partial function, so that data loaders can send it to workers.
+        return cls(partial(load_scene, Path(folder)), index, str(path))
 
 
 def default_folder(root: str | os.PathLike, version: str) -> Path:
@@ -140,8 +131,9 @@ def open_index(
 
 
 @lru_cache(maxsize=64)
-def load_scene(path: Path) -> Scene:
-    """One scene's record from its file."""
+def load_scene(folder: Path, name: str) -> Scene:
+    """One scene's record of an index."""
+    path = folder / "scenes" / f"{name}.json"
     record = read_json(path, what="a scene of the index")
     if not isinstance(record, dict) or "samples" not in record:
         raise DataError(f"{path}: not a scene of the index; make it again")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,8 +40,7 @@ def write_index(
         root: nuScenes' folder.
         version: E.g. ``v1.0-mini``.
         folder: Where to write; default ``ROOT/index-<version>``.
-        jobs: Threads; the result does not depend on it. What takes time is asking the
-            disk for files.
+        jobs: Threads: what takes time is asking the disk for files.
 
     Raises:
         DataError: If the tables are missing or broken, or the disk is full.
@@ -102,23 +100,14 @@ def describe_index(index: SceneIndex) -> list[str]:
     lines = [f"{index.where}: {len(index)} scenes, {samples} samples"]
     splits = [f"{name} ({len(scenes)})" for name, scenes in index.splits.items()]
     lines.append(f"splits (scenes): {', '.join(splits)}")
-    counts = Counter(
-        channel for missing in index.missing.values() for _, channel, _ in missing
-    )
-    for channel, count in sorted(counts.items()):
-        name, (number, _, why) = next(
-            (name, entry)
-            for name, missing in index.missing.items()
-            for entry in missing
-            if entry[1] == channel
-        )
-        lines.append(
-            f"{channel}: incomplete in {count} of {samples} samples, first in sample "
-            f"{number} of {name}: {why}"
-        )
-    if not counts:
-        lines.append("all files are there")
-    return lines
+    entries: dict[str, list[str]] = {}
+    for name, missing in index.missing.items():
+        for number, channel, why in missing:
+            entries.setdefault(channel, []).append(f"sample {number} of {name}: {why}")
+    for channel, found in sorted(entries.items()):
+        share = f"{len(found)} of {samples} samples"
+        lines.append(f"{channel}: incomplete in {share}, first in {found[0]}")
+    return lines if entries else [*lines, "all files are there"]
 
 
 def _finished(path: Path, head: Mapping[str, Any]) -> Scene | None:

@@ -96,9 +96,8 @@ def splits_of(tables: NuScenes) -> dict[str, list[str]]:
     path = Path(tables.table_root) / "splits.json"
     if path.is_file():
         own = read_json(path, what="splits")
-        if not isinstance(own, dict) or not all(
-            isinstance(v, list) for v in own.values()
-        ):
+        scenes = own.values() if isinstance(own, dict) else [None]
+        if not all(isinstance(names, list) for names in scenes):
             raise DataError(f"{path}: expected {{split: [scene names]}}")
         splits |= own
     known = {scene["name"] for scene in tables.scene}
@@ -119,13 +118,10 @@ def detection_names(tables: NuScenes) -> dict[str, str]:
 def describe_scene(
     tables: NuScenes, name: str, channels: Iterable[str], sweeps: int
 ) -> Scene:
-    """The record of one scene, after looking whether its files are there.
+    """The record of scene ``name``, after looking whether its files are there.
 
-    Args:
-        tables: The devkit's.
-        name: The scene's name.
-        channels: Sensors to describe, e.g. ``CAM_FRONT``, ``LIDAR_TOP``.
-        sweeps: Sweeps of each LiDAR and radar per sample, its own included.
+    It describes the ``channels``, e.g. ``LIDAR_TOP``, with that many sweeps of each
+    LiDAR and radar per sample, its own included.
 
     Raises:
         DataError: If a table refers to something that is not there.
@@ -133,13 +129,8 @@ def describe_scene(
     found = [scene for scene in tables.scene if scene["name"] == name]
     if not found:
         raise DataError(f"{tables.table_root}: no scene {name!r}")
-    record: Scene = {
-        "name": name,
-        "token": found[0]["token"],
-        "calibrations": {},
-        "samples": [],
-        "missing": [],
-    }
+    record: Scene = {"name": name, "token": found[0]["token"]}
+    record |= {"calibrations": {}, "samples": [], "missing": []}
     try:
         token = found[0]["first_sample_token"]
         while token:

@@ -90,7 +90,7 @@ def generate(
     """Make a synthetic data set; frames that are already complete are kept.
 
     Args:
-        out: Folder to fill; it holds ``training`` and ``ImageSets`` afterwards.
+        out: Folder to fill with ``training`` and ``ImageSets``; it is returned.
         frames: Number of training frames, named 000000 onwards.
         val_frames: Number of validation frames, named after the training frames.
         seed: The same seed gives the same files, whatever ``jobs``.
@@ -98,9 +98,6 @@ def generate(
         jobs: Number of worker processes, each using one core.
         full_lidar: Keep the LiDAR's 360° instead of what the image shows.
         progress: Whether to show a progress bar.
-
-    Returns:
-        The folder.
 
     Raises:
         DataError: If an argument is out of range, the folder holds another data set,

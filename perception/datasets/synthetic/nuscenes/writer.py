@@ -121,7 +121,7 @@ def generate_nuscenes(
     """Make a synthetic nuScenes data set; scenes that are complete are kept.
 
     Args:
-        out: Folder to fill, nuScenes' ``dataroot`` afterwards.
+        out: Folder to fill, nuScenes' ``dataroot`` afterwards; it is returned.
         scenes: Number of scenes of the training split.
         val_scenes: Number of scenes of the validation split.
         samples: Key frames per scene, two per second.
@@ -130,9 +130,6 @@ def generate_nuscenes(
         jobs: Number of worker processes, each using one core.
         version: A key of ``SPLITS``.
         progress: Whether to show a progress bar.
-
-    Returns:
-        The folder.
 
     Raises:
         DataError: If an argument is out of range, the folder holds another data set,

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from perception.core.files import read_text, replacing
+from perception.core.files import read_text, write_bytes
 from perception.core.structures import DataError
 
 
@@ -32,8 +32,7 @@ def write_split(path: str | os.PathLike, frame_ids: Sequence[str]) -> None:
     Raises:
         DataError: If it cannot be written.
     """
-    with replacing(path) as temporary:
-        temporary.write_text("".join(f"{i}\n" for i in frame_ids), encoding="utf-8")
+    write_bytes(path, "".join(f"{i}\n" for i in frame_ids).encode())
 
 
 def check_split(

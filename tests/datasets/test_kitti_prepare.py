@@ -166,6 +166,6 @@ def test_a_full_disk_stops_at_once(root, monkeypatch):
     def fail(*args):
         raise DataError("000000.png: cannot write: No space left on device")
 
-    monkeypatch.setattr(kitti_prepare, "write_depth", fail)
+    monkeypatch.setattr(kitti_prepare.files, "write_depth", fail)
     with pytest.raises(DataError, match="No space left"):
         kitti_prepare.cache_stereo_depth(root, root / "training/depth_2")

@@ -13,7 +13,7 @@ from perception.datasets.synthetic.assets.meshes import (
 )
 from perception.datasets.synthetic.assets.people import pedestrian
 from perception.datasets.synthetic.assets.surfaces import TEXTURES, Surface
-from perception.datasets.synthetic.kitti import make_frame, observe
+from perception.datasets.synthetic.kitti import observe
 from perception.datasets.synthetic.sensing.rendering import Renderer
 from perception.datasets.synthetic.sensing.sensors import Exposure, expose, look, rig
 from perception.datasets.synthetic.sensing.tracing import Tracer
@@ -103,7 +103,8 @@ def test_random_scenes_are_varied_and_repeatable():
 
 @pytest.mark.parametrize("size", [(97, 33), (320, 96), (131, 57)])
 def test_any_image_size_works(size):
-    frame = make_frame(np.random.default_rng((1, 2)), *size)
+    rng = np.random.default_rng((1, 2))
+    frame = observe(rng, random_scene(rng), *size)
     shape = (size[1], size[0])
     assert frame.left_rgb.shape == frame.right_rgb.shape == (*shape, 3)
     assert frame.left_rgb.dtype == np.uint8

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from perception.core.files import read_bytes, read_text, replacing
+from perception.core.files import read_bytes, read_text, write_bytes
 from perception.core.images import (  # noqa: F401 (re-exported)
     image_size,
     read_depth,
@@ -90,8 +90,7 @@ def write_points(path: str | os.PathLike, points: np.ndarray) -> None:
         raise DataError(
             f"{path}: points must be (P, 3 + F) and finite, got shape {points.shape}"
         )
-    with replacing(path) as temporary:
-        temporary.write_bytes(points.tobytes())
+    write_bytes(path, points.tobytes())
 
 
 def read_calib(path: str | os.PathLike, *, points_sensor: str = "lidar") -> Calibration:
@@ -118,10 +117,7 @@ def read_calib(path: str | os.PathLike, *, points_sensor: str = "lidar") -> Cali
 
 
 def write_calib(
-    path: str | os.PathLike,
-    calibration: Calibration,
-    *,
-    points_sensor: str = "lidar",
+    path: str | os.PathLike, calibration: Calibration, *, points_sensor: str = "lidar"
 ) -> None:
     """Write a calibration that ``read_calib`` returns unchanged.
 
@@ -153,8 +149,7 @@ def write_calib(
         f"{key}: {' '.join(f'{value:.12e}' for value in np.ravel(matrix))}\n"
         for key, matrix in lines.items()
     )
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="ascii")
+    write_bytes(path, text.encode("ascii"))
 
 
 def read_objects(path: str | os.PathLike, scores: bool = False) -> Objects:
@@ -169,18 +164,17 @@ def read_objects(path: str | os.PathLike, scores: bool = False) -> Objects:
     text = read_text(path).rstrip()
     names, rows = [], []
     for number, line in enumerate(text.split("\n") if text else [], start=1):
-        words = line.split()
+        words, where = line.split(), f"{path}, line {number}"
         if len(words) != columns:
+            kind = "a result with score" if scores else "a label"
             raise DataError(
-                f"{path}, line {number}: expected {columns} columns "
-                f"({'a result with score' if scores else 'a label'}), got {len(words)}"
+                f"{where}: expected {columns} columns ({kind}), got {len(words)}"
             )
         names.append(words[0])
-        rows.append(_numbers(words[1:], f"{path}, line {number}"))
+        rows.append(_numbers(words[1:], where))
         if not -1 <= rows[-1][1] <= 3 or rows[-1][1] % 1:
             raise DataError(
-                f"{path}, line {number}: occlusion must be -1, 0, 1, 2 or 3, "
-                f"got {words[2]}"
+                f"{where}: occlusion must be -1, 0, 1, 2 or 3, got {words[2]}"
             )
     table = np.array(rows, dtype=np.float64).reshape(len(rows), columns - 1)
     return Objects(
@@ -210,9 +204,8 @@ def write_objects(path: str | os.PathLike, objects: Objects) -> None:
         + [objects.location_m, objects.rotation_y]
     ).astype(np.float64)
     scores = objects.scores
-    if not np.isfinite(table).all() or (
-        scores is not None and not np.isfinite(scores).all()
-    ):
+    finite = np.isfinite(table).all() and (scores is None or np.isfinite(scores).all())
+    if not finite:
         raise DataError(f"{path}: objects must have finite numbers")
     lines = []
     for i, name in enumerate(objects.names):
@@ -220,12 +213,9 @@ def write_objects(path: str | os.PathLike, objects: Objects) -> None:
             raise DataError(f"{path}: class name {name!r} must be one word")
         numbers = " ".join(f"{value:.2f}" for value in table[i])
         score = "" if scores is None else f" {scores[i]:.9g}"
-        lines.append(
-            f"{name} {objects.truncation[i]:.2f} {objects.occlusion[i]:d} "
-            f"{numbers}{score}\n"
-        )
-    with replacing(path) as temporary:
-        temporary.write_text("".join(lines), encoding="utf-8")
+        visible = f"{objects.truncation[i]:.2f} {objects.occlusion[i]:d}"
+        lines.append(f"{name} {visible} {numbers}{score}\n")
+    write_bytes(path, "".join(lines).encode())
 
 
 def _read_calib_values(path: str | os.PathLike) -> dict[str, np.ndarray]:

@@ -74,13 +74,12 @@ class Station:
     def __init__(self, sequence: Sequence, time_s: float) -> None:
         """The sequence at a time in seconds."""
         self.sequence, self.time_s = sequence, time_s
-        self._instant = sequence.at(time_s)
+        self._scene, self._view_T_world = sequence.at(time_s)
 
     @cached_property
     def renderer(self) -> Renderer:
         """The scene, ready to be looked at."""
-        scene = self._instant.scene
-        return Renderer(scene.mesh, scene.lighting, poster_atlas())
+        return Renderer(self._scene.mesh, self._scene.lighting, poster_atlas())
 
     def world_pose(self, sensor: Sensor) -> np.ndarray:
         """(4, 4) transform of the sensor's frame to the world when it fires."""
@@ -89,7 +88,7 @@ class Station:
 
     def _pose(self, sensor: Sensor) -> np.ndarray:
         """(4, 4) transform of the sensor's frame to the scene's."""
-        return self._instant.view_T_world @ self.world_pose(sensor)
+        return self._view_T_world @ self.world_pose(sensor)
 
     def photograph(self, rng, sensor: Sensor, width: int, height: int) -> Photo:
         """A camera's picture."""
@@ -97,7 +96,7 @@ class Station:
         projection = sensor.intrinsic(width, height) @ sensor_T_scene[:3]
         view = look(self.renderer, projection, width, height)
         rgb = expose(rng, view.radiance, auto_exposure(rng, view.radiance))
-        owner = self._instant.scene.owner[view.triangle]
+        owner = self._scene.owner[view.triangle]
         return Photo(rgb, np.where(view.triangle >= 0, owner, BACKGROUND), projection)
 
     def lidar(self, rng, sensor: Sensor) -> np.ndarray:
@@ -120,8 +119,7 @@ class Station:
             own_mps=(ego.velocity_mps(time_s) + turning) @ axes,
             actors_mps=np.reshape(actors, (-1, 2)) @ axes,
         )
-        scene = self._instant.scene
-        names = tuple(item.name for item in scene.objects)
+        scene, names = self._scene, tuple(item.name for item in self._scene.objects)
         return nuscenes_radar.scan(
             rng, self.renderer, scene.owner, names, motion, self._pose(sensor)
         )
@@ -151,7 +149,7 @@ class Station:
 
     def _visible(self, photos: list[Photo], index: int) -> float:
         """Visible pixels over those that the actor alone would fill, all cameras."""
-        corners = self._instant.scene.objects[index].corners
+        corners = self._scene.objects[index].corners
         tracer = Tracer(corners)
         seen, alone = 0.0, 0.0
         for photo in photos:

@@ -15,17 +15,7 @@ import numpy as np
 from perception.datasets.synthetic.assets.meshes import Mesh, merge
 from perception.datasets.synthetic.assets.people import cyclist, pedestrian
 from perception.datasets.synthetic.nuscenes.rig import planar_pose
-from perception.datasets.synthetic.world import street
-from perception.datasets.synthetic.world.actors import (
-    BACKWARD,
-    FORWARD,
-    LEFTWARD,
-    RIGHTWARD,
-    Actor,
-    Crowd,
-    Mover,
-    park,
-)
+from perception.datasets.synthetic.world import actors, street
 from perception.datasets.synthetic.world.lighting import Lighting, random_lighting
 from perception.datasets.synthetic.world.scene import (
     Scene,
@@ -86,19 +76,6 @@ class EgoPath:
 
 
 @dataclass(frozen=True)
-class Instant:
-    """The world at one time.
-
-    Attributes:
-        scene: What the sensors look at; object k is mover k of the sequence.
-        view_T_world: (4, 4) transform of the world to the scene's cam frame.
-    """
-
-    scene: Scene
-    view_T_world: np.ndarray
-
-
-@dataclass(frozen=True)
 class Sequence:
     """A street, its traffic over time, its light and the own car's way through.
 
@@ -113,33 +90,34 @@ class Sequence:
 
     layout: Layout
     still: Mesh
-    movers: tuple[Mover, ...]
+    movers: tuple[actors.Mover, ...]
     lighting: Lighting
     lamps_m: np.ndarray
     ego: EgoPath
 
-    def at(self, time_s: float) -> Instant:
-        """The world at a time, for sensors on the own car."""
+    def at(self, time_s: float) -> tuple[Scene, np.ndarray]:
+        """The world at a time, and the (4, 4) transform of the world to its cam frame.
+
+        The sensors look from the own car; the scene's object k is mover k.
+        """
         x, y, yaw = self.ego.place(time_s)
         c, s = np.cos(yaw), np.sin(yaw)
-        view = Viewpoint(
-            y + VIEW_AHEAD_M * s, VIEW_HEIGHT_M, yaw, along_m=x + VIEW_AHEAD_M * c
-        )
+        along_m, lateral_m = x + VIEW_AHEAD_M * c, y + VIEW_AHEAD_M * s
+        view = Viewpoint(lateral_m, VIEW_HEIGHT_M, yaw, along_m)
         right, down, ahead = self.lighting.key_direction
         key = np.array([c * right + s * ahead, down, c * ahead - s * right], np.float32)
-        lighting = replace(
-            self.lighting, key_direction=key, lamps_m=view.to_cam(self.lamps_m)
-        )
-        actors = [_moved(mover, time_s) for mover in self.movers]
+        lamps_m = view.to_cam(self.lamps_m)
+        lighting = replace(self.lighting, key_direction=key, lamps_m=lamps_m)
+        users = [_moved(mover, time_s) for mover in self.movers]
         axes = np.array([[s, -c, 0], [0, 0, -1], [c, s, 0]])
         view_T_world = np.eye(4)
         view_T_world[:3, :3] = axes
         origin = np.array([view.along_m, view.lateral_m, view.height_m])
         view_T_world[:3, 3] = -axes @ origin
-        return Instant(assemble([self.still], actors, view, lighting), view_T_world)
+        return assemble([self.still], users, view, lighting), view_T_world
 
 
-def _moved(mover: Mover, time_s: float) -> Actor:
+def _moved(mover: actors.Mover, time_s: float) -> actors.Actor:
     """The road user at a time."""
     offset = np.array([*mover.velocity_mps, 0.0]) * time_s
     actor = mover.actor
@@ -156,10 +134,10 @@ def random_sequence(rng: np.random.Generator, duration_s: float) -> Sequence:
     reach_m = ego.place(duration_s)[0]
     # Sweeps are taken a little before time 0.
     times_s = np.arange(-_LOOK_S, duration_s + 2 * _LOOK_S, _LOOK_S)
-    crowd = Crowd(layout, lighting.night, times_s)
+    crowd = actors.Crowd(layout, lighting.night, times_s)
     crowd.claim_path(_own_discs(ego, times_s), 1.1)
     crowd.parking = True
-    park(rng, crowd, begin_m=-30.0, end_m=reach_m + 45)
+    actors.park(rng, crowd, begin_m=-30.0, end_m=reach_m + 45)
     crowd.parking = False
     drive_along(rng, crowd, reach_m, ego.speed_mps)
     walk_along(rng, crowd, reach_m)
@@ -171,13 +149,13 @@ def random_sequence(rng: np.random.Generator, duration_s: float) -> Sequence:
     return Sequence(layout, merge(background), movers, lighting, lamps_m, ego)
 
 
-def drive_along(rng, crowd: Crowd, reach_m: float, own_mps: float) -> None:
+def drive_along(rng, crowd: actors.Crowd, reach_m: float, own_mps: float) -> None:
     """Cars ahead and behind in the own lane, oncoming ones, some on a side road."""
     layout = crowd.layout
     for _ in range(rng.integers(1, 5)):
         x = rng.uniform(-25, reach_m + 45)
         speed = own_mps * rng.uniform(0.85, 1.3)
-        y, yaw = rng.normal(0, 0.2), FORWARD + rng.normal(0, 0.01)
+        y, yaw = rng.normal(0, 0.2), actors.FORWARD + rng.normal(0, 0.01)
         crowd.add_vehicle(rng, x, y, yaw, speed)
     # Oncoming traffic flows, or waits in a queue.
     queue = rng.random() < 0.2
@@ -185,18 +163,18 @@ def drive_along(rng, crowd: Crowd, reach_m: float, own_mps: float) -> None:
         x = rng.uniform(-25, reach_m + 55)
         speed = 0.0 if queue else rng.uniform(4, 11)
         y = layout.lane_m + rng.normal(0, 0.2)
-        crowd.add_vehicle(rng, x, y, BACKWARD + rng.normal(0, 0.01), speed)
+        crowd.add_vehicle(rng, x, y, actors.BACKWARD + rng.normal(0, 0.01), speed)
     if layout.junction_m is not None:
         a, b = layout.junction_m
         for _ in range(rng.integers(0, 4)):
             leftward = rng.random() < 0.5
             x = a + (b - a) * (0.75 if leftward else 0.25) + rng.normal(0, 0.15)
-            yaw = LEFTWARD if leftward else RIGHTWARD
+            yaw = actors.LEFTWARD if leftward else actors.RIGHTWARD
             speed = rng.uniform(3, 7) if rng.random() < 0.6 else 0.0
             crowd.add_vehicle(rng, x, rng.uniform(-22, 25), yaw, speed)
 
 
-def walk_along(rng, crowd: Crowd, reach_m: float) -> None:
+def walk_along(rng, crowd: actors.Crowd, reach_m: float) -> None:
     """Pedestrians on the sidewalks and across the road; a third stand still."""
     layout = crowd.layout
     for _ in range(rng.integers(3, 13)):
@@ -205,7 +183,7 @@ def walk_along(rng, crowd: Crowd, reach_m: float) -> None:
         y = kerb + sign * rng.uniform(0.4, layout.sidewalk_m)
         x = rng.uniform(-12, reach_m + 28)
         z = 0.0 if layout.in_junction(x, 1) else KERB_M - 0.005
-        yaw = rng.choice([FORWARD, BACKWARD]) + rng.normal(0, 0.05)
+        yaw = rng.choice([actors.FORWARD, actors.BACKWARD]) + rng.normal(0, 0.05)
         speed = rng.uniform(0.8, 1.7) * (rng.random() < 0.67)
         crowd.add("Pedestrian", pedestrian(rng), (x, y, z), yaw, speed)
     right, left = layout.kerbs_m
@@ -213,20 +191,20 @@ def walk_along(rng, crowd: Crowd, reach_m: float) -> None:
         x = layout.crossing_m
         x = rng.uniform(4, reach_m + 25) if x is None else x + rng.uniform(-1.3, 1.3)
         y = rng.uniform(right + 0.2, left - 0.2)
-        yaw = rng.choice([LEFTWARD, RIGHTWARD]) + rng.normal(0, 0.1)
+        yaw = rng.choice([actors.LEFTWARD, actors.RIGHTWARD]) + rng.normal(0, 0.1)
         speed = rng.uniform(0.8, 1.7)
         crowd.add("Pedestrian", pedestrian(rng), (x, y, 0.0), yaw, speed)
 
 
-def ride_along(rng, crowd: Crowd, reach_m: float) -> None:
+def ride_along(rng, crowd: actors.Crowd, reach_m: float) -> None:
     """Cyclists along both sides of the road."""
     layout = crowd.layout
     for _ in range(rng.integers(1, 6)):
         x = rng.uniform(-10, reach_m + 30)
         if rng.random() < 0.55:
-            y, yaw = -layout.lane_m / 2 + rng.uniform(0.0, 0.5), FORWARD
+            y, yaw = -layout.lane_m / 2 + rng.uniform(0.0, 0.5), actors.FORWARD
         else:
-            y, yaw = 1.5 * layout.lane_m - rng.uniform(0.1, 0.9), BACKWARD
+            y, yaw = 1.5 * layout.lane_m - rng.uniform(0.1, 0.9), actors.BACKWARD
         speed = rng.uniform(2.5, 6.0)
         yaw += rng.normal(0, 0.02)
         crowd.add("Cyclist", cyclist(rng), (x, y, 0.0), yaw, speed)

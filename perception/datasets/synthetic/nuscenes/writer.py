@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import zlib
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from perception.core.files import claim, read_json, replacing, write_json
+from perception.core.files import claim, read_json, write_bytes, write_json
 from perception.core.images import write_image
 from perception.core.structures import DataError
 from perception.datasets.synthetic.kitti import (
@@ -21,20 +20,10 @@ from perception.datasets.synthetic.kitti import (
     make_missing,
     parse_size,
 )
-from perception.datasets.synthetic.nuscenes import tables
+from perception.datasets.synthetic.nuscenes import rig, tables
 from perception.datasets.synthetic.nuscenes.radar import radar_pcd
-from perception.datasets.synthetic.nuscenes.rig import (
-    CAMERAS,
-    LIDAR,
-    RADARS,
-    SENSORS,
-    Sensor,
-    planar_pose,
-    yaw_quaternion,
-)
 from perception.datasets.synthetic.nuscenes.sensing import (
     Annotation,
-    Photo,
     Station,
     to_world,
 )
@@ -161,8 +150,7 @@ def part_path(root: Path, name: str) -> Path:
 def write_scene(root: Path, recipe: Recipe, name: str) -> None:
     """Make scene ``name``; its records are written last, when it is complete."""
     records = SceneWriter(root, recipe, name).write()
-    with replacing(part_path(root, name)) as temporary:
-        temporary.write_text(json.dumps(records), encoding="utf-8")
+    write_json(part_path(root, name), records, indent=None)
 
 
 def _write_tables(root: Path, version: str, names: Sequence[str]) -> None:
@@ -200,9 +188,9 @@ class SceneWriter:
         duration_s = (recipe.samples - 1) * SAMPLE_PERIOD_US * 1e-6
         self._sequence = random_sequence(rng, duration_s)
         self._heading = float(rng.uniform(-np.pi, np.pi))
-        middle = planar_pose(0, 0, self._heading)[:2, 0] * _ROAD_MIDDLE_M
+        middle = rig.planar_pose(0, 0, self._heading)[:2, 0] * _ROAD_MIDDLE_M
         x, y = MAP_SIDE_M / 2 - middle
-        self._global_T_world = planar_pose(float(x), float(y), self._heading)
+        self._global_T_world = rig.planar_pose(float(x), float(y), self._heading)
         number = int(name.rsplit("-", 1)[-1])
         self._start_us = _EPOCH_US + number * _SCENE_PERIOD_US
         self.tables: dict[str, list[Record]] = {name: [] for name in SCENE_TABLES}
@@ -217,7 +205,7 @@ class SceneWriter:
         recipe = self._recipe
         self.tables["calibrated_sensor"] = [
             tables.calibrated_sensor(self._key, sensor, recipe.width, recipe.height)
-            for sensor in SENSORS
+            for sensor in rig.SENSORS
         ]
         for index in range(recipe.samples):
             self._write_sweeps(index)
@@ -239,10 +227,10 @@ class SceneWriter:
             station = Station(self._sequence, sweep_us * 1e-6)
             rng = np.random.default_rng((*self._seed, index, step))
             if step <= recipe.lidar_sweeps:
-                data = station.lidar(rng, LIDAR)
-                self._save(sample, sweep_us, LIDAR, data, key=False)
+                data = station.lidar(rng, rig.LIDAR)
+                self._save(sample, sweep_us, rig.LIDAR, data, key=False)
             if step <= recipe.radar_sweeps:
-                for radar in RADARS:
+                for radar in rig.RADARS:
                     data = station.radar(rng, radar)
                     self._save(sample, sweep_us, radar, data, key=False)
 
@@ -251,18 +239,22 @@ class SceneWriter:
         key_us, sample = index * SAMPLE_PERIOD_US, self._sample_token(index)
         rng = np.random.default_rng((*self._seed, index, 0))
         station = Station(self._sequence, key_us * 1e-6)
-        photos = [self._take_photo(rng, station, sample, key_us, c) for c in CAMERAS]
-        lidar = station.lidar(rng, LIDAR)
-        self._save(sample, key_us, LIDAR, lidar)
+        photos = []
+        for camera in rig.CAMERAS:
+            size = self._recipe.width, self._recipe.height
+            photos.append(station.photograph(rng, camera, *size))
+            self._save(sample, key_us, camera, photos[-1].rgb)
+        lidar = station.lidar(rng, rig.LIDAR)
+        self._save(sample, key_us, rig.LIDAR, lidar)
         returns = []
-        for radar in RADARS:
+        for radar in rig.RADARS:
             data = station.radar(rng, radar)
             self._save(sample, key_us, radar, data)
             places = np.stack([data["x"], data["y"], data["z"]], 1)
             returns.append(to_world(station.world_pose(radar), places))
         scene, start = token(self._key, "scene"), self._start_us + key_us
         self._add("sample", token=sample, timestamp=start, scene_token=scene)
-        points = to_world(station.world_pose(LIDAR), lidar)
+        points = to_world(station.world_pose(rig.LIDAR), lidar)
         for made in station.annotate(photos, points, np.concatenate(returns)):
             self._add_annotation(sample, made)
 
@@ -272,15 +264,8 @@ class SceneWriter:
     def _sample_token(self, index: int) -> str:
         return token(self._key, "sample", index)
 
-    def _take_photo(
-        self, rng, station: Station, sample: str, key_us: int, camera: Sensor
-    ) -> Photo:
-        photo = station.photograph(rng, camera, self._recipe.width, self._recipe.height)
-        self._save(sample, key_us, camera, photo.rgb)
-        return photo
-
     def _save(
-        self, sample: str, at_us: int, sensor: Sensor, data: np.ndarray, key=True
+        self, sample: str, at_us: int, sensor: rig.Sensor, data: np.ndarray, key=True
     ) -> None:
         """Write a reading, with its sample_data and ego_pose."""
         time_us = at_us + sensor.delay_us
@@ -297,7 +282,7 @@ class SceneWriter:
             "ego_pose",
             token=record["ego_pose_token"],
             timestamp=stamp,
-            rotation=list(yaw_quaternion(yaw + self._heading)),
+            rotation=list(rig.yaw_quaternion(yaw + self._heading)),
             translation=self._to_global(np.array([x, y, 0.0])),
         )
 
@@ -318,7 +303,7 @@ class SceneWriter:
             attribute_tokens=[token("attribute", tables.attribute_of(mover))],
             translation=self._to_global(centre),
             size=[width, length, height],
-            rotation=list(yaw_quaternion(mover.actor.yaw + self._heading)),
+            rotation=list(rig.yaw_quaternion(mover.actor.yaw + self._heading)),
             num_lidar_pts=made.lidar_points,
             num_radar_pts=made.radar_points,
         )
@@ -357,8 +342,7 @@ def write_sample_file(path: Path, modality: str, data: np.ndarray) -> None:
         write_image(path, data)
         return
     content = data.astype("<f4").tobytes() if modality == "lidar" else radar_pcd(data)
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+    write_bytes(path, content)
 
 
 def write_map_mask(path: Path, layout: Layout, global_T_world: np.ndarray) -> None:
@@ -374,5 +358,4 @@ def write_map_mask(path: Path, layout: Layout, global_T_world: np.ndarray) -> No
         place = corners @ global_T_world[:2, :2].T + global_T_world[:2, 3]
         pixels = place * [MAP_PIXELS_PER_M, -MAP_PIXELS_PER_M] + [0, side]
         cv2.fillConvexPoly(mask, np.round(pixels).astype(np.int32), (255,))
-    with replacing(path) as temporary:
-        temporary.write_bytes(cv2.imencode(".png", mask)[1].tobytes())
+    write_bytes(path, cv2.imencode(".png", mask)[1].tobytes())

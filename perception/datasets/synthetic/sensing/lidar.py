@@ -104,7 +104,7 @@ def scan_rings(
     hits = renderer.tracer.cast(origin, directions)
     reach, hits, incoming, sheen = _through_mirrors(renderer, origin, directions, hits)
     met = np.flatnonzero((hits.triangle >= 0) & (reach < MAX_RANGE_M))
-    kept = Hits(hits.distance_m[met], hits.triangle[met], hits.barycentric.take(met, 0))
+    kept = hits.at(met)
     step_rad = float(np.radians(beams.azimuth_step_deg))
     echo, glassy = _echo(renderer, kept, incoming.take(met, 0), step_rad)
     echo *= sheen[met]

@@ -89,11 +89,7 @@ class Renderer:
         _put(light.T, missed, self.lighting.sky(_gather(rays, missed)))
         if not len(index):
             return light, hits
-        part = Hits(
-            _gather(hits.distance_m, index),
-            _gather(hits.triangle, index),
-            hits.barycentric.take(index, 0),
-        )
+        part = hits.at(index)
         start = origin[:, None] if origin.ndim == 1 else origin[index].T
         _put(light.T, index, self._shade(start, _gather(rays, index), part, pixel_rad))
         mirror = self.column(part.triangle, Column.MIRROR) > 0

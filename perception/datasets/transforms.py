@@ -14,7 +14,7 @@ Shape letters: H, W image height and width in pixels; C channels; N objects.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -124,25 +124,23 @@ class ResizeFrame(BaseTransform):
 
 
 @TRANSFORMS.register_module()
+@dataclass(kw_only=True)
 class RandomAffineFrame(BaseTransform):
     """Zoom, shift and mirror all sensors together.
 
-    Args:
+    Attributes:
         scale: Range of the zoom factor.
         shift: Largest shift as a fraction of width and height.
         flip_prob: Probability of mirroring left and right.
     """
 
-    def __init__(
-        self,
-        *,
-        scale: tuple[float, float] = (1.0, 1.0),
-        shift: float = 0.0,
-        flip_prob: float = 0.5,
-    ) -> None:
-        if not 0 < scale[0] <= scale[1]:
-            raise ValueError(f"scale must be a range of positive zooms, got {scale}")
-        self.scale, self.shift, self.flip_prob = scale, shift, flip_prob
+    scale: tuple[float, float] = (1.0, 1.0)
+    shift: float = 0.0
+    flip_prob: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale must be a range of zooms > 0, got {self.scale}")
 
     def transform(self, results: dict) -> dict:
         """Move ``results["frame"]``."""
@@ -160,27 +158,21 @@ class RandomAffineFrame(BaseTransform):
 
 
 @TRANSFORMS.register_module()
+@dataclass(kw_only=True)
 class RandomColour(BaseTransform):
     """Change brightness, contrast and saturation of one image sensor.
 
-    Args:
+    Attributes:
         sensor: Name of the image sensor.
         brightness: Largest shift in grey levels.
         contrast: Largest relative change of contrast.
         saturation: Largest relative change of saturation.
     """
 
-    def __init__(
-        self,
-        *,
-        sensor: str = "camera",
-        brightness: float = 24.0,
-        contrast: float = 0.25,
-        saturation: float = 0.3,
-    ) -> None:
-        self.sensor = sensor
-        self.brightness, self.contrast = brightness, contrast
-        self.saturation = saturation
+    sensor: str = "camera"
+    brightness: float = 24.0
+    contrast: float = 0.25
+    saturation: float = 0.3
 
     def transform(self, results: dict) -> dict:
         """Recolour ``results["frame"]``."""
@@ -201,25 +193,20 @@ class RandomColour(BaseTransform):
 
 
 @TRANSFORMS.register_module()
+@dataclass(kw_only=True)
 class PackFrame(BaseTransform):
     """Turn a frame into tensors and a ``DetDataSample``.
 
-    Args:
+    Attributes:
         min_size_px: Training boxes narrower or lower than this, in pixels of the
             detector's input, are left out.
         max_occlusion: Training objects occluded more than this are left out.
         max_truncation: Likewise for truncation.
     """
 
-    def __init__(
-        self,
-        *,
-        min_size_px: float = 2.0,
-        max_occlusion: int = 2,
-        max_truncation: float = 0.8,
-    ) -> None:
-        self.min_size_px = min_size_px
-        self.max_occlusion, self.max_truncation = max_occlusion, max_truncation
+    min_size_px: float = 2.0
+    max_occlusion: int = 2
+    max_truncation: float = 0.8
 
     def transform(self, results: dict) -> dict:
         """Pack ``results["frame"]`` with the original ``results["objects"]``."""

@@ -34,6 +34,10 @@ from perception.datasets.splits import check_split, listing, read_split
 from perception.datasets.stereo import stereo_depth
 
 logger = logging.getLogger(__name__)
+_COMPUTED = (
+    "%s: %d of %d frames have no file for sensor %r: it is computed from the stereo "
+    "pair at every access; `tools/create_data.py kitti --depth` does so once for all"
+)
 
 
 @dataclass(frozen=True)
@@ -112,13 +116,11 @@ class KittiFrames(FrameReader):
         self._images = find_files(self.base / image_dir, SUFFIXES["image"])
         self._right = find_files(self.base / right_dir, SUFFIXES["image"], False)
         self._calibs = find_files(self.base / "calib", (".txt",))
-        has_labels = (self.base / label_dir).is_dir()
-        self._labels = (
-            find_files(self.base / label_dir, (".txt",)) if has_labels else None
-        )
+        self._labels = None
         self.frame_ids = _split_ids(Path(root), split, self._images)
         self._require("calibration file", self._calibs, self.base / "calib")
-        if self._labels is not None:
+        if (self.base / label_dir).is_dir():
+            self._labels = find_files(self.base / label_dir, (".txt",))
             self._require("label file", self._labels, self.base / label_dir)
         self._files = {
             name: self._find_sensor(name, name in optional_sensors)
@@ -137,15 +139,7 @@ class KittiFrames(FrameReader):
             self._require(wanted, present, folder)
         computed = [i for i in self.frame_ids if i not in files and i in present]
         if computed:
-            logger.warning(
-                "%s: %d of %d frames have no file for sensor %r: it is computed from "
-                "the stereo pair at every access; `tools/create_data.py kitti "
-                "--depth` does so once and for all",
-                folder,
-                len(computed),
-                len(self),
-                name,
-            )
+            logger.warning(_COMPUTED, folder, len(computed), len(self), name)
         return files
 
     def _require(self, what: str, files: Mapping[str, Path], folder: Path) -> None:
@@ -164,10 +158,8 @@ class KittiFrames(FrameReader):
         calib_path = self._calibs[frame_id]
         calibration = read_calib(calib_path, points_sensor="points")
         velo = calibration.cam_T_sensor["points"]
-        points_sensors = [n for n, s in self.sources.items() if s.kind == "points"]
-        calibration = replace(
-            calibration, cam_T_sensor={name: velo for name in points_sensors}
-        )
+        points = [name for name, one in self.sources.items() if one.kind == "points"]
+        calibration = replace(calibration, cam_T_sensor=dict.fromkeys(points, velo))
         used = {"calib": str(calib_path)}
         objects = None
         if self._labels is not None:

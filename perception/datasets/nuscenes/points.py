@@ -12,11 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from perception.core.geometry import (
-    inverse_transform,
-    transform_points,
-    wrap_angle,
-)
+from perception.core.geometry import inverse_transform, transform_points, wrap_angle
 from perception.datasets.nuscenes.boxes import transform_of
 from perception.datasets.nuscenes.files import (
     LIDAR_COLUMNS,
@@ -27,10 +23,7 @@ from perception.datasets.nuscenes.files import (
 from perception.datasets.nuscenes.tables import Scene
 
 _READ = {"lidar": read_lidar, "radar": read_radar}
-COLUMNS = {
-    "lidar": (*LIDAR_COLUMNS, "age_s"),
-    "radar": (*RADAR_COLUMNS, "age_s"),
-}
+COLUMNS = {"lidar": (*LIDAR_COLUMNS, "age_s"), "radar": (*RADAR_COLUMNS, "age_s")}
 
 
 @dataclass(frozen=True)

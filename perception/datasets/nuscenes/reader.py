@@ -147,13 +147,9 @@ class NuScenesFrames(FrameReader):
                 + listing(left_out)
             )
         if left_out:
-            logger.warning(
-                "%s: %d of %d frames are left out: %s",
-                self.scenes.where,
-                len(left_out),
-                len(left_out) + len(places),
-                listing(left_out, 2),
-            )
+            counts = len(left_out), len(left_out) + len(places)
+            told = self.scenes.where, *counts, listing(left_out, 2)
+            logger.warning("%s: %d of %d frames are left out: %s", *told)
         return places
 
     def _lacks(self, place: Place) -> str:
@@ -192,9 +188,8 @@ class NuScenesFrames(FrameReader):
             channels = channels_in_view(scene, sample, place.camera, source)
             if not channels or any(c not in sample["data"] for c in channels):
                 continue
-            cloud = merged_points(
-                self.root, scene, sample, channels, source, reading["time_us"]
-            )
+            taken_us = reading["time_us"]
+            cloud = merged_points(self.root, scene, sample, channels, source, taken_us)
             arrays[name] = cloud.points
             cam_T_sensor[name] = cam_T_global @ cloud.global_T_cloud
             used[name] = ", ".join(cloud.files)

@@ -239,10 +239,10 @@ def _cloud(rng, renderer, calibration: Calibration, width, height, full_lidar: b
     """The LiDAR's points, all of them or those inside the left image."""
     cam_T_lidar = calibration.cam_T_sensor["lidar"]
     if full_lidar:
-        return scan(rng, renderer, cam_T_lidar)
+        return scan(rng, renderer, cam_T_lidar)[0]
     # A few degrees more than the image shows, since the LiDAR stands behind it.
     half_view = np.arctan(0.52 * width / calibration.fx_px) + np.radians(3)
-    points = scan(rng, renderer, cam_T_lidar, float(half_view))
+    points, _ = scan(rng, renderer, cam_T_lidar, float(half_view))
     cam = transform_points(cam_T_lidar, points[:, :3])
     pixels, depth_m = project_to_image(calibration.image_P_cam, cam)
     inside = (pixels >= 0) & (pixels <= (width - 1, height - 1))

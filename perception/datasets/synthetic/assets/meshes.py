@@ -184,9 +184,9 @@ def _unit_tube(sides: int) -> tuple[np.ndarray, np.ndarray]:
     )
     angle = angle * (2 * np.pi / sides)
     u, v = reach * np.cos(angle), reach * np.sin(angle)
+    start, constant = 1 - level, level * 0 + 1
     weights = np.stack(
-        [u * (1 - level), v * (1 - level), u * level, v * level, level, level * 0 + 1],
-        -1,
+        [u * start, v * start, u * level, v * level, level, constant], -1
     )
     return weights.reshape(-1, 6), np.stack([angle, level], -1)
 

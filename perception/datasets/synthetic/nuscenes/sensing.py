@@ -20,7 +20,7 @@ from perception.datasets.synthetic.sensing.labels import (
     silhouette,
     visible_pixels,
 )
-from perception.datasets.synthetic.sensing.lidar import scan_rings
+from perception.datasets.synthetic.sensing.lidar import scan
 from perception.datasets.synthetic.sensing.posters import poster_atlas
 from perception.datasets.synthetic.sensing.rendering import Renderer
 from perception.datasets.synthetic.sensing.sensors import auto_exposure, expose, look
@@ -101,7 +101,7 @@ class Station:
 
     def lidar(self, rng, sensor: Sensor) -> np.ndarray:
         """(P, 5) float32 x, y, z in metres, intensity 0 … 255, ring (0 the lowest)."""
-        points, laser = scan_rings(rng, self.renderer, self._pose(sensor), beams=HDL32)
+        points, laser = scan(rng, self.renderer, self._pose(sensor), beams=HDL32)
         ring = len(HDL32.elevations_deg) - 1 - laser
         intensity = np.round(points[:, 3] * 255)
         table = np.column_stack([points[:, :3], intensity, ring])

@@ -15,18 +15,10 @@ import numpy as np
 from perception.core.files import claim, read_json, write_bytes, write_json
 from perception.core.images import write_image
 from perception.core.structures import DataError
-from perception.datasets.synthetic.kitti import (
-    check_at_least,
-    make_missing,
-    parse_size,
-)
+from perception.datasets.synthetic.kitti import check_at_least, make_missing, parse_size
 from perception.datasets.synthetic.nuscenes import rig, tables
 from perception.datasets.synthetic.nuscenes.radar import radar_pcd
-from perception.datasets.synthetic.nuscenes.sensing import (
-    Annotation,
-    Station,
-    to_world,
-)
+from perception.datasets.synthetic.nuscenes.sensing import Annotation, Station, to_world
 from perception.datasets.synthetic.nuscenes.tables import SCENE_TABLES, Record, token
 from perception.datasets.synthetic.nuscenes.traffic import random_sequence
 from perception.datasets.synthetic.world.street import BACK_M, FAR_M, Layout

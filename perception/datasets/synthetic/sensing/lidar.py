@@ -81,23 +81,13 @@ def scan(
     renderer: Renderer,
     cam_T_lidar: np.ndarray,
     half_view_rad: float = np.pi,
-) -> np.ndarray:
-    """One revolution of a 64-beam LiDAR: (P, 4) float32 x, y, z (m), reflectance.
+    beams: Beams = HDL64,
+) -> tuple[np.ndarray, np.ndarray]:
+    """One revolution of a LiDAR: x, y, z (m), reflectance (P, 4), and lasers (P,).
 
     ``cam_T_lidar`` (4, 4) leads from its frame to the renderer's, the cam frame; rays
     further than ``half_view_rad`` from x are not cast.
     """
-    return scan_rings(rng, renderer, cam_T_lidar, half_view_rad)[0]
-
-
-def scan_rings(
-    rng: np.random.Generator,
-    renderer: Renderer,
-    cam_T_lidar: np.ndarray,
-    half_view_rad: float = np.pi,
-    beams: Beams = HDL64,
-) -> tuple[np.ndarray, np.ndarray]:
-    """As ``scan``, of any spinning LiDAR; also the laser (P,) of each point."""
     rays = beam_directions(half_view_rad, beams)
     origin = cam_T_lidar[:3, 3].astype(np.float32)
     directions = (rays @ cam_T_lidar[:3, :3].T).astype(np.float32)

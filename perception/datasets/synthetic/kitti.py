@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -14,11 +12,15 @@ import numpy as np
 
 from perception.core.files import claim
 from perception.core.geometry import project_to_image, transform_points
-from perception.core.parallel import Bar, run_jobs
-from perception.core.structures import Calibration, DataError, Objects
+from perception.core.structures import Calibration, Objects
 from perception.datasets.kitti import files as kitti_files
 from perception.datasets.splits import write_split
 from perception.datasets.stereo import stereo_depth
+from perception.datasets.synthetic.generate import (
+    check_at_least,
+    make_missing,
+    parse_size,
+)
 from perception.datasets.synthetic.sensing import sensors
 from perception.datasets.synthetic.sensing.labels import label_objects
 from perception.datasets.synthetic.sensing.lidar import scan
@@ -28,7 +30,6 @@ from perception.datasets.synthetic.world.scene import BACKGROUND, Scene, random_
 
 # Raise it when the same seed gives other scenes: old and new frames must not mix.
 GENERATOR_VERSION = 1
-MIN_SIZE = (96, 32)
 # The label comes last: a frame that has one is complete.
 FRAME_FILES = (
     "image_2/{}.png",
@@ -57,23 +58,6 @@ class Recipe:
     height: int
     full_lidar: bool = False
     version: int = GENERATOR_VERSION
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Width and height in pixels of a text like ``640x192``.
-
-    Raises:
-        DataError: If it is malformed or too small to show anything.
-    """
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text.strip())
-    if match is None:
-        raise DataError(f"--size must be WIDTHxHEIGHT, e.g. 640x192, got {text!r}")
-    width, height = int(match[1]), int(match[2])
-    if width < MIN_SIZE[0] or height < MIN_SIZE[1]:
-        raise DataError(
-            f"--size must be at least {MIN_SIZE[0]}x{MIN_SIZE[1]}, got {text!r}"
-        )
-    return width, height
 
 
 def generate(
@@ -128,32 +112,8 @@ def generate(
     return root
 
 
-def check_at_least(low: int, **given: int) -> None:
-    """Raise DataError if an argument is below ``low``; names it."""
-    for name, value in given.items():
-        if value < low:
-            raise DataError(f"{name} must be at least {low}, got {value}")
-
-
 def _complete(root: Path, name: str) -> bool:
     return all((root / "training" / f.format(name)).exists() for f in FRAME_FILES)
-
-
-def make_missing(
-    make: Callable[[str], None],
-    names: Sequence[str],
-    *,
-    total: int,
-    jobs: int,
-    unit: str,
-    progress: bool,
-) -> None:
-    """Make the missing ``names`` of a set of ``total``, always in worker processes.
-
-    ``make`` makes a name's ``unit``, a frame or a scene; it can be pickled.
-    """
-    bar = Bar("synthetic scenes", unit, before=total - len(names))
-    run_jobs(make, names, jobs=jobs, always_spawn=True, bar=bar if progress else None)
 
 
 def write_frame(root: Path, recipe: Recipe, name: str) -> None:

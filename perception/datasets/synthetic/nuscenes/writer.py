@@ -15,7 +15,11 @@ import numpy as np
 from perception.core.files import claim, read_json, write_bytes, write_json
 from perception.core.images import write_image
 from perception.core.structures import DataError
-from perception.datasets.synthetic.kitti import check_at_least, make_missing, parse_size
+from perception.datasets.synthetic.generate import (
+    check_at_least,
+    make_missing,
+    parse_size,
+)
 from perception.datasets.synthetic.nuscenes import rig, tables
 from perception.datasets.synthetic.nuscenes.radar import radar_pcd
 from perception.datasets.synthetic.nuscenes.sensing import Annotation, Station, to_world

@@ -140,7 +140,9 @@ class RandomAffineFrame(BaseTransform):
 
     def __post_init__(self) -> None:
         if not 0 < self.scale[0] <= self.scale[1]:
-            raise ValueError(f"scale must be a range of zooms > 0, got {self.scale}")
+            raise ValueError(
+                f"scale must be a range of positive zooms, got {self.scale}"
+            )
 
     def transform(self, results: dict) -> dict:
         """Move ``results["frame"]``."""

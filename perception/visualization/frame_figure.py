@@ -13,37 +13,24 @@ from pathlib import Path
 
 import numpy as np
 
-from perception.core.images import write_image
 from perception.core.structures import Frame
-from perception.visualization.bev import bev_panel
+from perception.visualization.bev import draw_bev
 from perception.visualization.boxes import (
     BoxLayer,
     corners_of,
     draw_boxes,
+    draw_boxes_3d,
     truth_layer,
 )
-from perception.visualization.canvas import new_canvas, text_px_for
-from perception.visualization.palette import DEPTH_SCALE, sensor_colour
-from perception.visualization.panels import (
-    depth_panel,
-    image_panel,
-    panel_size,
-    points_panel,
+from perception.visualization.images import (
+    depth_picture,
+    image_picture,
+    picture_size,
+    points_picture,
 )
-from perception.visualization.sheet import (
-    body_width,
-    box_legend,
-    column_widths,
-    gap_px,
-    placeholder,
-    row,
-    stack,
-    strip_height,
-    titled,
-    titled_sheet,
-)
+from perception.visualization.sheet import MIN_WIDTH, Area, Sheet, write_picture
+from perception.visualization.style import DEPTH_SCALE, HEIGHT_SCALE, sensor_colour
 
-MIN_WIDTH = 320
 # Share of the sheet that the sensors take beside the bird's-eye view.
 _SENSOR_SHARE = 0.66
 # The bird's-eye view is at most so many times as high as it is wide.
@@ -79,24 +66,34 @@ def draw_frame(
     if layers is None:
         truth = frame.objects
         layers = [] if truth is None else [truth_layer(truth, ignored)]
-    text_px = text_px_for(width)
-    gap, inner = gap_px(text_px), body_width(width)
+    sheet = Sheet(width)
     from_above = any(kind_of(frame, name) == "points" for name in names)
     from_above |= any(len(corners_of(layer.objects)) for layer in layers)
-    left = round(inner * _SENSOR_SHARE) if from_above else inner
-    beside = inner - left - gap
-    highest = round(_BEV_ASPECT * beside) if from_above else 2 * inner
-    parts = [_sensor_block(frame, names, layers, left, highest, text_px)]
+    left = round(sheet.inner * _SENSOR_SHARE) if from_above else sheet.inner
+    beside = sheet.inner - left - sheet.gap
+    highest = round(_BEV_ASPECT * beside) if from_above else 2 * sheet.inner
+    top = y = sheet.headline(title or f"frame {frame.frame_id}", _summary(frame, layers))
+    y = _sensor_block(sheet, y, frame, names, layers, left, highest)
     statuses = list(dict.fromkeys(s for x in layers for s in x.statuses()))
     if statuses:
-        parts.append(box_legend(statuses, left, text_px=text_px))
-    body = stack(parts, gap=gap)
+        y = sheet.box_legend(sheet.left, y + sheet.gap, left, statuses)
     if from_above:
-        high = int(np.clip(body.shape[0], round(0.9 * beside), highest))
-        view = _view_from_above(frame, names, layers, (high, beside), text_px)
-        body = row([body, view], gap=gap)
-    headline = title or f"frame {frame.frame_id}"
-    return titled_sheet(body, headline, width=width, subtitle=_summary(frame, layers))
+        y = top + int(np.clip(y - top, round(0.9 * beside), highest))
+        x = sheet.left + left + sheet.gap
+        points = {
+            name: frame.sensors[name]
+            for name in names
+            if kind_of(frame, name) == "points"
+        }
+        note, scale = ("height over camera", HEIGHT_SCALE) if points else ("", None)
+        start = sheet.titled(x, top, beside, "bird's-eye view", note=note, scale=scale)
+        draw_bev(
+            *(sheet, Area(x, start, beside, y - start), frame.calibration),
+            points=points,
+            layers=layers,
+            image_size=frame.image_size,
+        )
+    return sheet.rendered(y + sheet.gap)
 
 
 def save_frames(
@@ -109,27 +106,8 @@ def save_frames(
     """Draw each frame to ``folder/<frame_id>.png`` and yield the path."""
     for frame in frames:
         path = Path(folder) / f"{Path(frame.frame_id).name}.png"
-        write_image(path, draw_frame(frame, width=width, sensors=sensors))
+        write_picture(path, draw_frame(frame, width=width, sensors=sensors))
         yield path
-
-
-def _view_from_above(
-    frame: Frame,
-    names: Sequence[str],
-    layers: Sequence[BoxLayer],
-    size: tuple[int, int],
-    text_px: int,
-) -> np.ndarray:
-    """The titled bird's-eye view, (H, W) ``size`` with its title."""
-    return bev_panel(
-        frame.calibration,
-        size=(size[0] - strip_height(text_px), size[1]),
-        points={n: frame.sensors[n] for n in names if kind_of(frame, n) == "points"},
-        layers=layers,
-        image_size=frame.image_size,
-        title="bird's-eye view",
-        text_px=text_px,
-    )
 
 
 def kind_of(frame: Frame, name: str) -> str:
@@ -155,86 +133,74 @@ def _reference_image(frame: Frame) -> np.ndarray | None:
 
 
 def _sensor_block(
+    sheet: Sheet,
+    y: int,
     frame: Frame,
     names: Sequence[str],
     layers: Sequence[BoxLayer],
     width: int,
     highest: int,
-    text_px: int,
-) -> np.ndarray:
+) -> int:
     """All sensors, in one column or, where that would be too high, in two."""
     if not names:
-        message = "this frame has no sensors"
-        return placeholder(6 * text_px, width, message, text_px=text_px)
-    gap = gap_px(text_px)
-    one_column = len(names) * panel_size(frame.image_size, width)[0]
+        area = Area(sheet.left, y, width, 6 * sheet.text_px)
+        sheet.placeholder(area, "this frame has no sensors")
+        return area.bottom
+    one_column = len(names) * picture_size(frame.image_size, width)[0]
     count = 2 if one_column > highest and len(names) > 1 else 1
-    widths = column_widths(width, count, gap)
-    rows = []
+    wide = (width - (count - 1) * sheet.gap) // count
     for first in range(0, len(names), count):
-        cells = [
-            _padded(_sensor_panel(frame, name, layers, column, text_px), column)
-            for name, column in zip(names[first:], widths, strict=False)
-        ]
-        rows.append(row(cells, gap=gap))
-    return stack(rows, gap=gap)
+        y = sheet.gap + max(
+            _sensor(sheet, sheet.left + n * (width - wide), y, frame, name, layers, wide)
+            for n, name in enumerate(names[first : first + count])
+        )
+    return y - sheet.gap
 
 
-def _padded(panel: np.ndarray, width: int) -> np.ndarray:
-    """The panel with paper to its right up to a width."""
-    canvas = new_canvas(panel.shape[0], width)
-    canvas[:, : panel.shape[1]] = panel
-    return canvas
-
-
-def _sensor_panel(
+def _sensor(
+    sheet: Sheet,
+    x: int,
+    y: int,
     frame: Frame,
     name: str,
     layers: Sequence[BoxLayer],
     width: int,
-    text_px: int,
-) -> np.ndarray:
-    """One sensor's titled panel."""
-    kind, scale = kind_of(frame, name), None
-    size = frame.sensors[name].shape[:2] if kind in ("image", "depth") else None
-    width = _width_in_bounds(size or frame.image_size, width)
-    fits = size is None or size == frame.image_size
-    if kind == "missing":
-        panel = placeholder(
-            4 * text_px, width, "no data in this frame", text_px=text_px
-        )
-        note = ""
-    elif kind == "image":
-        boxes = layers if fits else ()
-        value = frame.sensors[name]
-        panel = image_panel(value, width=width, layers=boxes, text_px=text_px)
-        note = f"{value.shape[1]} × {value.shape[0]} px"
+) -> int:
+    """One sensor below its title; returns the lower end."""
+    kind, value = kind_of(frame, name), frame.sensors.get(name)
+    size = frame.image_size
+    if kind in ("image", "depth") and value is not None:
+        size = value.shape[:2]
+    # Tall pictures do not grow higher than they are wide.
+    width = max(1, min(width, round(0.75 * width * size[1] / size[0])))
+    fits, factor = size == frame.image_size, width / size[1]
+    scale, note = (None if kind in ("image", "missing") else DEPTH_SCALE), ""
+    if value is None:
+        y = sheet.titled(x, y, width, name, swatch=sensor_colour(name))
+        area = Area(x, y, width, 4 * sheet.text_px)
+        sheet.placeholder(area, "no data in this frame")
+        return area.bottom
+    if kind == "image":
+        rgb, note = image_picture(value, width), f"{size[1]} × {size[0]} px"
     elif kind == "points":
-        value, scale = frame.sensors[name], DEPTH_SCALE
-        panel = points_panel(
-            value,
-            frame.calibration.cam_T_sensor[name],
-            frame.calibration,
-            frame.image_size,
-            width=width,
+        rgb = points_picture(
+            *(value, frame.calibration.cam_T_sensor[name], frame.calibration),
+            *(frame.image_size, width),
             backdrop=_reference_image(frame),
-            layers_3d=layers,
         )
         note = f"{len(value):,} points"
     else:
-        value, scale = frame.sensors[name], DEPTH_SCALE
-        panel = depth_panel(value, width=width)
-        if fits and _reference_image(frame) is None:
-            scale_px = width / frame.image_size[1]
-            panel = draw_boxes(panel, layers, scale=scale_px, text_px=text_px)
-        note = f"{np.count_nonzero(value > 0) / max(1, value.size):.0%} with a return"
+        rgb = depth_picture(value, width)
+        share = np.count_nonzero(value > 0) / max(1, value.size)
+        note = f"{share:.0%} with a return"
     swatch = sensor_colour(name)
-    return titled(panel, name, text_px=text_px, scale=scale, note=note, swatch=swatch)
-
-
-def _width_in_bounds(size: Sequence[int], width: int) -> int:
-    """A width that keeps tall pictures from growing higher than they are wide."""
-    return max(1, min(width, round(0.75 * width * size[1] / size[0])))
+    y = sheet.titled(x, y, width, name, note=note, scale=scale, swatch=swatch)
+    area = sheet.picture(x, y, rgb)
+    if kind == "points":
+        draw_boxes_3d(sheet, area, layers, frame.calibration, scale=factor)
+    elif fits and (kind == "image" or _reference_image(frame) is None):
+        draw_boxes(sheet, area, layers, scale=factor)
+    return area.bottom
 
 
 def _summary(frame: Frame, layers: Sequence[BoxLayer]) -> str:

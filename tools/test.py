@@ -43,7 +43,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Test and print the headline figures."""
     args = parse_args()
-    from perception.training.runner import default_work_dir, load_config, test
+    from perception.core.config import default_work_dir, load_config
+    from perception.training.runner import test
 
     export_local_rank(args.local_rank)
     config = load_config(args.config, args.cfg_options)

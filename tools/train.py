@@ -50,7 +50,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Train and say where the best checkpoint is."""
     args = parse_args()
-    from perception.training.runner import default_work_dir, load_config, train
+    from perception.core.config import default_work_dir, load_config
+    from perception.training.runner import train
 
     export_local_rank(args.local_rank)
     config = load_config(args.config, args.cfg_options)

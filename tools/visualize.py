@@ -124,9 +124,9 @@ def _frames_of_folder(args: argparse.Namespace) -> Chosen:
 
 def _frames_of_config(args: argparse.Namespace) -> Chosen:
     """Frames of a config's reader, which of them, and the detector's sensors."""
-    from perception.apis import build_dataset
+    from perception.core.config import load_config
+    from perception.datasets.loading import build_dataset
     from perception.evaluation.robustness.prepare import choose_frames
-    from perception.training.runner import load_config
 
     split = args.split or "test"
     if split not in ("train", "val", "test"):

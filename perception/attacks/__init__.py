@@ -2,22 +2,23 @@
 
 Attack your own detector in ten lines:
 
-    from perception.apis import build_dataset, build_loader, load_detector
-    from perception.attacks import build_attack, prepare_batch
+    from perception.apis import build_dataset, build_loader, load_target
+    from perception.attacks import build_attack
 
     config, checkpoint = "configs/synthetic/concat.py", "best.pth"
-    detector, frames = load_detector(config, checkpoint), build_dataset(config, "val")
+    target, frames = load_target(config, checkpoint), build_dataset(config, "val")
     threat = dict(type="MapThreat", sensor="camera", eps=16.0, steps=20)
     attack = build_attack("camera_pgd", dict(type="PGD", threat=threat))
     for data in build_loader(frames, range(4), batch_size=2):
-        batch = prepare_batch(detector, data)
-        result = attack(detector, batch)
-        for sample in detector.predict(result.inputs, batch.samples):
-            print(sample.frame_id, sample.pred_instances.scores[:3])
+        batch = target.batch(data)
+        result = attack(target, batch)
+        for prediction in target.predict(result.inputs, batch.samples):
+            print(prediction.detections.scores[:3])
 """
 
-from perception.attacks.base import Attack, AttackResult
-from perception.attacks.batch import AttackBatch, prepare_batch
+from perception.attacks.base import Attack, Perturbation, Perturbed
+from perception.attacks.batch import AttackBatch
+from perception.attacks.goals import Goal
 from perception.attacks.patch.fixed import FixedPatch
 from perception.attacks.patch.threat import PatchThreat
 from perception.attacks.registry import ATTACKS, THREATS, build_attack, build_threat
@@ -30,6 +31,7 @@ from perception.attacks.searches.black_box import (
     with_sources,
 )
 from perception.attacks.searches.pgd import PGD
+from perception.attacks.target import Target
 from perception.attacks.threats.base import ThreatModel
 from perception.attacks.threats.joint import JointThreat
 from perception.attacks.threats.maps import MapThreat
@@ -46,11 +48,13 @@ __all__ = [
     "Adaptive",
     "Attack",
     "AttackBatch",
-    "AttackResult",
     "FixedPatch",
+    "Goal",
     "JointThreat",
     "MapThreat",
     "PatchThreat",
+    "Perturbation",
+    "Perturbed",
     "PointAdd",
     "PointDrop",
     "PointFeatures",
@@ -58,10 +62,10 @@ __all__ = [
     "RandomNoise",
     "SquareAttack",
     "StereoThreat",
+    "Target",
     "ThreatModel",
     "TransferAttack",
     "build_attack",
     "build_threat",
-    "prepare_batch",
     "with_sources",
 ]

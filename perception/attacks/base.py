@@ -10,36 +10,117 @@ Shape letters: N frames, R restarts.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from perception.attacks.batch import AttackBatch
 from perception.attacks.goals import Goal
-from perception.attacks.objectives import Victim, frozen
+from perception.attacks.target import DoesNotApplyError, Target, frozen
 from perception.attacks.threats.base import ThreatModel
+from perception.attacks.victim import Victim
+from perception.core.structures import SensorSpec
 
 
 @dataclass(frozen=True)
-class AttackResult:
-    """What an attack did to N frames.
+class Perturbed:
+    """What a perturbation did to N frames.
 
     Attributes:
-        inputs: {sensor: (N, C, H, W)} model inputs of all sensors, attacked.
-        variable: What the attacker chose, within the budget; frames along dim 0.
-        value: (N,) the goal's objective that it reached.
-        damage: (N,) detection loss of the whole detector on the attacked inputs.
+        inputs: {sensor: (N, C, H, W)} model inputs of all sensors, perturbed.
+        detection_loss: (N,) of the whole target on these inputs; None for targets
+            without losses.
+        value: (N,) the goal's objective that an attack reached; for corruptions, which
+            have no goal, the detection loss.
+        variable: What an attacker chose, within the budget; frames along dim 0.
     """
 
     inputs: dict[str, Tensor]
-    variable: Tensor
-    value: Tensor
-    damage: Tensor
+    detection_loss: Tensor | None
+    value: Tensor | None
+    variable: Tensor | None = None
 
 
-class Attack(ABC):
+class Perturbation(ABC):
+    """A named change of some sensors' inputs: an attack, or a corruption.
+
+    A subclass finds the change (:meth:`find`); this class proves that no other sensor
+    changed by a bit, whatever the subclass did.
+    """
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Its name everywhere."""
+
+    @property
+    @abstractmethod
+    def touched(self) -> tuple[str, ...]:
+        """Sensors whose model input may differ from the clean one."""
+
+    @property
+    @abstractmethod
+    def goal(self) -> Goal:
+        """What its success is measured by."""
+
+    @abstractmethod
+    def check(self, sensors: Mapping[str, SensorSpec]) -> None:
+        """Raise ValueError if a target with these sensors cannot be so perturbed."""
+
+    @abstractmethod
+    def find(self, victim: Victim) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """What was chosen, if anything, and the touched sensors' (N, C, H, W)."""
+
+    def __call__(self, target: Target, batch: AttackBatch) -> Perturbed:
+        """Perturb one batch.
+
+        Args:
+            target: See :mod:`perception.attacks.target`; its state is left as it was.
+            batch: The clean frames.
+
+        Returns:
+            The perturbed inputs: other sensors bit-identical.
+
+        Raises:
+            ValueError: If the target cannot be perturbed in this way.
+            RuntimeError: If another sensor was changed.
+        """
+        self.check(target.sensors)
+        before = {name: value.clone() for name, value in batch.inputs.items()}
+        with frozen(target):
+            victim = Victim(target, batch, self.touched)
+            variable, changed = self.find(victim)
+            with torch.no_grad():
+                loss = value = detection_loss(victim, changed)
+                if self.goal != Goal():
+                    value = victim.objective(changed, self.goal)
+        if stray := set(changed) - set(self.touched):
+            raise RuntimeError(f"{self.name} rendered other sensors: {sorted(stray)}")
+        inputs = {
+            name: changed[name].detach() if name in changed else clean
+            for name, clean in batch.inputs.items()
+        }
+        for name, clean in before.items():
+            if not same(batch.inputs[name], clean):
+                raise RuntimeError(
+                    f"{self.name} changed the clean input of {name!r} in place"
+                )
+        return Perturbed(inputs, loss, value, variable)
+
+    def craft(self, target: Target, batch: AttackBatch) -> dict[str, Tensor]:
+        """The touched sensors' inputs alone: a training step needs nothing else.
+
+        As :meth:`__call__`, but without its proofs and its judgement of the detection
+        loss, which cost two passes through the target.
+        """
+        with frozen(target):
+            _, changed = self.find(Victim(target, batch, self.touched))
+        return {name: value.detach() for name, value in changed.items()}
+
+
+class Attack(Perturbation):
     """Searches for the worst input within a threat model.
 
     Args:
@@ -49,57 +130,27 @@ class Attack(ABC):
 
     def __init__(self, threat: ThreatModel) -> None:
         self.threat = threat
-        self.goal = Goal.parse(threat.goal)
 
-    def __call__(self, detector: Any, batch: AttackBatch) -> AttackResult:
-        """Attack one batch.
+    @property
+    def name(self) -> str:
+        """The threat model's."""
+        return self.threat.name
 
-        Args:
-            detector: A ``MultiModalDetector``; its state is left as it was.
-            batch: The clean frames, see ``prepare_batch``.
+    @property
+    def touched(self) -> tuple[str, ...]:
+        """The threat model's."""
+        return self.threat.touched
 
-        Returns:
-            The attacked inputs: inside the budget, other sensors bit-identical.
+    @property
+    def goal(self) -> Goal:
+        """The threat model's."""
+        return self.threat.goal
 
-        Raises:
-            ValueError: If the detector cannot be attacked in this way.
-            RuntimeError: If a sensor outside the threat model was changed.
-        """
-        threat = self.threat
-        threat.check(detector.sensors)
-        before = {name: value.clone() for name, value in batch.inputs.items()}
-        with frozen(detector):
-            victim = Victim(detector, batch, threat.touched)
-            variable, changed = self._find(victim)
-            with torch.no_grad():
-                damage = value = victim.objective(changed, Goal("detection"))
-                if self.goal != Goal("detection"):
-                    value = victim.objective(changed, self.goal)
-        if stray := set(changed) - set(threat.touched):
-            raise RuntimeError(f"{threat.name} rendered other sensors: {sorted(stray)}")
-        inputs = {
-            name: changed[name].detach() if name in changed else clean
-            for name, clean in batch.inputs.items()
-        }
-        for name, clean in before.items():
-            if not _same(batch.inputs[name], clean):
-                raise RuntimeError(
-                    f"{threat.name} changed the clean input of {name!r} in place"
-                )
-        return AttackResult(inputs, variable, value, damage)
+    def check(self, sensors: Mapping[str, SensorSpec]) -> None:
+        """The threat model's."""
+        self.threat.check(sensors)
 
-    def craft(self, detector: Any, batch: AttackBatch) -> dict[str, Tensor]:
-        """The attacked sensors' inputs alone: a training step needs nothing else.
-
-        Within the budget as :meth:`__call__`, but without its proofs and its judgement
-        of the damage, which cost two passes through the detector.
-        """
-        with frozen(detector):
-            victim = Victim(detector, batch, self.threat.touched)
-            _, changed = self._find(victim)
-        return {name: value.detach() for name, value in changed.items()}
-
-    def _find(self, victim: Victim) -> tuple[Tensor, dict[str, Tensor]]:
+    def find(self, victim: Victim) -> tuple[Tensor | None, dict[str, Tensor]]:
         """The variable found, within the budget, and what it makes of the inputs."""
         variable = self.threat.project(self.run(victim).detach(), victim.batch)
         with torch.no_grad():
@@ -110,7 +161,15 @@ class Attack(ABC):
         """Search; the variable (N, …) it returns is projected by the caller."""
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
+def detection_loss(victim: Victim, changed: Mapping[str, Tensor]) -> Tensor | None:
+    """(N,) loss of the whole target on these inputs; None if it has no losses."""
+    try:
+        return victim.objective(changed, Goal())
+    except DoesNotApplyError:
+        return None
+
+
+def same(one: Tensor, other: Tensor) -> bool:
     """Whether all values are equal, NaN being equal to NaN."""
     return torch.equal(one, other) or torch.allclose(
         one, other, rtol=0, atol=0, equal_nan=True
@@ -200,21 +259,12 @@ def nan_is_least(value: Tensor) -> Tensor:
     return value.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
 
-class UnfitGoalError(ValueError):
-    """The detector lacks what a goal speaks of, such as a gate."""
-
-
 @torch.no_grad()
-def try_goal(victim: Victim, threat: ThreatModel, goal: str) -> None:
+def try_goal(victim: Victim, threat: ThreatModel, goal: Goal) -> None:
     """Try a goal on the clean frames.
 
     Raises:
-        UnfitGoalError: If the detector cannot be attacked by it.
-        ValueError: If it is no goal.
+        DoesNotApplyError: If the target cannot be attacked by it.
     """
-    parsed = Goal.parse(goal)
     clean = threat.render(threat.clean(victim.batch), victim.batch)
-    try:
-        victim.objective(clean, parsed)
-    except ValueError as error:
-        raise UnfitGoalError(str(error)) from error
+    victim.objective(clean, goal)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from mmdet.structures import DetDataSample
 from torch import Tensor
 
-from perception.core.structures import DataError, SensorSpec
+from perception.core.structures import SensorSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,44 +65,3 @@ class AttackBatch:
             self.sensors,
             [self.ids[n] for n in index],
         )
-
-
-def prepare_batch(
-    detector: Any, data: Mapping[str, Any], ids: Sequence[int] | None = None
-) -> AttackBatch:
-    """From what a data loader yields to what an attack needs.
-
-    Args:
-        detector: A ``MultiModalDetector``.
-        data: ``inputs`` and ``data_samples`` as collated by the data loader.
-        ids: Numbers of the frames; default: made of their names (``frame_id``), so
-            that a frame fares the same in any batch.
-
-    Raises:
-        DataError: If a frame has no labels.
-        ValueError: If there are not as many ids as frames.
-    """
-    data = detector.data_preprocessor.cast_data(data)
-    packed = detector.data_preprocessor(data, False)
-    samples = packed["data_samples"]
-    for sample in samples:
-        if "gt_instances" not in sample:
-            raise DataError(
-                f"frame {sample.get('frame_id')}: no labels, which attacks need"
-            )
-    if ids is None:
-        ids = [_number(sample, place) for place, sample in enumerate(samples)]
-    if len(ids) != len(samples):
-        raise ValueError(f"{len(samples)} frames need as many ids, got {len(ids)}")
-    return AttackBatch(
-        inputs=packed["inputs"],
-        raw=data["inputs"],
-        samples=samples,
-        sensors=detector.sensors,
-        ids=list(ids),
-    )
-
-
-def _number(sample: DetDataSample, place: int) -> int:
-    """A frame's number from its name; without one from its place in the batch."""
-    return zlib.crc32(str(sample.get("frame_id", place)).encode())

@@ -1,93 +1,198 @@
-"""What an attacker wants, as a string and as a value.
+"""What an attacker wants: an objective, of which part, and what the gate shall say.
 
-A goal is named by a string:
+Configs and the command line name a goal by a text, which :meth:`Goal.parse` alone
+reads: an objective (``detection``, ``hide``, ``create``, ``rank``, ``class:NAME``),
+followed by any of
 
-* ``detection``: the head's whole training loss on the ground truth;
-* ``hide``: lower the class scores inside the ground-truth boxes;
-* ``create``: raise the highest class scores outside of them;
-* ``rank``: raise the highest scores outside above the highest score inside each box, on
-  every pyramid level. What average precision measures is this order;
-* ``class:NAME``: have the objects taken for ``NAME``, and for nothing else;
-* any of them followed by ``|view``, ``|fused`` or ``|parts``, for necks that choose
-  among predictions: the objective of what the attacked sensor's own view says, of the
-  fused prediction before it is moved, or the mean over all that are chosen from and
-  that the attacked sensor reaches. Where a prediction already lies beyond the others, a
-  median or a clamp has no gradient; the prediction itself has;
-* any of them followed by ``|none*L``, ``|blame:SENSOR*L`` or ``|expert:SENSOR``:
-  gate-aware. L is a factor. ``none`` subtracts L times the cross-entropy of the gate to
-  "no sensor lies", ``blame`` to "SENSOR lies" (a clean one), ``expert`` computes the
-  objective through the expert that leaves SENSOR out (``expert:none`` through the one
-  that sees all), whatever the gate says. Example: ``detection|none*1.0``.
+* ``|branch``, ``|fused`` or ``|parts``, for fusions that choose among predictions: the
+  objective of what the attacked sensor says by itself, of the prediction of all sensors
+  before it is moved, or the mean over all that are chosen from and that the attacked
+  sensor reaches. Where a prediction already lies beyond the others, a median or a clamp
+  has no gradient; the prediction itself has;
+* ``|none*L`` or ``|attribute:SENSOR*L``: subtract L times the cross-entropy of the gate
+  to "nobody is compromised", or to "SENSOR is" (a benign one);
+* ``|expert:SENSOR`` or ``|expert:none``: the objective through the expert that leaves
+  SENSOR out, or through the one that sees all, whatever the gate says.
+
+Shape letters: N frames, S sensors.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
-_BASES = ("detection", "hide", "create", "rank", "class")
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from perception.attacks.objectives import OBJECTIVES, DetectionLoss, Objective
+from perception.attacks.target import DoesNotApplyError, Response
+from perception.attacks.victim import Query
+from perception.core.gate_state import NOBODY
+from perception.core.parts import BranchPrediction, ExpertPrediction, LeaveOut, Part
+
 _FACTOR = r"\d+(?:\.\d*)?(?:[eE][+-]?\d+)?"
+
+
+class Through(Enum):
+    """Which predictions an objective judges."""
+
+    BRANCH = "branch"
+    FUSED = "fused"
+    PARTS = "parts"
+
+
+@dataclass(frozen=True)
+class GateTerm:
+    """What the gate shall say.
+
+    Attributes:
+        sensor: The sensor it shall attribute its alarm to; None: nobody.
+        weight: Factor of the cross-entropy that is subtracted.
+    """
+
+    sensor: str | None
+    weight: float
+
+    def loss(self, response: Response, sensors: tuple[str, ...]) -> Tensor:
+        """(N,) cross-entropy of the gate, mean over locations; that of the alarm too.
+
+        Raises:
+            DoesNotApplyError: If there is no gate or no such sensor.
+        """
+        logits = response.gate_logits
+        if logits is None:
+            raise DoesNotApplyError(f"goal {self} speaks of a gate; there is none")
+        if self.sensor not in (None, *sensors):
+            raise DoesNotApplyError(f"goal {self}: sensors are {list(sensors)}")
+        number = len(sensors) if self.sensor is None else sensors.index(self.sensor)
+        loss = -logits.log_softmax(dim=1)[:, number]
+        loss = loss.reshape(len(loss), -1).mean(dim=1)
+        if self.sensor is None and response.alarm is not None:
+            loss = loss + F.softplus(response.alarm)
+        return loss
+
+    def __str__(self) -> str:
+        wanted = NOBODY if self.sensor is None else f"attribute:{self.sensor}"
+        return f"{wanted}*{self.weight}"
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A parsed goal.
+    """What an attacker ascends.
 
     Attributes:
-        base: ``detection``, ``hide``, ``create``, ``rank`` or ``class``.
-        target: Name of the class for ``class``.
-        gate: Name of the sensor to be blamed, ``"none"`` for nobody, None if the gate
-            is left alone.
-        weight: Factor of the gate's cross-entropy.
-        expert: Name of the sensor left out by the expert attacked, ``"none"`` for the
-            expert that sees all, None for the whole mixture.
-        through: ``"view"``, ``"fused"`` or ``"parts"``, None for what the detector says
-            in the end.
+        objective: What is judged.
+        through: Which predictions; None: the target's final one.
+        leave_out: What the fusion is told; None leaves it to the gate.
+        gate: What the gate shall say; None leaves it alone.
     """
 
-    base: str
-    target: str | None = None
-    gate: str | None = None
-    weight: float = 0.0
-    expert: str | None = None
-    through: str | None = None
+    objective: Objective = DetectionLoss()  # noqa: RUF009 (frozen)
+    through: Through | None = None
+    leave_out: LeaveOut | None = None
+    gate: GateTerm | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is an objective of the final prediction and nothing else."""
+        return self.through is None and self.leave_out is None and self.gate is None
+
+    @property
+    def needs_gate(self) -> bool:
+        """Whether only targets with a gate or experts can be attacked so."""
+        return self.gate is not None or self.leave_out is not None
+
+    def value(self, query: Query) -> Tensor:
+        """(N,) what the attacker wants high.
+
+        Raises:
+            DoesNotApplyError: If the target lacks what this speaks of.
+        """
+        response = query.respond(self.leave_out)
+        judged = [
+            self.objective.value(response, part, query.samples)
+            for part in self._parts(response, query.touched)
+        ]
+        value = judged[0] if len(judged) == 1 else torch.stack(judged).mean(0)
+        if self.gate is not None:
+            # An expert attacked by itself does not ask the gate.
+            told = self.gate.loss(query.respond(), query.sensors)
+            value = value - self.gate.weight * told
+        return value
+
+    def _parts(
+        self, response: Response, touched: tuple[str, ...]
+    ) -> Sequence[Part | None]:
+        """What is judged, of what the target chooses from."""
+        if self.through is None:
+            return [None]
+        everybody = ExpertPrediction(None)
+        own: list[Part] = [BranchPrediction(name) for name in touched]
+        fused: list[Part] = [everybody]
+        wanted: list[Part] = {
+            Through.BRANCH: own[:1],
+            Through.FUSED: fused,
+            Through.PARTS: own + fused,
+        }[self.through]
+        if missing := [part for part in wanted if part not in response.parts]:
+            raise DoesNotApplyError(f"goal {self}: the target has no part {missing[0]}")
+        if self.through is Through.PARTS:
+            wanted = wanted + [
+                part
+                for part in response.parts
+                if isinstance(part, ExpertPrediction)
+                and part != everybody
+                and (part.left_out,) != touched
+            ]
+        return wanted
 
     def __str__(self) -> str:
         """The text that :meth:`parse` reads as this goal."""
-        parts = [self.base if self.target is None else f"{self.base}:{self.target}"]
+        parts = [self.objective.text]
         if self.through is not None:
-            parts.append(self.through)
-        if self.expert is not None:
-            parts.append(f"expert:{self.expert}")
+            parts.append(self.through.value)
+        if self.leave_out is not None:
+            parts.append(f"expert:{self.leave_out.sensor or NOBODY}")
         if self.gate is not None:
-            blamed = "none" if self.gate == "none" else f"blame:{self.gate}"
-            parts.append(f"{blamed}*{self.weight}")
+            parts.append(str(self.gate))
         return "|".join(parts)
 
     @classmethod
     def parse(cls, text: str) -> Goal:
-        """Read a goal's name; raises ValueError if it is not one."""
+        """Read a goal's text; raises ValueError if it is not one."""
         base, *parts = text.split("|")
-        name, _, target = base.partition(":")
-        values: dict[str, Any] = {"base": name, "target": target or None}
-        if name not in _BASES or (name == "class") != bool(target):
+        name, _, argument = base.partition(":")
+        objective = OBJECTIVES.get(name)
+        try:
+            if objective is None or base.endswith(":"):
+                raise TypeError("no such objective")
+            values: dict[str, Any] = {
+                "objective": objective(argument) if argument else objective()
+            }
+        except TypeError as error:
+            known = ", ".join(OBJECTIVES.module_dict)
             raise ValueError(
-                f"unknown goal {text!r}; expected detection, hide, create, rank or "
-                "class:NAME"
-            )
+                f"unknown goal {text!r}; expected one of {known} (class:NAME)"
+            ) from error
         for part in parts:
             new: dict[str, Any]
-            if part in ("view", "fused", "parts"):
-                new = {"through": part}
+            if part in [one.value for one in Through]:
+                new = {"through": Through(part)}
             elif match := re.fullmatch(r"expert:(.+)", part):
-                new = {"expert": match[1]}
-            elif match := re.fullmatch(rf"(?:blame:(.+)|none)\*({_FACTOR})", part):
-                new = {"gate": match[1] or "none", "weight": float(match[2])}
+                new = {"leave_out": LeaveOut(None if match[1] == NOBODY else match[1])}
+            elif match := re.fullmatch(
+                rf"(?:attribute:(.+)|{NOBODY})\*({_FACTOR})", part
+            ):
+                new = {"gate": GateTerm(match[1], float(match[2]))}
             else:
                 raise ValueError(
-                    f"goal {text!r}: {part!r} is not none*L, blame:SENSOR*L, "
-                    "expert:SENSOR, view, fused or parts"
+                    f"goal {text!r}: {part!r} is not none*L, attribute:SENSOR*L, "
+                    "expert:SENSOR, branch, fused or parts"
                 )
             if not values.keys().isdisjoint(new):
                 raise ValueError(f"goal {text!r}: {part!r} contradicts what precedes")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from mmengine.registry import Registry
 
+from perception.attacks.goals import Goal
+
 if TYPE_CHECKING:
     from perception.attacks.base import Attack
     from perception.attacks.threats.base import ThreatModel
@@ -29,6 +31,8 @@ def build_threat(name: str, config: Mapping[str, Any]) -> ThreatModel:
         parts = enumerate(fields["parts"])
         fields["parts"] = tuple(build_threat(f"{name}[{i}]", p) for i, p in parts)
     try:
+        if isinstance(fields.get("goal"), str):
+            fields["goal"] = Goal.parse(fields["goal"])
         return threat_class(name=name, **fields)
     except TypeError as error:
         raise ValueError(f"threat {name!r}: {error}") from error

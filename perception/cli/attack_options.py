@@ -15,7 +15,7 @@ def add_attacks_file(
     parser: argparse.ArgumentParser | argparse._ArgumentGroup,
 ) -> None:
     """``--attacks``: the file that defines attacks by name, ours unless given."""
-    standard = Path(__file__).parents[1] / "configs/_base_/attacks/standard.py"
+    standard = Path(__file__).parents[2] / "configs/_base_/attacks/standard.py"
     parser.add_argument(
         "--attacks",
         default=str(standard),

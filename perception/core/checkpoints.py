@@ -1,10 +1,10 @@
 """Loading weights without running anybody's code.
 
 MMEngine falls back to unrestricted unpickling when a checkpoint holds more than
-tensors. Importing this module replaces its loaders, also those of addresses, by one
-that never does: only tensors and plain containers are read, and
-:class:`PlainCheckpointHook` has checkpoints hold nothing else. ``.safetensors`` files
-are read as well.
+tensors. :func:`secure_mmengine`, which whoever loads a detector or trains calls first,
+replaces its loaders by one that never does: only tensors and plain containers are read,
+and :class:`PlainCheckpointHook` has checkpoints hold nothing else. ``.safetensors``
+files are read as well.
 """
 
 from __future__ import annotations
@@ -86,11 +86,6 @@ def _load_for_mmengine(filename: str, map_location: Any = None) -> dict[str, Any
     return load_checkpoint(filename, map_location)
 
 
-# The schemes we do not serve (open-mmlab:// and so on) become missing files.
-for _prefix in list(CheckpointLoader._schemes):
-    CheckpointLoader.register_scheme(_prefix, _load_for_mmengine, force=True)
-
-
 class _WholeFiles(LocalBackend):
     """MMEngine's files, each in place only when it is whole."""
 
@@ -100,7 +95,15 @@ class _WholeFiles(LocalBackend):
             temporary.write_bytes(obj)
 
 
-register_backend("local", _WholeFiles, force=True, prefixes="")
+def secure_mmengine() -> None:
+    """From now on MMEngine reads checkpoints by :func:`load_checkpoint` alone.
+
+    Also those of addresses; the schemes that we do not serve (open-mmlab:// and so on)
+    become missing files. And what it writes is in place only when it is whole.
+    """
+    for prefix in list(CheckpointLoader._schemes):
+        CheckpointLoader.register_scheme(prefix, _load_for_mmengine, force=True)
+    register_backend("local", _WholeFiles, force=True, prefixes="")
 
 
 @HOOKS.register_module()

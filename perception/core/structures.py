@@ -237,3 +237,20 @@ class Frame:
     image_size: tuple[int, int]
     objects: Objects | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a system says of one frame.
+
+    Attributes:
+        detections: In pixels of the original image.
+        gate: (S + 1,) probabilities that each sensor is compromised, the last one that
+            none is; None without a gate.
+        alarm: Above 0 if some sensor is compromised, whether or not it is known which;
+            None for systems without such a state.
+    """
+
+    detections: Objects
+    gate: tuple[float, ...] | None = None
+    alarm: float | None = None

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from perception.attacks.base import Attack
 from perception.attacks.batch import AttackBatch
-from perception.attacks.objectives import Victim
 from perception.attacks.registry import ATTACKS, THREATS
 from perception.attacks.threats.base import ThreatModel
 from perception.attacks.threats.splat import View
+from perception.attacks.victim import Victim
 from perception.core.structures import SensorKind, SensorSpec
 from perception.corruptions import maps, points
 from perception.corruptions.maps import Reading

@@ -31,9 +31,9 @@ import torch
 from torch import Tensor
 
 from perception.attacks.batch import AttackBatch
-from perception.attacks.objectives import in_eval_mode
 from perception.models.consensus.median import MedianFusion
 from perception.models.heads.outputs import HeadOutputs
+from perception.models.modes import in_eval_mode
 
 
 @dataclass(frozen=True)

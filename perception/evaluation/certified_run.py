@@ -10,11 +10,12 @@ from mmdet.structures.bbox import bbox_overlaps
 from torch import Tensor
 from tqdm import tqdm
 
-from perception.apis import build_loader
-from perception.attacks import PGD, MapThreat, prepare_batch
+from perception.attacks import PGD, MapThreat
 from perception.attacks.batch import AttackBatch
 from perception.datasets.frame_dataset import FrameDataset
+from perception.datasets.loading import build_loader
 from perception.evaluation.certified import certified_objects
+from perception.targets import DetectorTarget
 
 
 def certify(
@@ -53,6 +54,7 @@ def certify(
     classes = detector.dataset_meta["classes"]
     if missing := [name for name in classes if name not in overlaps]:
         raise ValueError(f"no overlap for {', '.join(missing)}: nothing scores them")
+    target = DetectorTarget(detector)
     objects = found = 0
     names = list(detector.branches)
     counts: dict[str, dict[str, Any]] = {
@@ -62,7 +64,7 @@ def certify(
     loader = build_loader(dataset, indices, batch_size=batch_size, workers=workers)
     for number, data in enumerate(tqdm(loader, desc="certify", unit="batch")):
         ids = indices[number * batch_size : (number + 1) * batch_size]
-        batch = prepare_batch(detector, data, ids)
+        batch = target.batch(data, ids)
         sure = certified_objects(
             detector, batch, overlaps=overlaps, threshold=threshold
         )
@@ -74,7 +76,7 @@ def certify(
             count["certified"] += sum(int(mask.sum()) for mask in sure[name])
             if attack is None:
                 continue
-            inputs = attack(detector, batch).inputs
+            inputs = attack(target, batch).inputs
             still = _detected(detector, batch, inputs, overlaps, threshold)
             count["found_attacked"] += sum(int(mask.sum()) for mask in still)
             count["violations"] += sum(

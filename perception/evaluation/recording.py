@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from perception.apis import build_dataset, build_loader
-from perception.attacks import Attack, prepare_batch
+from perception.attacks import Attack
 from perception.core.files import write_json
-from perception.core.structures import DataError
+from perception.core.structures import DataError, Prediction
 from perception.datasets.frame_dataset import FrameDataset
+from perception.datasets.loading import build_dataset, build_loader
 from perception.evaluation.recording_report import Moment, summarise, write_csv
-from perception.evaluation.robustness.cell import predictions_of
 from perception.evaluation.robustness.prepare import (
     AttackRun,
     Prepared,
@@ -28,9 +27,9 @@ from perception.evaluation.robustness.prepare import (
     load_subject,
     prepare,
 )
-from perception.evaluation.robustness.records import Prediction
 from perception.evaluation.robustness.results import settings_of
 from perception.models.consensus.monitor import SensorMonitor
+from perception.targets import DetectorTarget
 
 FORMAT = "perception monitored recording"
 FORMAT_VERSION = 1
@@ -190,7 +189,7 @@ def _moments(
             else:
                 touched = tuple(lie.threat.touched) if lie else ()
                 state = monitor.update(found.gate)
-                yield Moment(frame_id, found.gate, found.doubt, (), touched, state)
+                yield Moment(frame_id, found.gate, found.alarm, (), touched, state)
 
 
 def _look(
@@ -235,12 +234,13 @@ def _detect(
     """What a detector says of frames that have every sensor, attacked or not."""
     if not ids:
         return []
+    target = DetectorTarget(detector)
     if attack is None:
         packed = detector.data_preprocessor(data, False)
-        return predictions_of(detector, packed["inputs"], packed["data_samples"])
-    batch = prepare_batch(detector, data, ids)
+        return target.predict(packed["inputs"], packed["data_samples"])
+    batch = target.batch(data, ids)
     try:
-        inputs = attack(detector, batch).inputs
+        inputs = attack(target, batch).inputs
     except ValueError as error:
         raise DataError(str(error)) from error
-    return predictions_of(detector, inputs, batch.samples)
+    return target.predict(inputs, batch.samples)

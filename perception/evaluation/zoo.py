@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
-from perception.apis import load_detector
 from perception.core.checkpoints import as_safetensors
 from perception.core.files import replacing
 from perception.core.provenance import told
 from perception.core.structures import DataError
 from perception.evaluation.robustness.figures import in_vain
 from perception.evaluation.robustness.tables import NOTE, STAR
+from perception.models.loading import load_detector
 
 
 def publish(

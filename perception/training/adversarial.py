@@ -25,8 +25,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from perception.attacks.base import try_goal
-from perception.attacks.batch import AttackBatch, prepare_batch
-from perception.attacks.objectives import Victim, frozen
+from perception.attacks.batch import AttackBatch
+from perception.attacks.target import frozen
+from perception.attacks.victim import Victim
+from perception.targets import DetectorTarget
 from perception.training.attack_mix import AttackMix, Variation
 
 
@@ -74,7 +76,7 @@ class AdversarialTrainLoop(EpochBasedTrainLoop):
             gate=detector.fusion is not None and detector.fusion.has_gate,
         )
         for attack in self.mix.attacks:
-            attack.threat.check(detector.sensors)
+            attack.check(detector.sensors)
         self.warmup_iters = warmup_iters
         self._goals_fit = False
 
@@ -100,25 +102,26 @@ class AdversarialTrainLoop(EpochBasedTrainLoop):
         attack = self.mix.draw(random, strength=warm)
         samples = data_batch["data_samples"]
         ids = [_number(self.runner.seed, self.iter, sample) for sample in samples]
-        batch = prepare_batch(self.detector, data_batch, ids)
+        target = DetectorTarget(self.detector)
+        batch = target.batch(data_batch, ids)
         if not self._goals_fit:  # now, not when one is first drawn
-            self._try_goals(batch.select([0]))
-        changed = attack.craft(self.detector, batch)
-        return join(batch, changed, attack.threat.sensor)
+            self._try_goals(target, batch.select([0]))
+        changed = attack.craft(target, batch)
+        return join(batch, changed, attack.touched[0])
 
-    def _try_goals(self, frame: AttackBatch) -> None:
+    def _try_goals(self, target: DetectorTarget, frame: AttackBatch) -> None:
         """Raise ValueError if the detector cannot be attacked by a goal of the mix."""
         pairs = {
-            (attack.threat.touched, goal): attack.threat
+            (attack.touched, goal): attack.threat
             for attack in self.mix.attacks
             for goal in self.mix.goals_of(attack)
         }
-        with frozen(self.detector):
+        with frozen(target):
             for (touched, goal), threat in pairs.items():
                 try:
-                    try_goal(Victim(self.detector, frame, touched), threat, goal)
+                    try_goal(Victim(target, frame, touched), threat, goal)
                 except ValueError as error:
-                    text = f"training goal {goal!r} of {threat.name!r}: {error}"
+                    text = f"training goal {str(goal)!r} of {threat.name!r}: {error}"
                     raise type(error)(text) from error
         self._goals_fit = True
 

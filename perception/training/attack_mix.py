@@ -41,8 +41,12 @@ class Variation:
             low, high = getattr(self, name)
             if not 0 < low <= high:
                 raise ValueError(f"{name} must be 0 < low <= high, got {(low, high)}")
-        for goal in self.goals:
-            Goal.parse(goal)
+        self.parsed  # noqa: B018 (raises where a text is no goal)
+
+    @property
+    def parsed(self) -> list[Goal]:
+        """The goals as values."""
+        return [Goal.parse(text) for text in self.goals]
 
 
 class AttackMix:
@@ -80,11 +84,7 @@ class AttackMix:
                 )
         self.shares = np.array(weights) / sum(weights)
         self.variation = variation
-        self.goals = [
-            goal
-            for goal in variation.goals
-            if gate or (Goal.parse(goal).gate, Goal.parse(goal).expert) == (None, None)
-        ]
+        self.goals = [goal for goal in variation.parsed if gate or not goal.needs_gate]
         if not self.goals:
             raise ValueError(f"all goals need a gate: {', '.join(variation.goals)}")
 
@@ -113,7 +113,7 @@ class AttackMix:
             random_start=attack.random_start,
         )
 
-    def goals_of(self, attack: Attack) -> list[str]:
+    def goals_of(self, attack: Attack) -> list[Goal]:
         """The goals that one of ``attacks`` may be drawn with."""
         return self.goals if type(attack) is PGD else [attack.threat.goal]
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from perception.apis import build_loader
 from perception.core.structures import DataError
 from perception.datasets.frame_dataset import FrameDataset
+from perception.datasets.loading import build_loader
 from perception.models.consensus.gate import contradictions
 from perception.models.fusion import AgreementFusion
 

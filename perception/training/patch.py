@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from perception.apis import build_loader
 from perception.attacks.patch.files import save_patch
 from perception.attacks.patch.threat import PatchThreat
 from perception.attacks.patch.training import PatchResult, train_patch
 from perception.core.structures import DataError
+from perception.datasets.loading import build_loader
 from perception.evaluation.robustness.prepare import AttackRun, prepare
 from perception.evaluation.robustness.results import settings_of, versions
+from perception.targets import DetectorTarget
 
 
 def train_universal_patch(
@@ -67,7 +68,7 @@ def train_universal_patch(
     subject = settings | {"batch_size": run.batch_size}
     try:
         result = train_patch(
-            ready.detector,
+            DetectorTarget(ready.detector),
             loader,
             threat,
             epochs=epochs,

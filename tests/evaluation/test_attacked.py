@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 from perception.apis import as_config, build_dataset, load_detector
 from perception.attacks import MapThreat, build_attack
+from perception.core.config import load_config
 from perception.core.provenance import UNKNOWN, distinct, made_on, mixable, told
 from perception.core.structures import DataError
 from perception.evaluation.robustness import attack_report as attacked_report
@@ -17,7 +18,6 @@ from perception.evaluation.robustness.prepare import choose_frames, scoring_of
 from perception.evaluation.robustness.records import outcome_of
 from perception.evaluation.robustness.results import attack_table
 from perception.evaluation.robustness.store import FrameStore
-from perception.training.runner import load_config
 
 CAMERA = dict(type="MapThreat", sensor="camera", eps=16.0, steps=2)
 

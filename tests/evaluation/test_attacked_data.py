@@ -226,7 +226,7 @@ def test_attacked_points_are_saved_as_they_are(detector, frames, tmp_path):
 
 def test_labels_and_calibration_are_scaled(detector, project, tmp_path):
     from perception.apis import as_config
-    from perception.training.runner import load_config
+    from perception.core.config import load_config
 
     config = as_config(load_config(project.config))
     config.test_dataloader.dataset.pipeline[0].size = (32, 16)

@@ -18,7 +18,7 @@ import monitor as tool
 from perception.apis import SensorMonitor, build_dataset, detect, load_detector
 from perception.cli.options import run_tool
 from perception.core.checkpoints import sha256
-from perception.training.runner import load_config
+from perception.core.config import load_config
 
 FRAMES = ["000001", "000002", "000003", "000004"]
 RATE = ("--false-alarm-rate", "0.1")

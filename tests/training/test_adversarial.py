@@ -11,10 +11,11 @@ from tiny_kitti import write_config, write_kitti
 
 from perception.attacks.batch import AttackBatch
 from perception.core.checkpoints import load_checkpoint
+from perception.core.config import load_config
 from perception.models import MultiModalDetector
 from perception.training.adversarial import join
 from perception.training.attack_mix import AttackMix, Variation
-from perception.training.runner import build_runner, load_config, train
+from perception.training.runner import build_runner, train
 
 OPTIONS = {
     "train_dataloader.num_workers": 0,

@@ -5,8 +5,8 @@ import pytest
 from attacked_project import make_project
 
 from perception.apis import build_dataset, load_detector
+from perception.core.config import load_config
 from perception.datasets.frame_dataset import collate_frames
-from perception.training.runner import load_config
 from perception.visualization.hook import DetectionPicturesHook
 
 

@@ -7,6 +7,7 @@ custom_imports = dict(
         "perception.models",
         "perception.datasets.frame_dataset",
         "perception.datasets.transforms",
+        "perception.evaluation.detection.coco_metric",
         "perception.evaluation.detection.kitti_metric",
         "perception.training.adversarial",
         "perception.training.amp",

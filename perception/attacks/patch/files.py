@@ -71,12 +71,14 @@ def save_patch(
     write_json(
         path.with_suffix(".json"),
         {
-            "goal": threat.goal,
+            "goal": str(threat.goal),
             "size_m": size_m,
             "texture_px": threat.texture_px,
             "pixels_per_texel": zoom,
             "sha256": _digest(pixels),
-            "threat": {"type": type(threat).__name__} | asdict(threat),
+            "threat": {"type": type(threat).__name__}
+            | asdict(threat)
+            | {"goal": str(threat.goal)},
             "training": None if training is None else dict(training),
         },
     )

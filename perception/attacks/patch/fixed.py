@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from perception.attacks.base import Attack
-from perception.attacks.objectives import Victim
 from perception.attacks.patch.files import load_patch
 from perception.attacks.patch.threat import PatchThreat
 from perception.attacks.registry import ATTACKS
 from perception.attacks.threats.base import ThreatModel
+from perception.attacks.victim import Victim
 from perception.core.structures import DataError
 
 

@@ -5,7 +5,8 @@ pixels of the detector's input, exact for the calibration (resized and mirrored 
 included). Occlusion of a patch by nearer things is ignored; objects labelled as more
 occluded than ``max_occlusion`` carry none.
 
-Frames of reference as in ``perception.core.structures``: cam is x right, y down, z forward.
+Frames of reference as in ``perception.core.structures``: cam is x right, y down, z
+forward.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Surfaces that can carry a patch, as labels and points tell them.
 
-Frames of reference as in ``perception.core.structures``: cam is x right, y down, z forward.
+Frames of reference as in ``perception.core.structures``: cam is x right, y down, z
+forward.
 
 Shape letters: N objects, F faces.
 """

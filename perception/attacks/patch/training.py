@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from perception.attacks.batch import AttackBatch, prepare_batch
-from perception.attacks.goals import Goal
-from perception.attacks.objectives import Victim, frozen
+from perception.attacks.batch import AttackBatch
 from perception.attacks.patch.fixed import Loader
 from perception.attacks.patch.threat import PatchThreat
+from perception.attacks.target import Target, frozen
+from perception.attacks.victim import Victim
 from perception.core.checkpoints import load_checkpoint
 from perception.core.files import replacing
 from perception.core.structures import DataError
@@ -46,7 +46,7 @@ class PatchResult:
 
 
 def train_patch(
-    detector: Any,
+    target: Any,
     loader: Loader,
     threat: PatchThreat,
     *,
@@ -63,7 +63,7 @@ def train_patch(
     of ``threat.eot``. Interrupted and resumed it comes to the same patch.
 
     Args:
-        detector: A ``MultiModalDetector``; its state is left as it was.
+        target: Whom to attack, e.g. a ``DetectorTarget``; its state is left as it was.
         loader: The frames.
         threat: What may be done; its steps and restarts are not used.
         epochs: Passes over the frames.
@@ -80,11 +80,15 @@ def train_patch(
             ``subject``.
         ValueError: If the detector cannot be attacked in this way.
     """
-    threat.check(detector.sensors)
+    threat.check(target.sensors)
     if epochs < 1:
         raise ValueError(f"threat {threat.name!r}: epochs must be 1 or more: {epochs}")
     total = epochs * len(loader)
-    run = {"threat": asdict(threat), "epochs": epochs, "step_levels": step_levels}
+    run = {
+        "threat": asdict(threat) | {"goal": str(threat.goal)},
+        "epochs": epochs,
+        "step_levels": step_levels,
+    }
     run |= {"smoothness": smoothness, "batches": len(loader)}
     run["subject"] = dict(subject or {})
     state = _Training.start(threat, json.dumps(run), resume)
@@ -96,9 +100,9 @@ def train_patch(
                 for index, data in enumerate(loader):
                     if epoch * len(loader) + index < state.step:
                         continue
-                    batch = prepare_batch(detector, data)
+                    batch = target.batch(data)
                     rate = step_levels * (1 - state.step / total)
-                    state.ascend(detector, batch, view, rate, smoothness)
+                    state.ascend(target, batch, view, rate, smoothness)
                     bar.set_postfix(objective=f"{state.history[-1]:.3f}")
                     bar.update()
     finally:
@@ -159,7 +163,7 @@ class _Training:
 
     def ascend(
         self,
-        detector: Any,
+        target: Target,
         batch: AttackBatch,
         threat: PatchThreat,
         rate: float,
@@ -169,9 +173,9 @@ class _Training:
         self.optimiser.param_groups[0]["lr"] = rate
         texture = self.texture.to(batch.inputs[threat.sensor].device)
         changed = threat.render_draws(texture, batch)
-        with frozen(detector):  # for this batch alone: it remembers the ground truth
-            victim = Victim(detector, batch, threat.touched)
-            value = victim.objective(changed, Goal.parse(threat.goal)).mean()
+        with frozen(target):  # for this batch alone: it remembers the ground truth
+            victim = Victim(target, batch, threat.touched)
+            value = victim.objective(changed, threat.goal).mean()
             self.optimiser.zero_grad()
             (smoothness * total_variation(texture) - value).backward()
         self.optimiser.step()

@@ -12,12 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from perception.attacks.base import Attack, UnfitGoalError, nan_is_least, try_goal
-from perception.attacks.objectives import Victim
+from perception.attacks.base import Attack, nan_is_least, try_goal
+from perception.attacks.goals import GateTerm, Goal, Through
 from perception.attacks.registry import ATTACKS, search_for
+from perception.attacks.target import DoesNotApplyError
 from perception.attacks.threats.base import ThreatModel
+from perception.attacks.victim import Victim
+from perception.core.parts import LeaveOut
 
-WAYS = ("none", "blame", "expert", "view", "fused", "parts")
+WAYS = ("none", "attribute", "expert", "branch", "fused", "parts")
 
 
 @ATTACKS.register_module()
@@ -39,8 +42,8 @@ class Adaptive(Attack):
         threat: What may be changed and how hard to try; each goal gets all its steps.
         search: Config of the attack that pursues each goal, without ``threat``.
         weights: Factors of the gate's cross-entropy.
-        ways: Which of the ways around a gate to try: ``none`` and ``blame`` (what the
-            gate is told), ``expert``, ``view``, ``fused``, ``parts``.
+        ways: Which of the ways around a gate to try: ``none`` and ``attribute``
+            (what the gate is told), ``expert``, ``branch``, ``fused``, ``parts``.
         patience: How many times as long the best goal is pursued in the end; 0: not.
 
     Raises:
@@ -60,10 +63,10 @@ class Adaptive(Attack):
         super().__init__(threat)
         if unknown := set(ways) - set(WAYS):
             raise ValueError(f"ways must be some of {WAYS}, got {sorted(unknown)}")
-        if self.goal.gate or self.goal.expert or self.goal.through:
+        if not self.goal.is_plain:
             raise ValueError(
                 f"threat {threat.name!r}: the adaptive attack tries every gate, expert "
-                f"and part itself; its goal must name none, got {threat.goal!r}"
+                f"and part itself; its goal must name none, got {str(threat.goal)!r}"
             )
         if patience < 0:
             raise ValueError(f"patience must not be negative, got {patience}")
@@ -92,7 +95,7 @@ class Adaptive(Attack):
         self,
         victim: Victim,
         frames: Sequence[int],
-        goal: str,
+        goal: Goal,
         best: Tensor,
         most: Tensor,
         *,
@@ -101,7 +104,7 @@ class Adaptive(Attack):
         """Attack some frames; puts what does more damage into ``best`` and ``most``."""
         if len(frames) < len(victim.batch):
             chosen = victim.batch.select(frames)
-            victim = Victim(victim.detector, chosen, victim.touched)
+            victim = Victim(victim.target, chosen, victim.touched)
         threat = replace(
             self.threat,
             goal=goal,
@@ -120,21 +123,29 @@ class Adaptive(Attack):
         best[index[better].to(best.device)] = variable[better.to(variable.device)]
         return better.tolist()
 
-    def goals(self, victim: Victim) -> list[str]:
-        """The goals to try on this detector, the threat model's own first."""
-        base, sensors = self.threat.goal, list(victim.detector.branches)
-        honest = [name for name in sensors if name not in self.threat.touched]
-        gates = ["none", *(f"blame:{name}" for name in honest)]
-        ways = [f"{gate}*{weight:g}" for gate in gates for weight in self.weights]
-        ways += [f"expert:{name}" for name in ["none", *honest]]
-        ways += ["view", "fused", "parts"]
-        tried = [f"{base}|{way}" for way in ways if way.startswith(self.ways)]
+    def goals(self, victim: Victim) -> list[Goal]:
+        """The goals to try on this target, the threat model's own first."""
+        base, sensors = self.threat.goal, list(victim.target.sensors)
+        benign = [name for name in sensors if name not in self.threat.touched]
+        of_way: dict[str, list[Goal]] = {
+            way: [
+                replace(base, gate=GateTerm(name, weight))
+                for name in names
+                for weight in self.weights
+            ]
+            for way, names in (("none", [None]), ("attribute", benign))
+        }
+        of_way["expert"] = [
+            replace(base, leave_out=LeaveOut(name)) for name in [None, *benign]
+        ]
+        of_way |= {one.value: [replace(base, through=one)] for one in Through}
+        tried = [goal for way in WAYS if way in self.ways for goal in of_way[way]]
         return [base] + [goal for goal in tried if self._applies(victim, goal)]
 
-    def _applies(self, victim: Victim, goal: str) -> bool:
-        """Whether the detector has the gate or the experts that a goal speaks of."""
+    def _applies(self, victim: Victim, goal: Goal) -> bool:
+        """Whether the target has the gate or the experts that a goal speaks of."""
         try:
             try_goal(victim, self.threat, goal)
-        except UnfitGoalError:
+        except DoesNotApplyError:
             return False
         return True

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from perception.attacks.base import Attack, Search
-from perception.attacks.objectives import Victim
 from perception.attacks.registry import ATTACKS
 from perception.attacks.threats.base import ThreatModel
 from perception.attacks.threats.budgets import frame_norm
+from perception.attacks.victim import Victim
 
 
 @ATTACKS.register_module()

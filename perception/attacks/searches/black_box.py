@@ -17,10 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from perception.attacks.base import Attack, Search
-from perception.attacks.objectives import Victim, frozen
 from perception.attacks.registry import ATTACKS, search_for
+from perception.attacks.target import Target, frozen
 from perception.attacks.threats.base import ThreatModel
 from perception.attacks.threats.maps import MapThreat
+from perception.attacks.victim import Victim
 
 # After which share of the queries the squares' area is halved (the paper's list).
 _HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
@@ -140,7 +141,7 @@ class TransferAttack(Attack):
 
     Args:
         threat: What may be changed and how hard to try.
-        source: The detector at hand, or a function that returns it; it must have the
+        source: The target at hand, or a function that returns it; it must have the
             attacked sensors with the same channels. See :func:`with_sources`.
         search: Config of the attack on the source, without ``threat``.
 
@@ -161,7 +162,7 @@ class TransferAttack(Attack):
 
     def run(self, victim: Victim) -> Tensor:
         """Attack the source in the victim's place."""
-        if not hasattr(self.source, "branches"):
+        if not isinstance(self.source, Target):
             self.source = self.source()
         source, batch = self.source, victim.batch
         self._check(source, batch.sensors)
@@ -188,7 +189,7 @@ def with_sources(
     Args:
         config: Config of an attack; ``source`` is a dict of ``config`` and
             ``checkpoint``, the paths of a detector.
-        load: Returns the detector of these two paths; called at the first attack.
+        load: Returns the target of these two paths; called at the first attack.
     """
     source = config.get("source")
     if not isinstance(source, Mapping):

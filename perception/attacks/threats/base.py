@@ -19,6 +19,7 @@ from typing import Any
 from torch import Generator, Tensor
 
 from perception.attacks.batch import AttackBatch
+from perception.attacks.goals import Goal
 from perception.attacks.threats.budgets import generator
 
 
@@ -29,7 +30,7 @@ class ThreatModel(ABC):
     Attributes:
         name: Its name everywhere.
         sensor: The sensor attacked.
-        goal: What the attacker wants, see ``perception.attacks.objectives``.
+        goal: What the attacker wants, see ``perception.attacks.goals``.
         steps: Gradient steps (or queries) per restart.
         restarts: Independent tries; the best one per frame counts.
         seed: Seed of every random draw.
@@ -37,12 +38,17 @@ class ThreatModel(ABC):
 
     name: str
     sensor: str
-    goal: str = "detection"
+    goal: Goal = Goal()  # noqa: RUF009 (frozen)
     steps: int = 20
     restarts: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.goal, Goal):
+            raise ValueError(
+                f"threat {self.name!r}: goal must be a Goal, got {self.goal!r}; "
+                "Goal.parse reads a text"
+            )
         if self.steps < 1 or self.restarts < 1:
             raise ValueError(
                 f"threat {self.name!r}: steps and restarts must be at least 1, got "

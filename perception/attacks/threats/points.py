@@ -1,8 +1,9 @@
 """Threats to raw points: move them a little, or change their features.
 
 Their variables have one row per point; frames with fewer points are padded with rows
-that stay zero. Images are drawn by :func:`perception.attacks.threats.splat.splat`, whose module
-says how the gradient of steps is approximated.
+that stay zero. Images are drawn by
+:func:`perception.attacks.threats.splat.splat`, whose module says how the gradient of
+steps is approximated.
 
 Shape letters: N frames, P points (of the frame that has most), K numbers per point, F
 feature columns.

@@ -104,7 +104,7 @@ def black_box_loses(subject: Subject, threat: MapThreat) -> Check:
 
 def whole_range(subject: Subject, steps: int) -> Check:
     """With every value of every sensor free, nothing is left of the detector."""
-    parts = range_threats(subject.detector.sensors, share=1.0)
+    parts = range_threats(subject.target.sensors, share=1.0)
     threat = JointThreat(name="everything", parts=parts, steps=steps)
     results = subject.attacked(subject.search(threat))
     ap = subject.scored(results)

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from perception.attacks.base import Search
 from perception.attacks.batch import AttackBatch
-from perception.attacks.objectives import Victim, frozen
 from perception.attacks.searches.pgd import PGD
+from perception.attacks.target import frozen
 from perception.attacks.threats.budgets import frame_norm, generator
 from perception.attacks.threats.maps import MapThreat
-from perception.evaluation.audit.subject import Check, Subject
+from perception.attacks.victim import Victim
+from perception.evaluation.audit.subject import Check, Subject, _loss
 
 
 def gradient_reaches(subject: Subject, threat: MapThreat) -> Check:
@@ -45,8 +46,8 @@ def gradient_reaches(subject: Subject, threat: MapThreat) -> Check:
 def gradient_is_true(subject: Subject, threat: MapThreat) -> Check:
     """The gradient agrees with finite differences in random directions."""
     batch, settings = subject.batches[0], subject.settings
-    with frozen(subject.detector):
-        search = Search(PGD(threat), Victim(subject.detector, batch, threat.touched))
+    with frozen(subject.target):
+        search = Search(PGD(threat), Victim(subject.target, batch, threat.touched))
         start = _middle(threat, batch)
         _, gradient = search.ascent(start)
         low, high = threat.box(batch)
@@ -76,16 +77,18 @@ def same_twice(subject: Subject, threat: MapThreat) -> Check:
     """The same input gives the same loss, the same seed the same attack."""
     search = subject.search(threat)
     batch = subject.batches[0]
-    first, second = (search(subject.detector, batch) for _ in range(2))
-    with frozen(subject.detector), torch.no_grad():
-        victim = Victim(subject.detector, batch, threat.touched)
+    first, second = (search(subject.target, batch) for _ in range(2))
+    variable = first.variable
+    assert variable is not None
+    with frozen(subject.target), torch.no_grad():
+        victim = Victim(subject.target, batch, threat.touched)
         again = [
-            victim.objective(threat.render(first.variable, batch), search.goal)
+            victim.objective(threat.render(variable, batch), search.goal)
             for _ in range(2)
         ]
     figures = {
         "loss": float((again[0] - again[1]).abs().max()),
-        "attack": float((first.damage - second.damage).abs().max()),
+        "attack": float((_loss(first) - _loss(second)).abs().max()),
     }
     return Check(
         f"same twice on {threat.sensor}",
@@ -101,9 +104,9 @@ def same_in_any_batch(subject: Subject, threat: MapThreat) -> Check:
     """Frames attacked one by one fare as they do together."""
     search = subject.search(threat)
     batch = subject.batches[0]
-    together = search(subject.detector, batch).damage
+    together = _loss(search(subject.target, batch))
     alone = torch.cat(
-        [search(subject.detector, batch.select([n])).damage for n in range(len(batch))]
+        [_loss(search(subject.target, batch.select([n]))) for n in range(len(batch))]
     )
     difference = float((alone.mean() - together.mean()).abs())
     figures = {"together": float(together.mean()), "alone": float(alone.mean())}
@@ -121,8 +124,8 @@ CHECKS = (gradient_reaches, gradient_is_true, same_twice, same_in_any_batch)
 
 def _gradient(subject: Subject, threat: MapThreat, batch: AttackBatch) -> Tensor:
     """(N, C, H, W) gradient of the detection loss at a random start."""
-    with frozen(subject.detector):
-        search = Search(PGD(threat), Victim(subject.detector, batch, threat.touched))
+    with frozen(subject.target):
+        search = Search(PGD(threat), Victim(subject.target, batch, threat.touched))
         return search.ascent(_middle(threat, batch))[1]
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from perception.attacks.batch import AttackBatch
+from perception.attacks.target import Target
 from perception.attacks.threats.maps import MapThreat
 from perception.evaluation.audit import damage as audit_damage
 from perception.evaluation.audit import gradients as audit_gradients
@@ -29,7 +30,7 @@ __all__ = ["AuditReport", "AuditSettings", "Check", "audit", "range_threats"]
 
 
 def audit(
-    detector: Any,
+    target: Target,
     batches: Sequence[AttackBatch],
     *,
     threats: Sequence[MapThreat] | None = None,
@@ -41,8 +42,8 @@ def audit(
     """Check a detector, and our attacks on it.
 
     Args:
-        detector: A ``MultiModalDetector``; its state is left as it was.
-        batches: Clean frames, see ``prepare_batch``; eight frames are a start.
+        target: See :mod:`perception.attacks.target`; its state is left as it was.
+        batches: Clean frames, e.g. ``DetectorTarget.batch``; eight frames are a start.
         threats: One per sensor to audit; default 16/255 of every channel's range.
         score: AP in percent of attacked inputs, see :class:`Subject`. Without it
             damage, the detection loss, is the judge.
@@ -59,13 +60,13 @@ def audit(
     if not batches:
         raise ValueError("an audit needs at least one batch of frames")
     subject = Subject(
-        detector,
+        target,
         batches,
         score=score,
         source=source,
         settings=settings or AuditSettings(),
     )
-    chosen = range_threats(detector.sensors) if threats is None else threats
+    chosen = range_threats(target.sensors) if threats is None else threats
     done = []
     for check in _all_checks(subject, chosen):
         done.append(check)
@@ -76,7 +77,7 @@ def audit(
 
 def _all_checks(subject: Subject, threats: Sequence[MapThreat]) -> Iterator[Check]:
     for threat in threats:
-        threat.check(subject.detector.sensors)
+        threat.check(subject.target.sensors)
         for check in (*audit_gradients.CHECKS, *audit_damage.CHECKS):
             yield check(subject, threat)
     yield audit_damage.whole_range(subject, max(threat.steps for threat in threats))

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from perception.attacks.base import Attack, AttackResult
+from perception.attacks.base import Attack, Perturbed
 from perception.attacks.batch import AttackBatch
 from perception.attacks.registry import search_for
 from perception.attacks.searches.black_box import RandomNoise
+from perception.attacks.target import DoesNotApplyError, Target
 from perception.attacks.threats.base import ThreatModel
 from perception.attacks.threats.budgets import scaled
 from perception.attacks.threats.maps import MapThreat
@@ -103,7 +104,7 @@ class Subject:
     """The detector under audit on its frames.
 
     Args:
-        detector: A ``MultiModalDetector``.
+        target: See :mod:`perception.attacks.target`.
         batches: The clean frames.
         score: AP in percent of the detector on attacked inputs, one mapping
             {sensor: (N, C, H, W)} per batch in their order; None where only damage
@@ -114,23 +115,23 @@ class Subject:
 
     def __init__(
         self,
-        detector: Any,
+        target: Target,
         batches: Sequence[AttackBatch],
         *,
         score: Score | None,
         source: Any,
         settings: AuditSettings,
     ) -> None:
-        self.detector, self.batches = detector, list(batches)
+        self.target, self.batches = target, list(batches)
         self.score, self.source, self.settings = score, source, settings
 
     def search(self, threat: ThreatModel) -> Attack:
         """The audited attack with this threat model."""
         return search_for(threat, self.settings.search)
 
-    def attacked(self, attack: Attack) -> list[AttackResult]:
+    def attacked(self, attack: Attack) -> list[Perturbed]:
         """The attack's results on every batch."""
-        return [attack(self.detector, batch) for batch in self.batches]
+        return [attack(self.target, batch) for batch in self.batches]
 
     def damage(self, attack: Attack) -> float:
         """Mean detection loss over all frames under attack."""
@@ -144,14 +145,20 @@ class Subject:
         """Whether one gain reaches another, chance apart."""
         return larger >= smaller - self.settings.slack * abs(smaller) - 1e-6
 
-    def scored(self, results: Sequence[AttackResult]) -> float | None:
+    def scored(self, results: Sequence[Perturbed]) -> float | None:
         """AP in percent of these results, None without a score."""
         return None if self.score is None else self.score([r.inputs for r in results])
 
 
-def mean_damage(results: Sequence[AttackResult]) -> float:
+def _loss(result: Perturbed) -> Tensor:
+    if result.detection_loss is None:
+        raise DoesNotApplyError("an audit compares losses; the target has none")
+    return result.detection_loss
+
+
+def mean_damage(results: Sequence[Perturbed]) -> float:
     """Mean detection loss over all frames of all batches."""
-    return float(torch.cat([result.damage for result in results]).mean())
+    return float(torch.cat([_loss(result) for result in results]).mean())
 
 
 def range_threats(

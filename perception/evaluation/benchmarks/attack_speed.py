@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from perception.apis import build_dataset, build_loader, load_detector
-from perception.attacks import PGD, AttackBatch, MapThreat, prepare_batch
+from perception.attacks import PGD, AttackBatch, MapThreat
 from perception.attacks.base import Search
-from perception.attacks.objectives import Victim, frozen
 from perception.attacks.threats.budgets import frame_norm
+from perception.attacks.victim import Victim
 from perception.core.structures import DataError
+from perception.datasets.loading import build_dataset, build_loader
 from perception.evaluation.audit.report import range_threats
 from perception.evaluation.benchmarks.timing import Timed
 from perception.models import MultiModalDetector
+from perception.models.loading import load_detector
+from perception.models.modes import frozen
+from perception.targets import DetectorTarget
 
 
 def step_candidates(
@@ -37,7 +40,7 @@ def step_candidates(
         input, written out, with the other branches' features at hand; ``PGD step``.
     """
     attack = PGD(threat)
-    search = Search(attack, Victim(detector, batch, threat.touched))
+    search = Search(attack, Victim(DetectorTarget(detector), batch, threat.touched))
     variable = search.start(random=True)
     fraction = torch.full((len(variable),), attack.step_fraction)
     direction_before = torch.zeros_like(variable)
@@ -84,7 +87,7 @@ def whole_candidates(
         return lambda: attack.generate(clean, frames)
 
     return {
-        "ours": lambda: ours(detector, batch),
+        "ours": lambda: ours(DetectorTarget(detector), batch),
         "toolbox": toolbox(freeze=False),
         "toolbox, frozen": toolbox(freeze=True),
     }
@@ -194,7 +197,7 @@ def compare_attacks(
     if frames > len(dataset):
         raise DataError(f"{frames} frames at once, but only {len(dataset)} to attack")
     loader = build_loader(dataset, range(frames), batch_size=frames)
-    batch = prepare_batch(detector, next(iter(loader)))
+    batch = DetectorTarget(detector).batch(next(iter(loader)))
     threats = range_threats(detector.sensors, steps=steps)
     if unknown := set(sensors or ()) - set(detector.sensors):
         raise DataError(f"no sensors {sorted(unknown)}, only {list(detector.sensors)}")

@@ -14,8 +14,9 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor
 
+from perception.core.config import load_config
 from perception.evaluation.benchmarks.timing import Timed, wait_for
-from perception.training.runner import compute_in_float32, load_config
+from perception.models.loading import compute_in_float32
 
 
 def compare_fusion(

@@ -11,13 +11,13 @@ from typing import Any
 
 from mmengine.config import Config
 
-from perception.apis import load_detector
 from perception.attacks import ATTACKS, THREATS, Attack, build_attack
 from perception.attacks.searches.black_box import with_sources
 from perception.core.checkpoints import local_file, sha256
 from perception.core.structures import DataError
 from perception.datasets.splits import listing as shortened
 from perception.evaluation.robustness.cell import describe_attack
+from perception.targets.loading import load_target
 
 
 class AttackFile:
@@ -115,7 +115,7 @@ class AttackFile:
             config = dict(type="FixedPatch", texture=shown, threat=config["threat"])
             told.append(f"patch={_told(Path(shown).stem)}")
         name = "@".join([name, ",".join(told)] if told else [name])
-        loadable = with_sources(config, partial(load_detector, device=device))
+        loadable = with_sources(config, partial(load_target, device=device))
         try:
             attack = build_attack(name, loadable, **changes)
         except (ValueError, KeyError) as error:

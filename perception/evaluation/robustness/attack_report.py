@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from perception.attacks.goals import Goal
 from perception.core.provenance import MadeOn
 from perception.evaluation.detection.kitti_ap import Result, evaluate, mean_ap
 from perception.evaluation.detection.rules import (
@@ -242,6 +243,8 @@ def plain(value: Any) -> Any:
 
     Fields that a dataclass leaves out of its own text are left out here as well.
     """
+    if isinstance(value, Goal):
+        return str(value)
     if is_dataclass(value) and not isinstance(value, type):
         shown = [f.name for f in fields(value) if f.repr]
         described = {name: plain(getattr(value, name)) for name in shown}

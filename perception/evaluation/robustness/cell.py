@@ -15,24 +15,25 @@ import torch
 from mmdet.structures import DetDataSample
 from tqdm import tqdm
 
-from perception.apis import build_loader
-from perception.attacks.base import Attack, AttackResult
-from perception.attacks.batch import AttackBatch, prepare_batch
+from perception.attacks.base import Attack, Perturbed
+from perception.attacks.batch import AttackBatch
 from perception.attacks.goals import Goal
-from perception.attacks.objectives import Victim, frozen
+from perception.attacks.target import frozen, predict_leaving_out
+from perception.attacks.victim import Victim
+from perception.core.parts import LeaveOut
 from perception.core.provenance import made_on
-from perception.core.structures import DataError
+from perception.core.structures import DataError, Prediction
 from perception.datasets.frame_dataset import FrameDataset
+from perception.datasets.loading import build_loader
 from perception.evaluation.robustness.attack_report import AttackReport, Scoring, plain
 from perception.evaluation.robustness.records import (
     FrameRecord,
-    Prediction,
     largest_changes,
-    read_prediction,
 )
 from perception.evaluation.robustness.store import FrameStore
+from perception.targets import DetectorTarget
 
-Saver = Callable[[Attack, AttackBatch, AttackResult], None]
+Saver = Callable[[Attack, AttackBatch, Perturbed], None]
 
 
 def evaluate_attack(
@@ -124,23 +125,25 @@ def attack_batch(
     Raises:
         DataError: If a frame has no labels or the attack is impossible.
     """
-    batch = prepare_batch(detector, data, ids)
+    target = DetectorTarget(detector)
+    batch = target.batch(data, ids)
     require_labels(batch)
     begin = time.perf_counter()
     try:
-        result = attack(detector, batch)
+        result = attack(target, batch)
     except ValueError as error:
         raise DataError(str(error)) from error
+    assert result.detection_loss is not None and result.value is not None
     seconds = (time.perf_counter() - begin) / len(batch)
     if save is not None:
         save(attack, batch, result)
-    damage_clean = clean_damage(detector, batch, attack).tolist()
+    damage_clean = clean_damage(target, batch, attack).tolist()
     changes = largest_changes(
         batch.inputs, result.inputs, batch.sensors, attack.threat.touched
     )
-    clean = predictions_of(detector, batch.inputs, batch.samples)
-    attacked = predictions_of(detector, result.inputs, batch.samples)
-    oracle = _predict_told(detector, result.inputs, batch.samples, attack)
+    clean = target.predict(batch.inputs, batch.samples)
+    attacked = target.predict(result.inputs, batch.samples)
+    oracle = _predict_told(target, result.inputs, batch.samples, attack)
     return [
         FrameRecord(
             frame_id=sample.frame_id,
@@ -151,13 +154,13 @@ def attack_batch(
             gate_clean=clean[n].gate,
             gate_attacked=attacked[n].gate,
             damage_clean=damage_clean[n],
-            damage_attacked=float(result.damage[n]),
+            damage_attacked=float(result.detection_loss[n]),
             value=float(result.value[n]),
             change=changes[n],
             seconds=seconds,
             oracle=None if oracle is None else oracle[n].detections,
-            doubt_clean=clean[n].doubt,
-            doubt_attacked=attacked[n].doubt,
+            doubt_clean=clean[n].alarm,
+            doubt_attacked=attacked[n].alarm,
         )
         for n, sample in enumerate(batch.samples)
     ]
@@ -178,13 +181,14 @@ def require_labels(batch: AttackBatch) -> None:
             )
 
 
-def clean_damage(detector: Any, batch: AttackBatch, attack: Attack) -> torch.Tensor:
+def clean_damage(
+    target: DetectorTarget, batch: AttackBatch, attack: Attack
+) -> torch.Tensor:
     """(N,) detection loss on the clean inputs."""
-    touched = attack.threat.touched
-    with frozen(detector), torch.no_grad():
-        victim = Victim(detector, batch, touched)
-        clean = {name: batch.inputs[name] for name in touched}
-        return victim.objective(clean, Goal("detection"))
+    touched = attack.touched
+    with frozen(target), torch.no_grad():
+        victim = Victim(target, batch, touched)
+        return victim.objective({name: batch.inputs[name] for name in touched}, Goal())
 
 
 def check_attack(attack: Attack, detector: Any) -> None:
@@ -220,27 +224,13 @@ def describe_attack(
     return plain({"type": name, **given, **parameters, "threat": attack.threat})
 
 
-@torch.no_grad()
-def predictions_of(
-    detector: Any,
-    inputs: Any,
-    samples: Sequence[DetDataSample],
-) -> list[Prediction]:
-    """Detections and gate of each frame; what was predicted before is replaced."""
-    classes = detector.dataset_meta["classes"]
-    predicted = detector.predict(inputs, samples)
-    return [read_prediction(sample, classes) for sample in predicted]
-
-
 def _predict_told(
-    detector: Any,
+    target: DetectorTarget,
     inputs: Any,
     samples: Sequence[DetDataSample],
     attack: Attack,
 ) -> list[Prediction] | None:
     """The same, the fusion being told which sensor lies; None where it cannot be."""
-    touched = attack.threat.touched
-    if len(touched) != 1 or not detector.can_blame:
+    if len(attack.touched) != 1:
         return None
-    with detector.fusion.blaming(touched[0]):
-        return predictions_of(detector, inputs, samples)
+    return predict_leaving_out(target, inputs, samples, LeaveOut(attack.touched[0]))

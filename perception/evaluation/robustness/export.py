@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from perception.attacks.base import Attack, AttackResult
+from perception.attacks.base import Attack, Perturbed
 from perception.attacks.batch import AttackBatch
 from perception.attacks.threats.base import ThreatModel
 from perception.core.files import replacing, write_json
@@ -87,9 +87,7 @@ class KittiSaver:
             self.root / "ImageSets" / f"{split}.txt", [frame_ids[i] for i in indices]
         )
 
-    def __call__(
-        self, attack: Attack, batch: AttackBatch, result: AttackResult
-    ) -> None:
+    def __call__(self, attack: Attack, batch: AttackBatch, result: Perturbed) -> None:
         """Write the N frames of a batch."""
         threat = attack.threat
         if unknown := [name for name in batch.sensors if name not in self.sources]:
@@ -102,6 +100,7 @@ class KittiSaver:
             for name in threat.touched
             if batch.sensors[name].kind in _STEP
         }
+        assert result.variable is not None, "corruptions are not saved"
         points = attacked_points(threat, result.variable, batch)
         for n in range(len(batch)):
             frame = self._resized(batch, n)
@@ -169,7 +168,7 @@ class KittiSaver:
 
 
 def round_within(
-    threat: ThreatModel, sensor: str, batch: AttackBatch, result: AttackResult
+    threat: ThreatModel, sensor: str, batch: AttackBatch, result: Perturbed
 ) -> Tensor:
     """Attacked values (N, C, H, W) that a file can hold, still within the budget.
 
@@ -184,6 +183,7 @@ def round_within(
     towards = torch.where(attacked >= clean, attacked.floor(), attacked.ceil())
     overshot = torch.where(attacked >= clean, towards < clean, towards > clean)
     towards = torch.where(overshot, clean.round(), towards)
+    assert result.variable is not None
     if not torch.equal(result.variable, result.inputs[sensor]):
         return towards * step
     nearest = attacked.round()

@@ -9,6 +9,7 @@ from typing import Any
 
 from perception.attacks import Adaptive, Attack
 from perception.attacks.threats.budgets import BUDGETS, scaled_budgets
+from perception.core.config import default_work_dir
 from perception.core.structures import DataError
 from perception.evaluation.robustness.attack_file import AttackFile
 from perception.evaluation.robustness.prepare import (
@@ -21,7 +22,6 @@ from perception.evaluation.robustness.prepare import (
 )
 from perception.evaluation.robustness.results import settings_of
 from perception.evaluation.robustness.spec import Job, RobustnessRun, Subject
-from perception.training.runner import default_work_dir
 
 
 def subjects_of(run: RobustnessRun) -> list[Subject]:

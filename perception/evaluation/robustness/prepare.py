@@ -8,11 +8,12 @@ from typing import Any
 
 from mmengine.config import Config
 
-from perception.apis import as_config, build_dataset, load_detector
 from perception.attacks import Attack
+from perception.core.config import as_config, first_evaluator, load_config
 from perception.core.structures import DataError
 from perception.datasets.frame_dataset import FrameDataset
 from perception.datasets.kitti.sources import KITTI_SOURCES
+from perception.datasets.loading import build_dataset
 from perception.datasets.splits import listing
 from perception.evaluation.detection.rules import (
     KITTI_DIFFICULTIES,
@@ -23,7 +24,7 @@ from perception.evaluation.robustness.attack_file import AttackFile
 from perception.evaluation.robustness.attack_report import Scoring
 from perception.evaluation.robustness.cell import check_attack, frame_ids_of
 from perception.models import MultiModalDetector
-from perception.training.runner import first_evaluator, load_config
+from perception.models.loading import load_detector
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from mmdet.structures import DetDataSample
 from torch import Tensor
 
 from perception.core.structures import Objects, SensorSpec
@@ -131,28 +130,6 @@ def outcome_of(
             max(wrong - wrong_clean, 0),
         )
     return Outcome(*counts.tolist())
-
-
-class Prediction(NamedTuple):
-    """Detections, in pixels of the original image, and what the gate said."""
-
-    detections: Objects
-    gate: Gate
-    doubt: float | None
-
-
-def read_prediction(sample: DetDataSample, classes: Sequence[str]) -> Prediction:
-    """What was predicted of a frame."""
-    found = sample.pred_instances
-    boxes_px, scores, labels = (
-        np.asarray(column.detach().cpu())
-        for column in (found.bboxes, found.scores, found.labels)
-    )
-    names = np.array(classes, dtype=object)[labels]
-    gate = sample.get("gate")
-    probabilities = None if gate is None else tuple(gate.detach().cpu().tolist())
-    doubt = None if sample.get("doubt") is None else float(sample.doubt)
-    return Prediction(Objects.from_boxes(names, boxes_px, scores), probabilities, doubt)
 
 
 @torch.no_grad()

@@ -10,22 +10,22 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from perception.apis import build_loader, load_detector
-from perception.attacks import Attack, MapThreat, prepare_batch
+from perception.attacks import Attack, MapThreat
 from perception.attacks.batch import AttackBatch
 from perception.core.files import write_json
 from perception.core.provenance import made_on
 from perception.core.structures import DataError
+from perception.datasets.loading import build_loader
 from perception.evaluation.audit.report import AuditReport, AuditSettings, Check, audit
 from perception.evaluation.detection.kitti_ap import evaluate, mean_ap
 from perception.evaluation.robustness.attack_report import AttackReport
 from perception.evaluation.robustness.cell import evaluate_attack, require_labels
 from perception.evaluation.robustness.export import KittiSaver
 from perception.evaluation.robustness.prepare import AttackRun, Prepared, prepare
-from perception.evaluation.robustness.records import read_prediction
 from perception.evaluation.robustness.results import results_to_json, settings_of
 from perception.evaluation.robustness.store import FrameStore
-from perception.models import MultiModalDetector
+from perception.targets import DetectorTarget
+from perception.targets.loading import load_target
 
 
 def run_attacks(run: AttackRun) -> list[AttackReport]:
@@ -101,17 +101,17 @@ def audit_attacks(
             f"lidar_pgd depth_pgd; got {', '.join(run.threats)}"
         )
     loader = build_loader(ready.dataset, ready.indices, batch_size=run.batch_size)
-    batches = []
+    target, batches = DetectorTarget(ready.detector), []
     for number, data in enumerate(loader):
         ids = ready.indices[number * run.batch_size : (number + 1) * run.batch_size]
-        batches.append(prepare_batch(ready.detector, data, ids))
+        batches.append(target.batch(data, ids))
         require_labels(batches[-1])
     try:
         report = audit(
-            ready.detector,
+            target,
             batches,
             threats=threats,
-            score=_score(ready, batches),
+            score=_score(target, ready, batches),
             source=_source(run),
             settings=AuditSettings(search=searches[0]),
             notify=notify,
@@ -130,18 +130,17 @@ def audit_attacks(
 
 
 def _score(
-    ready: Prepared, batches: Sequence[AttackBatch]
+    target: DetectorTarget, ready: Prepared, batches: Sequence[AttackBatch]
 ) -> Callable[[Sequence[Mapping[str, Tensor]]], float]:
     """The headline mean AP of the detector on attacked inputs of the batches."""
-    classes = ready.detector.dataset_meta["classes"]
     truth = [sample.objects for batch in batches for sample in batch.samples]
 
     @torch.no_grad()
     def score(attacked: Sequence[Mapping[str, Tensor]]) -> float:
         found = [
-            read_prediction(sample, classes).detections
+            sample.detections
             for inputs, batch in zip(attacked, batches, strict=True)
-            for sample in ready.detector.predict(inputs, batch.samples)
+            for sample in target.predict(inputs, batch.samples)
         ]
         result = evaluate(
             truth,
@@ -155,12 +154,12 @@ def _score(
     return score
 
 
-def _source(run: AttackRun) -> MultiModalDetector | None:
+def _source(run: AttackRun) -> DetectorTarget | None:
     """The detector on which transfer attacks are crafted, if one was named."""
     if run.source is None:
         return None
     config, checkpoint = run.source["config"], run.source["checkpoint"]
-    return load_detector(config, checkpoint, device=run.device)
+    return load_target(config, checkpoint, device=run.device)
 
 
 def _settings(run: AttackRun, ready: Prepared) -> dict:

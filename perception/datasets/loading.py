@@ -1,0 +1,56 @@
+"""Data sets from a config, and batches of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from mmdet.registry import DATASETS
+from mmengine.config import Config
+from torch.utils.data import DataLoader, Subset
+
+from perception.core.config import as_config
+from perception.datasets.frame_dataset import FrameDataset, collate_frames
+
+Part = Literal["train", "val", "test"]
+
+
+def build_dataset(
+    config: str | os.PathLike | Config, part: Part = "val"
+) -> FrameDataset:
+    """The data set of a config: ``train``, ``val`` or ``test``."""
+    config = as_config(config)
+    return DATASETS.build(config[f"{part}_dataloader"].dataset)
+
+
+def build_loader(
+    dataset: FrameDataset,
+    indices: Iterable[int] | None = None,
+    *,
+    batch_size: int = 8,
+    workers: int = 0,
+) -> DataLoader:
+    """Batches of a data set in order, as a detector's preprocessor takes them.
+
+    Args:
+        dataset: The frames.
+        indices: Numbers of those wanted, in this order; all without.
+        batch_size: Frames of a batch; the last one may have fewer.
+        workers: Processes that read them; 0 reads in this one.
+
+    Raises:
+        IndexError: If there is no frame of such a number.
+    """
+    chosen: Any = dataset
+    if indices is not None:
+        numbers = list(indices)
+        # The data set itself would count on, through the frames of later epochs.
+        if bad := [i for i in numbers if not 0 <= i < len(dataset)]:
+            raise IndexError(
+                f"frames are numbered 0 … {len(dataset) - 1}, got {bad[0]}"
+            )
+        chosen = Subset(dataset, numbers)
+    return DataLoader(
+        chosen, batch_size, num_workers=workers, collate_fn=collate_frames
+    )

@@ -1,0 +1,77 @@
+"""Detectors from a config and a checkpoint."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+
+from perception.core.checkpoints import load_checkpoint, secure_mmengine
+from perception.core.config import as_config
+from perception.core.structures import DataError
+from perception.models.detector import MultiModalDetector
+
+
+def load_detector(
+    config: str | os.PathLike | Config,
+    checkpoint: str | os.PathLike | None = None,
+    *,
+    device: str = "cpu",
+) -> MultiModalDetector:
+    """A detector in eval mode, with trained weights or initial ones.
+
+    Convolutions are computed in float32 from then on, see ``compute_in_float32``.
+
+    Args:
+        config: Config or its file.
+        checkpoint: ``.pth`` or ``.safetensors``; None leaves the initial weights.
+        device: Where it shall run.
+
+    Raises:
+        DataError: If the checkpoint does not fit the config; names what differs.
+    """
+    secure_mmengine()
+    compute_in_float32()
+    config = as_config(config)
+    detector = MODELS.build(copy.deepcopy(config.model))
+    if checkpoint is None:
+        _forget_closed_log_files()
+        detector.init_weights()
+    else:
+        weights = load_checkpoint(checkpoint)["state_dict"]
+        try:
+            detector.load_state_dict(weights)
+        except RuntimeError as error:
+            differs = " ".join(str(error).split()[:60])
+            raise DataError(
+                f"{checkpoint}: weights of another detector than "
+                f"{config.filename} describes: {differs}"
+            ) from error
+    classes = config.test_dataloader.dataset.classes
+    detector.dataset_meta = {"classes": tuple(classes)}
+    return detector.to(device).eval()
+
+
+def compute_in_float32() -> None:
+    """Convolutions in float32 from now on, but for autocast.
+
+    PyTorch's default on a GPU, TF32, rounds to 10 bits: gradients would not be those of
+    the detector that is attacked.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def _forget_closed_log_files() -> None:
+    """Drop log files that somebody closed; MMEngine would write to them and fail.
+
+    ``logging.config``, which some libraries call when imported, closes all of them.
+    """
+    logger = MMLogger.get_current_instance()
+    for handler in list(logger.handlers):
+        if isinstance(handler, logging.FileHandler) and handler.stream is None:
+            logger.removeHandler(handler)

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from perception.core.gate_state import NOBODY
+from perception.core.structures import SensorSpec
 from perception.visualization.bev import draw_bev, drawn_of
 from perception.visualization.boxes import draw_boxes
 from perception.visualization.images import (
@@ -20,7 +22,6 @@ from perception.visualization.images import (
     difference_picture,
     gate_picture,
     image_picture,
-    picture_size,
     probabilities,
     raster_picture,
     spoken,
@@ -32,8 +33,8 @@ from perception.visualization.style import (
     FAINT_INK,
     HEIGHT_SCALE,
     INK,
-    NOBODY,
     TRACK,
+    Rgb,
     sensor_colour,
     text_colour_on,
 )
@@ -98,74 +99,92 @@ def effect_facts(scene: Scene, clean: Verdict, attacked: Verdict | None) -> Fact
     return (*facts, ("found", f"{found} of {clean.wanted}"), ("false", false))
 
 
+def draw_input(
+    sheet: Sheet,
+    x: int,
+    y: int,
+    width: int,
+    spec: SensorSpec,
+    raster: np.ndarray,
+    title: str,
+    *,
+    channel: int | None = None,
+    clean: np.ndarray | None = None,
+    note: str = "",
+    swatch: Rgb | None = None,
+) -> int:
+    """One sensor's input (C, H, W) below its title; returns the lower end.
+
+    Args:
+        sheet: Where to draw.
+        x: Left edge.
+        y: Upper edge.
+        width: In pixels.
+        spec: Of the sensor.
+        raster: What to show.
+        title: The channel's name is added.
+        channel: Which one to show; None for the first, without its name.
+        clean: The input before an attack, to mark returns that came or went.
+        note: Fainter words after the title.
+        swatch: Colour of a square before the title.
+    """
+    keys: list[tuple[str, Rgb]] = []
+    shown, scale = spec.channels[channel or 0], None
+    if spec.kind != "image":
+        scale = channel_scale(shown)
+        title += "" if channel is None else f" · {spoken(shown)}"
+        counts = {} if clean is None else change_counts(clean, raster, spec)
+        keys = [
+            (f"{counts[kind]:,} {kind}", CHANGE_COLOURS[kind])
+            for kind in ("added", "removed")
+            if counts.get(kind)
+        ]
+    y = sheet.titled(
+        *(x, y, width, title), note=note, keys=keys, scale=scale, swatch=swatch
+    )
+    rgb = raster_picture(raster, spec, width, channel=channel or 0, clean=clean)
+    return sheet.picture(x, y, rgb).bottom
+
+
+def draw_change(
+    sheet: Sheet, x: int, y: int, width: int, scene: Scene, name: str
+) -> int:
+    """Attacked minus clean of one sensor; returns the lower end."""
+    spec = scene.sensors[name]
+    before, after = scene.clean.inputs[name], scene.last.inputs[name]
+    rgb, scale = difference_picture(before, after, spec, width)
+    title, note = "attacked minus clean", ""
+    if spec.kind != "image":
+        title += f" · {spoken(spec.channels[changed_channel(before, after, spec)])}"
+        note = f"of {change_counts(before, after, spec)['changed']:,} returns"
+    if np.array_equal(before, after):
+        note = "none"
+    y = sheet.titled(x, y, width, title, note=note, scale=scale)
+    return sheet.picture(x, y, rgb).bottom
+
+
 def _attacked_row(sheet: Sheet, y: int, scene: Scene, name: str) -> int:
     """Clean, attacked and change of one sensor, labelled with it; the lower end."""
-    bar = round(1.7 * sheet.text_px)
-    edges = np.linspace(bar + sheet.gap, sheet.inner + sheet.gap, 4).round().astype(int)
-    places = [
-        (sheet.left + int(a), int(b - a) - sheet.gap)
-        for a, b in zip(edges, edges[1:], strict=False)
-    ]
-    spec, raster = scene.sensors[name], scene.clean.inputs[name]
-    channel = changed_channel(raster, scene.last.inputs[name])
-    x, width = places[0]
-    title, scale = "clean", None
-    if spec.kind != "image":
-        title, scale = f"clean · {spoken(spec.channels[channel])}", channel_scale(
-            spec.channels[channel]
-        )
-    top = sheet.titled(x, y, width, title, scale=scale)
-    shown = 0 if spec.kind == "image" else channel
-    sheet.picture(x, top, raster_picture(raster, spec, width, channel=shown))
-    draw_attacked(sheet, *places[1], y, scene, name, title="attacked")
-    bottom = draw_change(sheet, *places[2], y, scene, name)
+    spec, bar = scene.sensors[name], round(1.7 * sheet.text_px)
+    clean, attacked = scene.clean.inputs[name], scene.last.inputs[name]
+    channel = changed_channel(clean, attacked, spec)
+    (x1, wide1), (x2, wide2), (x3, wide3) = sheet.columns(3, bar + sheet.gap)
+    draw_input(sheet, x1, y, wide1, spec, clean, "clean", channel=channel)
+    draw_input(
+        *(sheet, x2, y, wide2, spec, attacked, "attacked"), channel=channel, clean=clean
+    )
+    bottom = draw_change(sheet, x3, y, wide3, scene, name)
     colour, area = sensor_colour(name), Area(sheet.left, y, bar, bottom - y)
     sheet.fill(area, colour)
-    text = shorten(name, area.height - sheet.text_px, sheet.text_px, bold=True)
     sheet.text(
         (area.x + bar / 2, area.y + area.height / 2),
-        *(text, sheet.text_px, text_colour_on(colour)),
+        shorten(name, area.height - sheet.text_px, sheet.text_px, bold=True),
+        *(sheet.text_px, text_colour_on(colour)),
         bold=True,
         align="center",
         rotation=90,
     )
     return bottom
-
-
-def draw_attacked(
-    sheet: Sheet, x: int, width: int, y: int, scene: Scene, name: str, *, title: str
-) -> int:
-    """An attacked sensor, and which returns were added or removed; the lower end."""
-    spec, after = scene.sensors[name], scene.last.inputs[name]
-    before, keys, channel = scene.clean.inputs[name], [], 0
-    if spec.kind != "image":
-        counts, channel = change_counts(before, after), changed_channel(before, after)
-        keys = [
-            (f"{counts[kind]:,} {kind}", CHANGE_COLOURS[kind])
-            for kind in ("added", "removed")
-            if counts[kind]
-        ]
-        title += f" · {spoken(spec.channels[channel])}"
-    y = sheet.titled(x, y, width, title, keys=keys)
-    picture = raster_picture(after, spec, width, channel=channel, clean=before)
-    return sheet.picture(x, y, picture).bottom
-
-
-def draw_change(
-    sheet: Sheet, x: int, width: int, y: int, scene: Scene, name: str
-) -> int:
-    """Attacked minus clean of one sensor; returns the lower end."""
-    spec = scene.sensors[name]
-    before, after = scene.clean.inputs[name], scene.last.inputs[name]
-    picture, scale = difference_picture(before, after, spec, width)
-    title, note = "attacked minus clean", ""
-    if spec.kind != "image":
-        title = f"change · {spoken(spec.channels[changed_channel(before, after)])}"
-        note = f"of {change_counts(before, after)['moved']:,} moved"
-    if np.array_equal(before, after):
-        note = "none"
-    y = sheet.titled(x, y, width, title, note=note, scale=scale)
-    return sheet.picture(x, y, picture).bottom
 
 
 def _other_sensors(sheet: Sheet, y: int, scene: Scene) -> int:
@@ -187,14 +206,14 @@ def _other_sensors(sheet: Sheet, y: int, scene: Scene) -> int:
 
 
 def _sensor(sheet: Sheet, x: int, y: int, width: int, scene: Scene, name: str) -> int:
-    spec, raster, note = scene.sensors[name], scene.clean.inputs[name], ""
+    raster, note = scene.clean.inputs[name], ""
     if scene.attacked is not None:
         same = np.array_equal(raster, scene.attacked.inputs[name])
         note = "identical in every bit" if same else "differs, though not attacked"
-    scale = None if spec.kind == "image" else channel_scale(spec.channels[0])
-    swatch = sensor_colour(name)
-    y = sheet.titled(x, y, width, name, note=note, scale=scale, swatch=swatch)
-    return sheet.picture(x, y, raster_picture(raster, spec, width)).bottom
+    spec, swatch = scene.sensors[name], sensor_colour(name)
+    return draw_input(
+        *(sheet, x, y, width, spec, raster, name), note=note, swatch=swatch
+    )
 
 
 def _detections_block(
@@ -273,7 +292,8 @@ def draw_gate(
     note = "tick: on the clean input" if scene.attacked is not None else ""
     if view.gate is None:
         height = max(least - y, 4 * px)
-        sheet.placeholder(Area(x, y, width, height), NO_GATE)
+        area = Area(x, y, width, height)
+        sheet.placeholder(area, NO_GATE, ground=TRACK, ink=FAINT_INK)
         return y + height
     y = sheet.titled(x, y, width, "gate: which sensor disagrees", note=note)
     state = view.state(names)
@@ -351,7 +371,9 @@ def _from_above(
 ) -> None:
     """The bird's-eye view down to ``bottom``, its title and legend included."""
     changes = scene.changed_points()
-    note, scale = ("height over camera", HEIGHT_SCALE) if scene.last.points else ("", None)
+    note, scale = (
+        ("height over camera", HEIGHT_SCALE) if scene.last.points else ("", None)
+    )
     if changes:
         step = drawn_of(changes)
         note = "" if step == 1 else f"1 in {step} moved points shown"

@@ -114,7 +114,7 @@ def draw_bev(
         paths = [view.pixels(np.asarray(path)) + area[:2] for path in paths_cam]
         sheet.lines(paths, style, clip=area)
 
-    guide = LineStyle("", GUIDE, thickness_px=1, cased=False)
+    guide = LineStyle("", GUIDE, thickness_px=1.4, cased=False)
     draw(rays, replace(guide, dash_px=(6, 5)))
     radii_m = _ring_radii(view)
     angles = np.linspace(-math.pi, math.pi, 181)
@@ -124,11 +124,17 @@ def draw_bev(
         _draw_changes(sheet, area, view, change, calibration.cam_T_sensor[name])
     for layer in layers:
         for style, objects in layer.by_style(area.width):
-            draw(_footprints(corners_of(objects)), style)
+            draw(_footprints(corners_of(objects)), style.between(1.6, 2.6))
     _draw_ring_labels(sheet, area, view, radii_m)
     side_m = max(1.0, 7 / view.px_per_m)
-    arrow = [[0, 0, 1.0], [0.55, 0, -0.6], [-0.55, 0, -0.6], [0, 0, 1.0], [0.55, 0, -0.6]]
-    draw([side_m * np.array(arrow)], LineStyle("", WHITE))
+    arrow = [
+        [0, 0, 1.0],
+        [0.55, 0, -0.6],
+        [-0.55, 0, -0.6],
+        [0, 0, 1.0],
+        [0.55, 0, -0.6],
+    ]
+    draw([side_m * np.array(arrow)], LineStyle("", WHITE, thickness_px=2.5))
 
 
 def drawn_of(changes: Mapping[str, PointChanges]) -> int:

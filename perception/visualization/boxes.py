@@ -32,6 +32,9 @@ _EDGES = np.array(
 _NEAR_M = 0.3
 # Pictures narrower than this get thin lines: thick ones would hide much.
 _THICK_FROM_PX = 450
+_LARGE_TAGS_FROM_PX = 700
+# A label's tag that covers so much of other boxes (each counts) is left out.
+_MOST_HIDDEN = 0.5
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class BoxLayer:
         statuses = self.statuses()
         for status in sorted(set(statuses), key=["ignored", *BOX_STYLES].index):
             style = BOX_STYLES[status]
-            style = style if width >= _THICK_FROM_PX else style.thin()
+            style = style if width >= _THICK_FROM_PX else style.between(1, 2)
             yield style, self.objects.select(statuses == status)
 
 
@@ -106,8 +109,8 @@ def draw_boxes(
             # Along whole pixels: lines between two would blend and look dull.
             edges = objects.boxes_px * scale
             edges = np.hstack([np.floor(edges[:, :2]), np.ceil(edges[:, 2:]) - 1])
-            edges = edges + np.array([area.x, area.y] * 2) + 0.5 * (
-                style.thickness_px % 2
+            edges = (
+                edges + np.array([area.x, area.y] * 2) + 0.5 * (style.thickness_px % 2)
             )
             outline = edges[:, [0, 1, 2, 1, 2, 3, 0, 3, 0, 1]].reshape(-1, 5, 2)
             sheet.lines(outline, style, clip=area)
@@ -132,9 +135,11 @@ def _draw_tags(
     """Tag the boxes, largest first; returns all places that are taken by tags.
 
     A tag stands beside its box where it hides least of other boxes. One that would
-    touch another tag is left out: the line's style still tells what the box is.
+    touch another tag is left out, and so is a label's in a crowd: the line's style
+    still tells what the box is.
     """
-    px, pad = sheet.fine_px, max(2, sheet.fine_px // 4)
+    px = sheet.fine_px if area.width >= _LARGE_TAGS_FROM_PX else sheet.tiny_px
+    pad = max(2, px // 4)
     back = INK if style.colour == WHITE else style.colour
     low, high = np.array(area[:2]), np.array(area[:2]) + area[2:]
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
@@ -152,7 +157,10 @@ def _draw_tags(
         free = np.flatnonzero(~_overlaps(spots, taken, apart=2).any(axis=1))
         if len(free):
             hidden = _overlaps(spots[free], crowd).sum(axis=1)
-            spot = spots[free[int((hidden + 0.02 * free).argmin())]]
+            best = int((hidden + 0.05 * free).argmin())
+            if objects.scores is None and hidden[best] > _MOST_HIDDEN:
+                continue
+            spot = spots[free[best]]
             taken = np.vstack([taken, spot])
             place = Area(int(spot[0]), int(spot[1]), int(size[0]), int(size[1]))
             sheet.fill(place, back, alpha=0.85)
@@ -186,7 +194,7 @@ def draw_boxes_3d(
             segments = _segments_in_front(corners_of(objects)[:, _EDGES])
             pixels, _ = project_to_image(calibration.image_P_cam, segments)
             places = (pixels + 0.5) * scale + area[:2]
-            sheet.lines(places, style.thin(), clip=area)
+            sheet.lines(places, style.between(1.6, 1.6), clip=area)
 
 
 def corners_of(objects: Objects) -> np.ndarray:

@@ -10,16 +10,17 @@ import numpy as np
 from perception.core.structures import DataError
 from perception.visualization.attack_figure import (
     BOX_STATUSES,
-    draw_attacked,
     draw_change,
     draw_detections,
     draw_gate,
+    draw_input,
     effect_facts,
     headline,
 )
+from perception.visualization.images import changed_channel
 from perception.visualization.scene import Judge, Scene
 from perception.visualization.sheet import Area, Sheet, line_height, shorten
-from perception.visualization.style import FAINT_INK
+from perception.visualization.style import FAINT_INK, sensor_colour
 
 MIN_COLUMN_PX = 200
 
@@ -74,9 +75,7 @@ def draw_comparison(
     return sheet.rendered(y + sheet.gap)
 
 
-def _head(
-    sheet: Sheet, x: int, y: int, width: int, scene: Scene, judge: Judge
-) -> int:
+def _head(sheet: Sheet, x: int, y: int, width: int, scene: Scene, judge: Judge) -> int:
     """Name of the detector, its checkpoint, and what the attack did to it."""
     px = round(1.2 * sheet.text_px)
     name, *details = scene.detector.split(" · ") if scene.detector else ["detector"]
@@ -101,8 +100,15 @@ def _attacked_sensor(
         area = Area(x, y, width, 4 * sheet.text_px)
         sheet.placeholder(area, f"has no {name}")
         return area.bottom
-    y = draw_attacked(sheet, x, width, y, scene, name, title=f"{name}, attacked")
-    return draw_change(sheet, x, width, y + sheet.gap, scene, name)
+    clean, attacked = scene.clean.inputs[name], scene.last.inputs[name]
+    spec = scene.sensors[name]
+    y = draw_input(
+        *(sheet, x, y, width, spec, attacked, f"{name}, attacked"),
+        channel=changed_channel(clean, attacked, spec),
+        clean=clean,
+        swatch=sensor_colour(name),
+    )
+    return draw_change(sheet, x, y + sheet.gap, width, scene, name)
 
 
 def _detections(

@@ -72,7 +72,9 @@ def draw_frame(
     left = round(sheet.inner * _SENSOR_SHARE) if from_above else sheet.inner
     beside = sheet.inner - left - sheet.gap
     highest = round(_BEV_ASPECT * beside) if from_above else 2 * sheet.inner
-    top = y = sheet.headline(title or f"frame {frame.frame_id}", _summary(frame, layers))
+    top = y = sheet.headline(
+        title or f"frame {frame.frame_id}", _summary(frame, layers)
+    )
     y = _sensor_block(sheet, y, frame, names, layers, left, highest)
     statuses = list(dict.fromkeys(s for x in layers for s in x.statuses()))
     if statuses:
@@ -151,7 +153,9 @@ def _sensor_block(
     wide = (width - (count - 1) * sheet.gap) // count
     for first in range(0, len(names), count):
         y = sheet.gap + max(
-            _sensor(sheet, sheet.left + n * (width - wide), y, frame, name, layers, wide)
+            _sensor(
+                sheet, sheet.left + n * (width - wide), y, frame, name, layers, wide
+            )
             for n, name in enumerate(names[first : first + count])
         )
     return y - sheet.gap

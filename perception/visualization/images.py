@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
+from perception.core.gate_state import NOBODY
 from perception.core.geometry import project_to_image, transform_points
 from perception.core.structures import Calibration, Channel, SensorSpec
 from perception.visualization.style import (
     CHANGE_COLOURS,
     DEPTH_SCALE,
     NO_RETURN,
-    NOBODY,
     ColourScale,
     depth_scale_up_to,
     difference_scale,
@@ -149,7 +149,7 @@ def raster_picture(
 ) -> np.ndarray:
     """A model input (C, H, W) in physical units: an image, or one of its channels.
 
-    Pixels whose channels are all 0 are drawn as "no return", except in images.
+    Pixels without a return are dark grey, see :func:`returns`; images have none.
 
     Args:
         raster: The input.
@@ -166,11 +166,12 @@ def raster_picture(
     raster = _checked(raster, spec)
     if spec.kind == "image":
         return image_picture(raster.transpose(1, 2, 0), width)
-    scale, valid = channel_scale(spec.channels[channel]), returns(raster)
+    scale = channel_scale(spec.channels[channel])
+    valid = returns(raster, spec, channel)
     levels = scale.levels(raster[channel], valid)
     if clean is None:
         return scale.colours(_shrunk(levels, width))
-    before = returns(_checked(clean, spec))
+    before = returns(_checked(clean, spec), spec, channel)
     added, removed = valid & ~before, before & ~valid
     own = _shrunk(np.where(added, 0, levels), width)
     picture = scale.colours(own)
@@ -179,15 +180,23 @@ def raster_picture(
         share = np.where(own == 0, 0.15 + 0.4 * new / 255, 0) * (new > 0)
     else:
         share = (new > 0).astype(float)
-    tint = share[..., None] * (np.array(CHANGE_COLOURS["added"]) - picture.astype(float))
+    tint = share[..., None] * (
+        np.array(CHANGE_COLOURS["added"]) - picture.astype(float)
+    )
     picture = np.rint(picture + tint).astype(np.uint8)
     gone = (_shrunk(removed.astype(np.uint8), width) > 0) & (own == 0) & (new == 0)
     picture[gone] = CHANGE_COLOURS["removed"]
     return picture
 
 
-def returns(raster: np.ndarray) -> np.ndarray:
-    """(H, W) whether any channel of a (C, H, W) map of points or depth is not 0."""
+def returns(raster: np.ndarray, spec: SensorSpec, channel: int) -> np.ndarray:
+    """(H, W) where a map of points or depth (C, H, W) has a return.
+
+    As its depth tells; in other channels where any channel is not 0: an attack may
+    change them where there is no depth.
+    """
+    if spec.channels[channel].name == "depth_m":
+        return raster[channel] > 0
     return (raster != 0).any(axis=0)
 
 
@@ -230,10 +239,11 @@ def difference_picture(
         upward = (rise > -fall) | ((rise == -fall) & (change[0] >= 0))
         values, shown = np.where(upward, rise, fall), spec.channels[0]
     else:
-        channel = changed_channel(clean, attacked) if channel is None else channel
+        channel = changed_channel(clean, attacked, spec) if channel is None else channel
         values, shown = change[channel], spec.channels[channel]
-    if spec.kind != "image":
-        values = np.where(returns(clean) & returns(attacked), values, 0)
+    if spec.kind != "image" and channel is not None:
+        both = (returns(raster, spec, channel) for raster in (clean, attacked))
+        values = np.where(np.logical_and(*both), values, 0)
     sizes = np.abs(values[np.isfinite(values) & (values != 0)])
     if limit is None:
         limit = _round_up(float(np.quantile(sizes, 0.99))) if len(sizes) else 1.0
@@ -241,8 +251,10 @@ def difference_picture(
     return scale.colours(_shrunk(scale.levels(values), width, signed=True)), scale
 
 
-def changed_channel(clean: np.ndarray, attacked: np.ndarray) -> int:
-    """Number of the first channel that differs, 0 if none does."""
+def changed_channel(clean: np.ndarray, attacked: np.ndarray, spec: SensorSpec) -> int:
+    """The first channel that differs, 0 if none does and for images, shown whole."""
+    if spec.kind == "image":
+        return 0
     return int((attacked != clean).any(axis=(1, 2)).argmax())
 
 
@@ -289,12 +301,15 @@ def probabilities(gate: np.ndarray, sensors: int) -> np.ndarray:
     return np.clip(np.nan_to_num(gate), 0, 1)
 
 
-def change_counts(clean: np.ndarray, attacked: np.ndarray) -> Mapping[str, int]:
-    """How many returns of a (C, H, W) map were moved (changed), added and removed."""
-    before, after = returns(clean), returns(attacked)
-    changed = (clean != attacked).any(axis=0)
+def change_counts(
+    clean: np.ndarray, attacked: np.ndarray, spec: SensorSpec
+) -> Mapping[str, int]:
+    """How many returns of a (C, H, W) map were changed, added and removed."""
+    channel = changed_channel(clean, attacked, spec)
+    before, after = (returns(raster, spec, channel) for raster in (clean, attacked))
+    changed = clean[channel] != attacked[channel]
     return {
-        "moved": int((before & after & changed).sum()),
+        "changed": int((before & after & changed).sum()),
         "added": int((after & ~before).sum()),
         "removed": int((before & ~after).sum()),
     }

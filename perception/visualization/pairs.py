@@ -13,13 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from perception.core.files import write_json
-from perception.visualization.attack_figure import draw_attacked, draw_detections
-from perception.visualization.images import (
-    changed_channel,
-    channel_scale,
-    raster_picture,
-    spoken,
-)
+from perception.visualization.attack_figure import draw_detections, draw_input
+from perception.visualization.images import changed_channel
 from perception.visualization.scene import Judge, Scene
 from perception.visualization.sheet import Sheet, write_picture
 
@@ -62,16 +57,12 @@ def _picture(
         spec = first.sensors[name]
         if spec.kind == "image":
             continue
-        if attacked:
-            y = draw_attacked(sheet, 0, width, y, first, name, title=name)
-        else:
-            raster = first.clean.inputs[name]
-            number = changed_channel(raster, first.last.inputs[name])
-            channel = spec.channels[number]
-            title, scale = f"{name} · {spoken(channel)}", channel_scale(channel)
-            y = sheet.titled(0, y, width, title, scale=scale)
-            rgb = raster_picture(raster, spec, width, channel=number)
-            y = sheet.picture(0, y, rgb).bottom
+        before, after = first.clean.inputs[name], first.last.inputs[name]
+        channel = changed_channel(before, after, spec)
+        raster, clean = (after, before) if attacked else (before, None)
+        y = draw_input(
+            sheet, 0, y, width, spec, raster, name, channel=channel, clean=clean
+        )
         y += sheet.gap
     return sheet.rendered(y - sheet.gap)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from perception.core.gate_state import ALARM, NOBODY, gate_state
 from perception.core.geometry import inverse_transform, unproject_to_cam
 from perception.core.structures import Calibration, Objects, SensorSpec
 from perception.evaluation.detection.matching import match_frame
@@ -24,7 +25,6 @@ from perception.evaluation.detection.rules import (
     rules_with_overlaps,
 )
 from perception.visualization.boxes import BoxLayer
-from perception.visualization.style import IN_DOUBT, NOBODY
 
 
 @dataclass(frozen=True)
@@ -52,22 +52,20 @@ class View:
     loss: float | None = None
 
     def state(self, sensors: Sequence[str]) -> str | None:
-        """The sensor that an alarm is attributed to, ``"in doubt"`` for an alarm that
-        is not attributed, or ``"none"``; a name of ``sensor_colour``.
+        """What the gate makes of the frame, see ``core.gate_state``.
 
         None without a gate or alarm: such a gate has nothing to add to its likeliest.
         """
         if self.gate is None or self.alarm is None:
             return None
-        likeliest = [*sensors, NOBODY][int(np.argmax(self.gate))]
-        return IN_DOUBT if likeliest == NOBODY and self.alarm > 0 else likeliest
+        return gate_state(self.gate.tolist(), sensors, self.alarm)
 
 
 def state_text(state: str, *, brief: bool = False) -> str:
     """A gate's state in words; ``brief`` does not say what it means."""
     if state == NOBODY:
         return "no alarm"
-    if state == IN_DOUBT:
+    if state == ALARM:
         return "alarm" if brief else "alarm: some sensor is compromised"
     return f"alarm: {state}" if brief else f"alarm: {state} is compromised"
 

@@ -73,6 +73,7 @@ class Sheet:
     Attributes:
         text_px: Size of its text: 16 px at a width of 1600, never below 9.
         fine_px: Size of secondary text.
+        tiny_px: Size of text in small pictures.
         gap: Space between what it shows.
         left: Where its content begins.
         inner: Width of its content.
@@ -82,6 +83,7 @@ class Sheet:
         self.width = width
         self.text_px = max(_MIN_TEXT_PX, round(width / 100))
         self.fine_px = max(_MIN_TEXT_PX, round(0.82 * self.text_px))
+        self.tiny_px = max(_MIN_TEXT_PX, round(0.7 * self.text_px))
         self.gap = max(4, round(0.75 * self.text_px))
         self.left = self.gap if margin is None else margin
         self.inner = width - 2 * self.left
@@ -89,9 +91,11 @@ class Sheet:
         self._from_top = Affine2D()
         self._pictures: list[tuple[int, int, np.ndarray]] = []
 
-    def columns(self, count: int) -> list[tuple[int, int]]:
+    def columns(self, count: int, indent: int = 0) -> list[tuple[int, int]]:
         """x and width of so many equal columns across the content."""
-        edges = np.linspace(0, self.inner + self.gap, count + 1).round().astype(int)
+        edges = (
+            np.linspace(indent, self.inner + self.gap, count + 1).round().astype(int)
+        )
         widths = np.maximum(1, np.diff(edges) - self.gap)
         pairs = zip(edges[:-1].tolist(), widths.tolist(), strict=True)
         return [(self.left + x, width) for x, width in pairs]
@@ -226,7 +230,8 @@ class Sheet:
         x += round(wide) + self.text_px
         top = bottom - line_height(px) - 4
         for text, colour in [(note, None), *keys]:
-            if not text or x + text_width(text, px) + 1.5 * px > right:
+            wide = text_width(text, px) + (0 if colour is None else 1.3 * px)
+            if not text or x + wide > right:
                 continue
             if colour is not None:
                 self.fill(Area(x, top + px // 4, px - 2, px - 2), colour)
@@ -269,9 +274,7 @@ class Sheet:
         subtitle = shorten(subtitle, self.inner - used, self.text_px)
         beside = top + line_height(px) - line_height(self.text_px)
         right = self.left + self.inner
-        self.text(
-            (right, beside), subtitle, self.text_px, FAINT_INK, align="right"
-        )
+        self.text((right, beside), subtitle, self.text_px, FAINT_INK, align="right")
         y = top + line_height(px) + self.gap // 2
         self.fill(Area(self.left, y, self.inner, 1), RULE)
         return y + self.gap
@@ -296,13 +299,20 @@ class Sheet:
             at += wide + 2 * px
         return y + pitch if facts else y
 
-    def placeholder(self, area: Area, message: str) -> None:
-        """A dark area that says why there is no picture."""
-        self.fill(area, NO_RETURN)
+    def placeholder(
+        self,
+        area: Area,
+        message: str,
+        *,
+        ground: Rgb = NO_RETURN,
+        ink: Rgb = (190, 192, 200),
+    ) -> None:
+        """An area that says why there is nothing."""
+        self.fill(area, ground)
         text = shorten(message, area.width - self.text_px, self.text_px)
         y = area.y + (area.height - line_height(self.text_px)) / 2
         middle = (area.x + area.width / 2, y)
-        self.text(middle, text, self.text_px, (190, 192, 200), align="center")
+        self.text(middle, text, self.text_px, ink, align="center")
 
     def box_legend(self, x: int, y: int, width: int, statuses: Sequence[str]) -> int:
         """What each box style means; returns its lower end."""

@@ -18,6 +18,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.ticker import LogLocator, MaxNLocator
 
+from perception.core.gate_state import ALARM, NOBODY
+
 Rgb = tuple[int, int, int]
 
 ORANGE: Rgb = (230, 159, 0)
@@ -56,7 +58,7 @@ _OTHER_SENSORS: tuple[Rgb, ...] = (
     (170, 68, 153),
     (17, 119, 51),
 )
-NOBODY, IN_DOUBT = "none", "in doubt"
+IN_DOUBT = "in doubt"  # what the report page calls an alarm without a sensor
 
 # What became of a point, from above and in a map of points. Moved ones are nearly
 # white: yellow boxes were missed, and the points themselves are grey.
@@ -70,10 +72,10 @@ CHANGE_COLOURS: Mapping[str, Rgb] = {
 def sensor_colour(name: str) -> Rgb:
     """The colour of a sensor: depends on its name alone, so it never changes.
 
-    ``"none"`` (the gate's "no sensor disagrees") is grey, ``"in doubt"`` (an alarm that
-    is not attributed to a sensor) yellow.
+    ``"none"`` (the gate's "no sensor disagrees") is grey, ``"alarm"`` (one that is not
+    attributed to a sensor) yellow.
     """
-    if name in (NOBODY, IN_DOUBT):
+    if name in (NOBODY, ALARM, IN_DOUBT):
         return GREY if name == NOBODY else YELLOW
     if name in _SENSOR_COLOURS:
         return _SENSOR_COLOURS[name]
@@ -108,20 +110,21 @@ class LineStyle:
     label: str
     colour: Rgb
     dash_px: tuple[float, float] | None = None
-    thickness_px: float = 2
+    thickness_px: float = 3
     tagged: bool = True
     cased: bool = True
 
-    def thin(self) -> LineStyle:
-        """The same style with the thinnest line."""
-        return replace(self, thickness_px=1)
+    def between(self, low_px: float, high_px: float) -> LineStyle:
+        """The same style with a line not thinner and not thicker than that."""
+        thickness_px = min(max(self.thickness_px, low_px), high_px)
+        return replace(self, thickness_px=thickness_px)
 
 
 BOX_STYLES: Mapping[str, LineStyle] = {
     "ground_truth": LineStyle("ground truth", WHITE, thickness_px=1),
     "correct": LineStyle("correct", GREEN),
     "false": LineStyle("false", VERMILLION, dash_px=(9, 6)),
-    "missed": LineStyle("missed", YELLOW, dash_px=(2, 5)),
+    "missed": LineStyle("missed", YELLOW, dash_px=(3, 4)),
     "detected": LineStyle("detected, not judged", SKY_BLUE, dash_px=(14, 3)),
     "ignored": LineStyle("ignored", GREY, thickness_px=1, tagged=False, cased=False),
 }

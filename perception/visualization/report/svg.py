@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from perception.visualization.palette import GREEN, GREY, VERMILLION, Rgb
+from perception.visualization.style import GREEN, GREY, VERMILLION, Rgb
 from perception.visualization.report.summary import Curve, CurveChart
 
 WIDTH, HEIGHT = 440, 270

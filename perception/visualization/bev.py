@@ -108,7 +108,7 @@ def draw_bev(
                 at = transform_points(calibration.cam_T_sensor[name], cloud)
                 colour = np.array([CHANGE_COLOURS[kind]])
                 paint_dots(picture, view.pixels(at) - 0.5, colour, dot_px)
-    sheet.picture(area.x, area.y, picture)
+    sheet.paste(area.x, area.y, picture)
 
     def draw(paths_cam: Sequence[np.ndarray] | np.ndarray, style: LineStyle) -> None:
         paths = [view.pixels(np.asarray(path)) + area[:2] for path in paths_cam]
@@ -137,7 +137,7 @@ def draw_bev(
     draw([side_m * np.array(arrow)], LineStyle("", WHITE, thickness_px=2.5))
 
 
-def drawn_of(changes: Mapping[str, PointChanges]) -> int:
+def one_line_in(changes: Mapping[str, PointChanges]) -> int:
     """One line in so many is drawn for points that moved."""
     moved = max((change.count("moved") for change in changes.values()), default=0)
     return max(1, -(-moved // MOST_MARKS))
@@ -156,7 +156,7 @@ def _draw_changes(
     def places(points: np.ndarray) -> np.ndarray:
         return view.pixels(transform_points(cam_T_sensor, points)) + area[:2]
 
-    step = drawn_of({"": change})
+    step = one_line_in({"": change})
     ends = (change.moved_from[::step], change.moved_to[::step])
     moved = np.stack([places(end) for end in ends], axis=1)
     style = LineStyle("", CHANGE_COLOURS["moved"], thickness_px=1, cased=False)

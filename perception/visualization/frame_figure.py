@@ -28,7 +28,7 @@ from perception.visualization.images import (
     picture_size,
     points_picture,
 )
-from perception.visualization.sheet import MIN_WIDTH, Area, Sheet, write_picture
+from perception.visualization.sheet import MIN_WIDTH, Column, Sheet, write_picture
 from perception.visualization.style import DEPTH_SCALE, HEIGHT_SCALE, sensor_colour
 
 # Share of the sheet that the sensors take beside the bird's-eye view.
@@ -66,36 +66,33 @@ def draw_frame(
     if layers is None:
         truth = frame.objects
         layers = [] if truth is None else [truth_layer(truth, ignored)]
-    sheet = Sheet(width)
-    from_above = any(kind_of(frame, name) == "points" for name in names)
-    from_above |= any(len(corners_of(layer.objects)) for layer in layers)
-    left = round(sheet.inner * _SENSOR_SHARE) if from_above else sheet.inner
-    beside = sheet.inner - left - sheet.gap
-    highest = round(_BEV_ASPECT * beside) if from_above else 2 * sheet.inner
-    top = y = sheet.headline(
-        title or f"frame {frame.frame_id}", _summary(frame, layers)
-    )
-    y = _sensor_block(sheet, y, frame, names, layers, left, highest)
+    sheet, points = Sheet(width), {}
+    for name in names:
+        if kind_of(frame, name) == "points":
+            points[name] = frame.sensors[name]
+    from_above = bool(points) or any(len(corners_of(layer.objects)) for layer in layers)
+    body = sheet.body
+    body.headline(title or f"frame {frame.frame_id}", _summary(frame, layers))
+    left, right = body.shares(_SENSOR_SHARE) if from_above else (body, body)
+    top, highest = left.y, 2 * left.width
+    if from_above:
+        highest = round(_BEV_ASPECT * right.width)
+    _sensor_block(left, frame, names, layers, highest)
     statuses = list(dict.fromkeys(s for x in layers for s in x.statuses()))
     if statuses:
-        y = sheet.box_legend(sheet.left, y + sheet.gap, left, statuses)
+        left.gap()
+        left.box_legend(statuses)
     if from_above:
-        y = top + int(np.clip(y - top, round(0.9 * beside), highest))
-        x = sheet.left + left + sheet.gap
-        points = {
-            name: frame.sensors[name]
-            for name in names
-            if kind_of(frame, name) == "points"
-        }
+        bottom = top + int(np.clip(left.y - top, round(0.9 * right.width), highest))
         note, scale = ("height over camera", HEIGHT_SCALE) if points else ("", None)
-        start = sheet.titled(x, top, beside, "bird's-eye view", note=note, scale=scale)
+        right.title("bird's-eye view", note=note, scale=scale)
         draw_bev(
-            *(sheet, Area(x, start, beside, y - start), frame.calibration),
+            *(sheet, right.area(bottom - right.y), frame.calibration),
             points=points,
             layers=layers,
             image_size=frame.image_size,
         )
-    return sheet.rendered(y + sheet.gap)
+    return sheet.rendered(max(left.y, right.y) + sheet.gap)
 
 
 def save_frames(
@@ -135,76 +132,59 @@ def _reference_image(frame: Frame) -> np.ndarray | None:
 
 
 def _sensor_block(
-    sheet: Sheet,
-    y: int,
+    column: Column,
     frame: Frame,
     names: Sequence[str],
     layers: Sequence[BoxLayer],
-    width: int,
     highest: int,
-) -> int:
+) -> None:
     """All sensors, in one column or, where that would be too high, in two."""
     if not names:
-        area = Area(sheet.left, y, width, 6 * sheet.text_px)
-        sheet.placeholder(area, "this frame has no sensors")
-        return area.bottom
-    one_column = len(names) * picture_size(frame.image_size, width)[0]
+        column.placeholder(6 * column.sheet.text_px, "this frame has no sensors")
+    one_column = len(names) * picture_size(frame.image_size, column.width)[0]
     count = 2 if one_column > highest and len(names) > 1 else 1
-    wide = (width - (count - 1) * sheet.gap) // count
     for first in range(0, len(names), count):
-        y = sheet.gap + max(
-            _sensor(
-                sheet, sheet.left + n * (width - wide), y, frame, name, layers, wide
-            )
-            for n, name in enumerate(names[first : first + count])
-        )
-    return y - sheet.gap
+        column.y += column.sheet.gap if first else 0
+        parts = column.split(count)
+        for name, part in zip(names[first:], parts, strict=False):
+            _draw_sensor(part, frame, name, layers)
+        column.join(parts)
 
 
-def _sensor(
-    sheet: Sheet,
-    x: int,
-    y: int,
-    frame: Frame,
-    name: str,
-    layers: Sequence[BoxLayer],
-    width: int,
-) -> int:
-    """One sensor below its title; returns the lower end."""
-    kind, value = kind_of(frame, name), frame.sensors.get(name)
-    size = frame.image_size
-    if kind in ("image", "depth") and value is not None:
-        size = value.shape[:2]
+def _draw_sensor(
+    column: Column, frame: Frame, name: str, layers: Sequence[BoxLayer]
+) -> None:
+    """One sensor below its title."""
+    kind, swatch = kind_of(frame, name), sensor_colour(name)
+    if kind == "missing":
+        column.title(name, swatch=swatch)
+        column.placeholder(4 * column.sheet.text_px, "no data in this frame")
+        return
+    value, calibration = frame.sensors[name], frame.calibration
+    size = frame.image_size if kind == "points" else value.shape[:2]
     # Tall pictures do not grow higher than they are wide.
-    width = max(1, min(width, round(0.75 * width * size[1] / size[0])))
-    fits, factor = size == frame.image_size, width / size[1]
-    scale, note = (None if kind in ("image", "missing") else DEPTH_SCALE), ""
-    if value is None:
-        y = sheet.titled(x, y, width, name, swatch=sensor_colour(name))
-        area = Area(x, y, width, 4 * sheet.text_px)
-        sheet.placeholder(area, "no data in this frame")
-        return area.bottom
+    width = max(1, min(column.width, round(0.75 * column.width * size[1] / size[0])))
     if kind == "image":
         rgb, note = image_picture(value, width), f"{size[1]} × {size[0]} px"
     elif kind == "points":
         rgb = points_picture(
-            *(value, frame.calibration.cam_T_sensor[name], frame.calibration),
-            *(frame.image_size, width),
+            *(value, calibration.cam_T_sensor[name], calibration, size, width),
             backdrop=_reference_image(frame),
         )
         note = f"{len(value):,} points"
     else:
-        rgb = depth_picture(value, width)
         share = np.count_nonzero(value > 0) / max(1, value.size)
-        note = f"{share:.0%} with a return"
-    swatch = sensor_colour(name)
-    y = sheet.titled(x, y, width, name, note=note, scale=scale, swatch=swatch)
-    area = sheet.picture(x, y, rgb)
+        rgb, note = depth_picture(value, width), f"{share:.0%} with a return"
+    column.width = width
+    scale = None if kind == "image" else DEPTH_SCALE
+    column.title(name, note=note, scale=scale, swatch=swatch)
+    area, factor = column.picture(rgb), width / size[1]
     if kind == "points":
-        draw_boxes_3d(sheet, area, layers, frame.calibration, scale=factor)
-    elif fits and (kind == "image" or _reference_image(frame) is None):
-        draw_boxes(sheet, area, layers, scale=factor)
-    return area.bottom
+        draw_boxes_3d(column.sheet, area, layers, calibration, scale=factor)
+    elif size == frame.image_size and (
+        kind == "image" or _reference_image(frame) is None
+    ):
+        draw_boxes(column.sheet, area, layers, scale=factor)
 
 
 def _summary(frame: Frame, layers: Sequence[BoxLayer]) -> str:

@@ -46,25 +46,22 @@ def draw_pair(
 def _picture(
     scenes: Sequence[Scene], judge: Judge, attacked: bool, width: int
 ) -> np.ndarray:
-    sheet, y, first = Sheet(width, margin=0), 0, scenes[0]
+    sheet, first = Sheet(width, margin=0), scenes[0]
+    body = sheet.body
     for scene in scenes:
-        if len(scenes) > 1:
-            y = sheet.titled(0, y, width, scene.detector.split(" · ")[0])
+        title = scene.detector.split(" · ")[0] if len(scenes) > 1 else ""
         view = scene.last if attacked else scene.clean
-        verdict = judge(scene.truth, view.detections)
-        y = draw_detections(sheet, 0, y, width, scene, view, verdict) + sheet.gap
+        draw_detections(body, scene, view, judge, title)
+        body.gap()
     for name in first.touched:
         spec = first.sensors[name]
-        if spec.kind == "image":
-            continue
         before, after = first.clean.inputs[name], first.last.inputs[name]
-        channel = changed_channel(before, after, spec)
-        raster, clean = (after, before) if attacked else (before, None)
-        y = draw_input(
-            sheet, 0, y, width, spec, raster, name, channel=channel, clean=clean
-        )
-        y += sheet.gap
-    return sheet.rendered(y - sheet.gap)
+        if spec.kind != "image":
+            channel = changed_channel(before, after, spec)
+            raster, clean = (after, before) if attacked else (before, None)
+            draw_input(body, spec, raster, name, channel=channel, clean=clean)
+            body.gap()
+    return sheet.rendered(body.y - sheet.gap)
 
 
 def write_pair(

@@ -1,9 +1,9 @@
 """A sheet: a matplotlib figure laid out from the top in whole pixels.
 
-One figure without axes holds a whole sheet: pictures are pasted pixel by pixel, and
-matplotlib draws lines, boxes and text over them. Axes would cost a quarter of a second
-a sheet. Positions are x, y in pixels from the upper left corner; blocks are drawn one
-below the other, so that the height is known at the end, when ``rendered`` asks for it.
+One figure without axes holds a whole sheet (axes would cost a quarter of a second):
+pictures are pasted pixel by pixel, and matplotlib draws lines, boxes and text over
+them. Positions are x, y in pixels from the upper left corner. Columns fill from their
+tops, so that the height is known at the end, when ``rendered`` asks for it.
 
 Shape letters: M polylines.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -73,49 +74,31 @@ class Sheet:
     Attributes:
         text_px: Size of its text: 16 px at a width of 1600, never below 9.
         fine_px: Size of secondary text.
-        tiny_px: Size of text in small pictures.
         gap: Space between what it shows.
-        left: Where its content begins.
-        inner: Width of its content.
+        body: Its content, to draw in.
     """
 
     def __init__(self, width: int, *, margin: int | None = None) -> None:
         self.width = width
         self.text_px = max(_MIN_TEXT_PX, round(width / 100))
         self.fine_px = max(_MIN_TEXT_PX, round(0.82 * self.text_px))
-        self.tiny_px = max(_MIN_TEXT_PX, round(0.7 * self.text_px))
         self.gap = max(4, round(0.75 * self.text_px))
-        self.left = self.gap if margin is None else margin
-        self.inner = width - 2 * self.left
-        self.figure = Figure(dpi=_DPI, facecolor="white")
+        margin = self.gap if margin is None else margin
+        self.body = Column(self, margin, margin, width - 2 * margin)
+        self._figure = Figure(dpi=_DPI, facecolor="white")
         self._from_top = Affine2D()
-        self._pictures: list[tuple[int, int, np.ndarray]] = []
+        self._pictures: list[tuple[Area, np.ndarray]] = []
 
-    def columns(self, count: int, indent: int = 0) -> list[tuple[int, int]]:
-        """x and width of so many equal columns across the content."""
-        edges = (
-            np.linspace(indent, self.inner + self.gap, count + 1).round().astype(int)
-        )
-        widths = np.maximum(1, np.diff(edges) - self.gap)
-        pairs = zip(edges[:-1].tolist(), widths.tolist(), strict=True)
-        return [(self.left + x, width) for x, width in pairs]
-
-    @property
-    def strip_height(self) -> int:
-        """Height of the strip that ``titled`` draws."""
-        return max(6, round(0.6 * self.fine_px)) + line_height(self.fine_px) + 6
-
-    def picture(self, x: int, y: int, rgb: np.ndarray) -> Area:
-        """Paste (H, W, 3) uint8; what lies beyond the right edge is cut."""
-        self._pictures.append((x, y, rgb))
-        return Area(x, y, rgb.shape[1], rgb.shape[0])
+    def paste(self, x: int, y: int, rgb: np.ndarray) -> Area:
+        """Place a picture (H, W, 3) uint8; what lies beyond the right edge is cut."""
+        area = Area(x, y, rgb.shape[1], rgb.shape[0])
+        self._pictures.append((area, rgb))
+        return area
 
     def fill(self, area: Area, colour: Rgb, alpha: float = 1.0) -> None:
         """A filled rectangle, over pictures."""
-        patch = Rectangle(
-            area[:2], *area[2:], facecolor=unit_rgb(colour), lw=0, alpha=alpha
-        )
-        self._add(patch)
+        ink = unit_rgb(colour)
+        self._add(Rectangle(area[:2], *area[2:], facecolor=ink, lw=0, alpha=alpha))
 
     def text(
         self,
@@ -126,28 +109,25 @@ class Sheet:
         *,
         bold: bool = False,
         align: str = "left",
-        rotation: float = 0,
-        clip: Area | None = None,
+        upright: bool = False,
     ) -> float:
         """One line of text from its upper edge; returns its width in pixels.
 
-        Turned text is centred on ``xy``.
+        Upright text is centred on ``xy``.
         """
         x, y = xy
-        self._add(
-            Text(
-                round(x),
-                y if rotation else round(y) + round(0.93 * px),
-                _printable(text),
-                color=unit_rgb(colour),
-                fontproperties=_font(px, bold),
-                ha=align,
-                va="center" if rotation else "baseline",
-                rotation=rotation,
-                parse_math=False,
-            ),
-            clip=clip,
+        artist = Text(
+            round(x),
+            y if upright else round(y) + round(0.93 * px),
+            _printable(text),
+            color=unit_rgb(colour),
+            fontproperties=_font(px, bold),
+            ha=align,
+            va="center" if upright else "baseline",
+            rotation=90 * upright,
+            parse_math=False,
         )
+        self._add(artist)
         return text_width(text, px, bold=bold)
 
     def lines(
@@ -157,105 +137,161 @@ class Sheet:
         *,
         clip: Area | None = None,
         alpha: float = 1.0,
-        smooth: bool = True,
     ) -> None:
         """Draw polylines (M of (K, 2) x, y in pixels); not finite ones not."""
         paths = [path for path in paths if np.isfinite(path).all()]
-        if not paths:
-            return
-        casing = [(style.thickness_px + 2, BLACK, _CASING_ALPHA)] if style.cased else []
-        for thickness, colour, opacity in (
-            *casing,
-            (style.thickness_px, style.colour, alpha),
-        ):
-            # Matplotlib multiplies dashes by the thickness.
+        strokes = [(style.thickness_px, style.colour, alpha)]
+        if style.cased:
+            strokes.insert(0, (style.thickness_px + 2, BLACK, _CASING_ALPHA))
+        for thickness, colour, opacity in strokes if paths else ():
             dash: Any = "solid"
-            if style.dash_px is not None:
+            if style.dash_px is not None:  # matplotlib multiplies by the thickness
                 dash = (0, tuple(part / thickness for part in style.dash_px))
-            self._add(
-                LineCollection(
-                    paths,
-                    linewidths=thickness,
-                    colors=[unit_rgb(colour)],
-                    linestyles=[dash],
-                    antialiaseds=smooth,
-                    alpha=opacity,
-                    capstyle="butt",
-                ),
-                clip=clip,
+            artist = LineCollection(
+                paths,
+                linewidths=thickness,
+                colors=[unit_rgb(colour)],
+                linestyles=[dash],
+                alpha=opacity,
+                capstyle="butt",
             )
+            self._add(artist, clip)
 
-    def titled(
+    def rendered(self, height: int) -> np.ndarray:
+        """The finished sheet, (height, width, 3) uint8 RGB."""
+        height = max(1, height)
+        self._figure.set_size_inches(self.width / _DPI, height / _DPI)
+        self._from_top.clear().scale(1, -1).translate(0, height)
+        ground = np.full((height, self.width, 3), 255, dtype=np.uint8)
+        for (x, y, *_), rgb in self._pictures:
+            place = ground[y : y + rgb.shape[0], x : x + rgb.shape[1]]
+            place[:] = rgb[: place.shape[0], : place.shape[1]]
+        self._figure.figimage(ground, zorder=-1)
+        canvas = FigureCanvasAgg(self._figure)
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+    def _add(self, artist: Artist, clip: Area | None = None) -> None:
+        artist.set_transform(self._from_top)
+        artist.set_zorder(1)
+        self._figure.add_artist(artist, clip=False)
+        if clip is not None:
+            box = TransformedBbox(Bbox.from_bounds(*clip), self._from_top)
+            artist.set_clip_box(box)
+
+
+@dataclass
+class Column:
+    """A part of a sheet; what it draws moves its upper end ``y`` down.
+
+    Attributes:
+        sheet: Where it draws.
+        x: Its left edge in pixels.
+        y: Where the next thing begins.
+        width: In pixels.
+    """
+
+    sheet: Sheet
+    x: int
+    y: int
+    width: int
+
+    def split(self, count: int, indent: int = 0) -> list[Column]:
+        """Equal columns side by side from here; see :meth:`join`."""
+        gap = self.sheet.gap
+        edges = np.linspace(indent, self.width + gap, count + 1).round().astype(int)
+        return [
+            Column(
+                self.sheet, self.x + int(left), self.y, max(1, int(right - left) - gap)
+            )
+            for left, right in zip(edges, edges[1:], strict=False)
+        ]
+
+    def shares(self, share: float) -> tuple[Column, Column]:
+        """Two columns from here, the left one with that share of the width."""
+        wide = round(self.width * share)
+        x = self.x + wide + self.sheet.gap
+        right = Column(self.sheet, x, self.y, self.x + self.width - x)
+        return Column(self.sheet, self.x, self.y, wide), right
+
+    def join(self, columns: Sequence[Column]) -> None:
+        """Go on below the lowest of some columns."""
+        self.y = max([self.y, *(column.y for column in columns)])
+
+    def gap(self) -> None:
+        """Leave the usual space."""
+        self.y += self.sheet.gap
+
+    def area(self, height: int) -> Area:
+        """Take so much of the height."""
+        self.y += height
+        return Area(self.x, self.y - height, self.width, height)
+
+    def picture(self, rgb: np.ndarray) -> Area:
+        """Place a picture (H, W, 3)."""
+        return self.sheet.paste(self.x, self.area(rgb.shape[0]).y, rgb)
+
+    def title(
         self,
-        x: int,
-        y: int,
-        width: int,
         title: str,
         *,
         note: str = "",
         keys: Sequence[tuple[str, Rgb]] = (),
         scale: ColourScale | None = None,
         swatch: Rgb | None = None,
-    ) -> int:
-        """A strip with a title, fainter words and a colour bar; returns its lower end.
+    ) -> None:
+        """A strip with a title; strips of a sheet are equally high, whatever is in them.
 
-        Where it is narrow, words and bar are left out and the title is cut. Strips of
-        a sheet are equally high, with or without a colour bar.
+        Where it is narrow, words and bar are left out and the title is cut.
 
         Args:
-            x: Left edge.
-            y: Upper edge.
-            width: In pixels.
             title: Of what is below.
             note: Fainter words after it.
             keys: Words with squares in their colours after those; more important than
                 the colour bar.
-            scale: For the colour bar.
+            scale: For a colour bar at the right.
             swatch: Colour of a square before the title.
         """
-        bottom, right, px = y + self.strip_height, x + width, self.fine_px
-        told = sum(text_width(text, px) + 3 * px for text, _ in keys)
-        told += text_width(title, self.text_px, bold=True)
-        fits = not keys or width - told >= 26 * px
-        if scale is not None and width >= 16 * px and fits:
-            right = self._colour_bar(x, y + 1, width, scale) - 2 * self.fine_px
-        top = bottom - line_height(self.text_px) - 3
+        sheet, px, fine_px = self.sheet, self.sheet.text_px, self.sheet.fine_px
+        bar_px = max(6, round(0.6 * fine_px))
+        strip = self.area(bar_px + line_height(fine_px) + 6)
+        x, right = strip.x, strip.x + strip.width
+        told = sum(text_width(text, fine_px) + 3 * fine_px for text, _ in keys)
+        told += text_width(title, px, bold=True) * bool(keys)
+        if scale is not None and self.width - told >= (24 if keys else 16) * fine_px:
+            right = self._colour_bar(strip.y + 1, bar_px, scale) - 2 * fine_px
+        top = strip.bottom - line_height(px) - 3
         if swatch is not None:
-            side = round(0.8 * self.text_px)
-            middle = top + (line_height(self.text_px) - side) // 2
-            self.fill(Area(x, middle, side, side), swatch)
-            x += side + self.text_px // 2
-        title = shorten(title, right - x, self.text_px, bold=True)
-        wide = self.text((x, top), title, self.text_px, bold=True)
-        x += round(wide) + self.text_px
-        top = bottom - line_height(px) - 4
+            side = round(0.8 * px)
+            place = (x, top + (line_height(px) - side) // 2, side, side)
+            sheet.fill(Area(*place), swatch)
+            x += side + px // 2
+        title = shorten(title, right - x, px, bold=True)
+        x += round(sheet.text((x, top), title, px, bold=True)) + px
+        top = strip.bottom - line_height(fine_px) - 4
         for text, colour in [(note, None), *keys]:
-            wide = text_width(text, px) + (0 if colour is None else 1.3 * px)
-            if not text or x + wide > right:
-                continue
-            if colour is not None:
-                self.fill(Area(x, top + px // 4, px - 2, px - 2), colour)
-                x += round(1.3 * px)
-            x += round(self.text((x, top), text, px, FAINT_INK)) + px
-        return bottom
+            square = 0 if colour is None else round(1.3 * fine_px)
+            if text and x + square + text_width(text, fine_px) <= right:
+                if colour is not None:
+                    side = fine_px - 2
+                    sheet.fill(Area(x, top + fine_px // 4, side, side), colour)
+                wide = sheet.text((x + square, top), text, fine_px, FAINT_INK)
+                x += square + round(wide) + fine_px
 
-    def _colour_bar(self, x: int, y: int, width: int, scale: ColourScale) -> int:
+    def _colour_bar(self, y: int, height: int, scale: ColourScale) -> int:
         """A bar with ticks below and the unit to its right, flush right; its left."""
-        px, high = self.fine_px, max(6, round(0.6 * self.fine_px))
-        wide = min(22 * px, width // 3)
+        sheet, px = self.sheet, self.sheet.fine_px
+        wide = min(22 * px, self.width // 3)
         unit = text_width(scale.unit, px) + px
         last = text_width(scale.tick_label(scale.high), px) / 2
-        left = x + width - round(max(unit, last)) - wide
-        steps = np.linspace(scale.low, scale.high, wide)
-        if scale.log:
-            steps = np.geomspace(scale.low, scale.high, wide)
-        bar = np.full((high + 2, wide + 2, 3), FAINT_INK, dtype=np.uint8)
+        left = self.x + self.width - round(max(unit, last)) - wide
+        spaced = np.geomspace if scale.log else np.linspace
+        steps = spaced(scale.low, scale.high, wide)
+        bar = np.full((height + 2, wide + 2, 3), FAINT_INK, dtype=np.uint8)
         bar[1:-1, 1:-1] = scale.colours(scale.levels(steps))
-        self.picture(left - 1, y - 1, bar)
-        self.text(
-            (left + wide + px / 2, y + (high - line_height(px)) / 2),
-            *(scale.unit, px, FAINT_INK),
-        )
+        sheet.paste(left - 1, y - 1, bar)
+        beside = (left + wide + px / 2, y + (height - line_height(px)) / 2)
+        sheet.text(beside, scale.unit, px, FAINT_INK)
         free_from = -np.inf
         for tick in scale.ticks():
             label = scale.tick_label(tick)
@@ -263,110 +299,75 @@ class Sheet:
             half = text_width(label, px) / 2
             if at - half >= free_from:
                 free_from = at + half + px / 3
-                self.text((at, y + high + 2), label, px, FAINT_INK, align="center")
+                place = (at, y + height + 2)
+                sheet.text(place, label, px, FAINT_INK, align="center")
         return left
 
-    def headline(self, title: str, subtitle: str = "") -> int:
-        """Title, fainter text at its right, and a rule; returns where content begins."""
-        px, top = round(1.35 * self.text_px), self.gap
-        title = shorten(title, self.inner, px, bold=True)
-        used = self.text((self.left, top), title, px, bold=True) + px
-        subtitle = shorten(subtitle, self.inner - used, self.text_px)
-        beside = top + line_height(px) - line_height(self.text_px)
-        right = self.left + self.inner
-        self.text((right, beside), subtitle, self.text_px, FAINT_INK, align="right")
-        y = top + line_height(px) + self.gap // 2
-        self.fill(Area(self.left, y, self.inner, 1), RULE)
-        return y + self.gap
+    def headline(self, title: str, subtitle: str = "") -> None:
+        """Title, fainter text at its right, and a rule."""
+        sheet, px = self.sheet, round(1.35 * self.sheet.text_px)
+        line = self.area(line_height(px) + sheet.gap // 2)
+        title = shorten(title, self.width, px, bold=True)
+        used = sheet.text(line[:2], title, px, bold=True) + px
+        subtitle = shorten(subtitle, self.width - used, sheet.text_px)
+        place = (self.x + self.width, line.y + line_height(px - sheet.text_px))
+        sheet.text(place, subtitle, sheet.text_px, FAINT_INK, align="right")
+        sheet.fill(Area(self.x, line.bottom, self.width, 1), RULE)
+        self.gap()
 
-    def facts(
-        self, x: int, y: int, width: int, facts: Sequence[tuple[str, str]]
-    ) -> int:
-        """Lines of ``name value`` pairs, names faint, values bold; their lower end.
-
-        A value without a name is faint itself.
-        """
-        px, pitch, at = self.text_px, round(1.25 * line_height(self.text_px)), 0.0
+    def facts(self, facts: Sequence[tuple[str, str]]) -> None:
+        """Lines of ``name value`` pairs, names faint, values bold."""
+        px, at = self.sheet.text_px, 0.0
+        pitch = round(1.25 * line_height(px))
         for name, value in facts:
-            value_at = text_width(f"{name}  ", px) if name else 0
-            value = shorten(value, width - value_at, px, bold=bool(name))
-            wide = value_at + text_width(value, px, bold=bool(name))
-            if at and at + wide > width:
-                at, y = 0, y + pitch
-            self.text((x + at, y), name, px, FAINT_INK)
-            ink = INK if name else FAINT_INK
-            self.text((x + at + value_at, y), value, px, ink, bold=bool(name))
+            value_at = text_width(f"{name}  ", px)
+            value = shorten(value, self.width - value_at, px, bold=True)
+            wide = value_at + text_width(value, px, bold=True)
+            if at and at + wide > self.width:
+                at, self.y = 0, self.y + pitch
+            self.sheet.text((self.x + at, self.y), name, px, FAINT_INK)
+            place = (self.x + at + value_at, self.y)
+            self.sheet.text(place, value, px, bold=True)
             at += wide + 2 * px
-        return y + pitch if facts else y
+        self.y += pitch * bool(facts)
 
     def placeholder(
-        self,
-        area: Area,
-        message: str,
-        *,
-        ground: Rgb = NO_RETURN,
-        ink: Rgb = (190, 192, 200),
+        self, height: int, message: str, ground: Rgb = NO_RETURN, ink: Rgb = ON_DARK
     ) -> None:
         """An area that says why there is nothing."""
-        self.fill(area, ground)
-        text = shorten(message, area.width - self.text_px, self.text_px)
-        y = area.y + (area.height - line_height(self.text_px)) / 2
-        middle = (area.x + area.width / 2, y)
-        self.text(middle, text, self.text_px, ink, align="center")
+        area, px = self.area(height), self.sheet.text_px
+        self.sheet.fill(area, ground)
+        text = shorten(message, self.width - px, px)
+        middle = (self.x + self.width / 2, area.y + (height - line_height(px)) / 2)
+        self.sheet.text(middle, text, px, ink, align="center")
 
-    def box_legend(self, x: int, y: int, width: int, statuses: Sequence[str]) -> int:
-        """What each box style means; returns its lower end."""
+    def box_legend(self, statuses: Sequence[str]) -> None:
+        """What each box style means."""
         styles = [BOX_STYLES[status] for status in statuses]
-        return self.legend(x, y, width, [(style.label, style) for style in styles])
+        self.legend([(style.label, style) for style in styles])
 
-    def legend(
-        self, x: int, y: int, width: int, entries: Sequence[tuple[str, LineStyle | Rgb]]
-    ) -> int:
-        """Lines and squares with their meaning, on dark ground; returns its end."""
-        px = self.fine_px
+    def legend(self, entries: Sequence[tuple[str, LineStyle | Rgb]]) -> None:
+        """Lines and squares with their meaning, on dark ground; wraps lines."""
+        sheet, px = self.sheet, self.sheet.fine_px
         pitch, places, left, top = round(1.6 * line_height(px)), [], px, 0
         for label, mark in entries:
             sample = 3 * px if isinstance(mark, LineStyle) else px
-            end = left + sample + px // 2 + text_width(label, px)
-            if end > width and left > px:
+            end = left + sample + px // 2 + round(text_width(label, px))
+            if end > self.width and left > px:
                 end, left, top = end - left + px, px, top + pitch
-            places.append((label, mark, left, sample, top))
-            left = round(end + 2 * px)
-        area = Area(x, y, width, top + pitch)
-        self.fill(area, NO_RETURN)
-        for label, mark, left, sample, top in places:
-            middle = y + top + pitch // 2
+            places.append((label, mark, self.x + left, sample, top))
+            left = end + 2 * px
+        area = self.area(top + pitch)
+        sheet.fill(area, NO_RETURN)
+        for label, mark, x, sample, top in places:
+            middle = area.y + top + pitch // 2
             if isinstance(mark, LineStyle):
-                ends = np.array([[x + left, middle], [x + left + sample, middle]])
-                self.lines([ends + 0.5 * (mark.thickness_px % 2)], mark)
+                line = np.array([[x, middle], [x + sample, middle]], dtype=float)
+                sheet.lines([line + 0.5 * (mark.thickness_px % 2)], mark)
             else:
-                self.fill(Area(x + left, middle - px // 2, px, px), mark)
-            place = (x + left + sample + px // 2, middle - line_height(px) / 2)
-            self.text(place, label, px, ON_DARK, clip=area)
-        return area.bottom
-
-    def rendered(self, height: int) -> np.ndarray:
-        """The finished sheet, (height, width, 3) uint8 RGB."""
-        height = max(1, round(height))
-        self.figure.set_size_inches(self.width / _DPI, height / _DPI)
-        self._from_top.clear().scale(1, -1).translate(0, height)
-        ground = np.full((height, self.width, 3), 255, dtype=np.uint8)
-        for x, y, rgb in self._pictures:
-            area = ground[y : y + rgb.shape[0], x : x + rgb.shape[1]]
-            area[:] = rgb[: area.shape[0], : area.shape[1]]
-        self.figure.figimage(ground, zorder=-1)
-        canvas = FigureCanvasAgg(self.figure)
-        canvas.draw()
-        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-    def _add(self, artist: Artist, *, clip: Area | None = None) -> None:
-        artist.set_transform(self._from_top)
-        self.figure.add_artist(artist, clip=False)
-        artist.set_zorder(1)
-        if clip is not None:
-            box = Bbox.from_bounds(*clip)
-            artist.set_clip_box(TransformedBbox(box, self._from_top))
-            artist.set_clip_on(True)
+                sheet.fill(Area(x, middle - px // 2, px, px), mark)
+            place = (x + sample + px // 2, middle - line_height(px) / 2)
+            sheet.text(place, label, px, ON_DARK)
 
 
 def line_height(px: float) -> int:

@@ -152,8 +152,8 @@ def _draw_tags(
         above, below, flush = y1 - size[1] - 1, y2 + 2, x2 - size[0]
         corners = [[x1, above], [flush, above], [x1, below], [flush, below]]
         corners += [[x2 + 2, y1], [x1 - size[0] - 2, y1]]
-        corners = np.clip(corners, low, high - size).round()
-        spots = np.hstack([corners, corners + size])
+        places = np.clip(np.array(corners), low, high - size).round()
+        spots = np.hstack([places, places + size])
         free = np.flatnonzero(~_overlaps(spots, taken, apart=2).any(axis=1))
         if len(free):
             hidden = _overlaps(spots[free], crowd).sum(axis=1)

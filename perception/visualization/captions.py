@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from perception.core.structures import SensorSpec
 
 if TYPE_CHECKING:
-    # Pictures alone must not load PyTorch and MMDetection.
+    # For start-up time: pictures alone must not load PyTorch and MMDetection.
     from perception.attacks.base import Attack
     from perception.attacks.threats.base import ThreatModel
 

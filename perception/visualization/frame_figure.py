@@ -161,7 +161,8 @@ def _draw_sensor(
         column.placeholder(4 * column.sheet.text_px, "no data in this frame")
         return
     value, calibration = frame.sensors[name], frame.calibration
-    size = frame.image_size if kind == "points" else value.shape[:2]
+    height, wide = frame.image_size if kind == "points" else value.shape[:2]
+    size = (height, wide)
     # Tall pictures do not grow higher than they are wide.
     width = max(1, min(column.width, round(0.75 * column.width * size[1] / size[0])))
     if kind == "image":

@@ -58,7 +58,8 @@ def image_picture(image: np.ndarray, width: int) -> np.ndarray:
     shrinks = width < image.shape[1]
     kind = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     size = picture_size(image.shape, width)
-    return cv2.resize(image, size[::-1], interpolation=kind) & 0xFC | 2
+    shown: np.ndarray = cv2.resize(image, size[::-1], interpolation=kind)
+    return (shown & 0xFC) | 2
 
 
 def points_picture(

@@ -14,6 +14,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -204,7 +205,7 @@ class Column:
             Column(
                 self.sheet, self.x + int(left), self.y, max(1, int(right - left) - gap)
             )
-            for left, right in zip(edges, edges[1:], strict=False)
+            for left, right in pairwise(edges)
         ]
 
     def shares(self, share: float) -> tuple[Column, Column]:
@@ -240,7 +241,7 @@ class Column:
         scale: ColourScale | None = None,
         swatch: Rgb | None = None,
     ) -> None:
-        """A strip with a title; strips of a sheet are equally high, whatever is in them.
+        """A strip with a title; strips of a sheet are equally high.
 
         Where it is narrow, words and bar are left out and the title is cut.
 
@@ -386,10 +387,15 @@ def text_width(text: str, px: float, *, bold: bool = False) -> float:
 
 def shorten(text: str, width: float, px: float, *, bold: bool = False) -> str:
     """The text, cut with an ellipsis where it is wider than ``width`` pixels."""
-    if text_width(text, px, bold=bold) <= width:
+    if len(text) <= width and text_width(text, px, bold=bold) <= width:
         return text
-    cuts = (text[:end].rstrip() + "…" for end in range(len(text) - 1, 0, -1))
-    return next((cut for cut in cuts if text_width(cut, px, bold=bold) <= width), "")
+    low, high = 0, min(len(text), 1 + int(width))
+    while low < high:
+        middle = (low + high + 1) // 2
+        cut = text[:middle].rstrip() + "…"
+        fits = text_width(cut, px, bold=bold) <= width
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return text[:low].rstrip() + "…" if low else ""
 
 
 def write_picture(path: str | os.PathLike, rgb: np.ndarray) -> None:

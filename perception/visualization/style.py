@@ -188,7 +188,7 @@ class ColourScale:
             locator = MaxNLocator(5, steps=[1, 2, 5, 10])
             ticks = locator.tick_values(self.low, self.high)
         slack = 1e-6 * (self.high - self.low)
-        return [t for t in ticks.tolist() if self.low - slack <= t <= self.high + slack]
+        return [float(t) for t in ticks if self.low - slack <= t <= self.high + slack]
 
     def tick_label(self, value: float) -> str:
         """A tick as text; differences carry their sign."""

@@ -54,9 +54,9 @@ def write_timeline(path: str | os.PathLike, recording: Recording) -> None:
     """Draw it as a PNG, without a display.
 
     Above is a line of trust, 0 to 1, for each sensor, on its colour while an alarm is
-    attributed to it. Below are lanes: each sensor's alarms, those that are attributed to
-    none if the detector raises any and, where there are some, frames without a sensor's
-    data and attacked ones.
+    attributed to it. Below are lanes: each sensor's alarms, those attributed to none if
+    the detector raises such and, where there are any, frames without a sensor's data
+    and attacked ones.
 
     Raises:
         DataError: If it cannot be written.

@@ -27,14 +27,7 @@ from perception.visualization.images import (
     spoken,
 )
 from perception.visualization.scene import Judge, Scene, Verdict, View, state_text
-from perception.visualization.sheet import (
-    Area,
-    Column,
-    Sheet,
-    line_height,
-    shorten,
-    text_width,
-)
+from perception.visualization.sheet import Area, Column, Sheet
 from perception.visualization.style import (
     CHANGE_COLOURS,
     FAINT_INK,
@@ -42,8 +35,11 @@ from perception.visualization.style import (
     INK,
     TRACK,
     Rgb,
+    line_height,
     sensor_colour,
+    shorten,
     text_colour_on,
+    text_width,
 )
 
 # Share of the sheet that the detections take beside the bird's-eye view.

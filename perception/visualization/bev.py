@@ -18,7 +18,7 @@ from perception.core.structures import Calibration
 from perception.visualization.boxes import BoxLayer, corners_of
 from perception.visualization.images import paint_dots
 from perception.visualization.scene import PointChanges
-from perception.visualization.sheet import Area, Sheet, line_height, text_width
+from perception.visualization.sheet import Area, Sheet
 from perception.visualization.style import (
     CHANGE_COLOURS,
     GUIDE,
@@ -26,6 +26,8 @@ from perception.visualization.style import (
     NO_RETURN,
     WHITE,
     LineStyle,
+    line_height,
+    text_width,
 )
 
 _RING_STEPS_M = (1, 2, 5, 10, 20, 50, 100)

@@ -12,13 +12,15 @@ import numpy as np
 
 from perception.core.geometry import box_corners, project_to_image
 from perception.core.structures import Calibration, Objects
-from perception.visualization.sheet import Area, Sheet, line_height, text_width
+from perception.visualization.sheet import Area, Sheet
 from perception.visualization.style import (
     BOX_STYLES,
     INK,
     WHITE,
     LineStyle,
+    line_height,
     text_colour_on,
+    text_width,
 )
 
 # Edges of a box whose corners are in the order of ``box_corners``.

@@ -18,8 +18,13 @@ from perception.visualization.attack_figure import (
 )
 from perception.visualization.images import changed_channel
 from perception.visualization.scene import Judge, Scene
-from perception.visualization.sheet import Column, Sheet, line_height, shorten
-from perception.visualization.style import FAINT_INK, sensor_colour
+from perception.visualization.sheet import Column, Sheet
+from perception.visualization.style import (
+    FAINT_INK,
+    line_height,
+    sensor_colour,
+    shorten,
+)
 
 MIN_COLUMN_PX = 200
 

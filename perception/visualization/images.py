@@ -24,7 +24,6 @@ from perception.visualization.style import (
     sensor_colour,
 )
 
-_FAR_PX = 1e5
 # Above this share of a picture, added returns would hide the rest: they lie below it.
 _MANY = 0.03
 
@@ -110,14 +109,17 @@ def paint_dots(
     In place. Matplotlib's scatter takes a second for the points of one LiDAR sweep.
     """
     height, width = picture.shape[:2]
-    near = np.isfinite(pixels).all(axis=1) & (np.abs(pixels) < _FAR_PX).all(axis=1)
-    corners = np.rint(pixels[near] - (size_px - 1) / 2).astype(np.int64)
-    colours = np.broadcast_to(np.asarray(colours, dtype=np.uint8), (len(near), 3))[near]
+    corners = np.rint(pixels - (size_px - 1) / 2)
+    # On a larger canvas, dots at the edge need no care; NaN compares false.
+    seen = (corners > -size_px).all(axis=1) & (corners < [width, height]).all(axis=1)
+    x, y = (corners[seen] + size_px).astype(np.int64).T
+    canvas = np.pad(picture, ((size_px, size_px), (size_px, size_px), (0, 0)))
+    flat, row = canvas.reshape(-1, 3), width + 2 * size_px
+    colours = np.broadcast_to(np.asarray(colours, dtype=np.uint8), (len(seen), 3))[seen]
     for dy in range(size_px):
         for dx in range(size_px):
-            x, y = corners[:, 0] + dx, corners[:, 1] + dy
-            inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-            picture[y[inside], x[inside]] = colours[inside]
+            flat[(y + dy) * row + x + dx] = colours
+    picture[:] = canvas[size_px:-size_px, size_px:-size_px]
 
 
 def depth_picture(

@@ -9,7 +9,6 @@ features of a point.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -82,21 +81,16 @@ class Observer:
         Raises:
             DataError: If the frame has no labels or the attack is impossible.
         """
-        steps: list[dict[str, Tensor]] = []
+        traced = _Traced(self.detector, attack.threat.touched)
         try:
             batch = self.target.batch(self._data(index), [index])
-            with ExitStack() as stack:
-                if trace:
-                    stack.enter_context(
-                        _Recorder(self.detector, attack.threat.touched, steps)
-                    )
-                result = attack(self.target, batch)
+            result = attack(traced if trace else self.target, batch)
         except ValueError as error:
             raise DataError(f"{attack.threat.name}: {error}") from error
         assert result.detection_loss is not None
         scene = self._compared(batch, result.inputs, result.detection_loss.item())
         scene = _told(scene, attack, _clouds(attack, result, batch))
-        return Observation(scene, result.inputs, tuple(steps))
+        return Observation(scene, result.inputs, tuple(traced.steps))
 
     def shown(self, index: int, attack: Attack, inputs: Inputs) -> Observation:
         """The frame before and after an attack that was made elsewhere.
@@ -159,42 +153,24 @@ class Observer:
             return self.target.losses(inputs, batch.samples).item()
 
 
-class _Recorder:
-    """Keeps what the branches of the attacked sensors are given, while it is entered.
+class _Traced(DetectorTarget):
+    """A detector that keeps what attacks try: it must pass through ``encode``."""
 
-    Attacks need not know: whatever they try must pass through these branches.
-    """
+    def __init__(self, detector: Any, touched: Sequence[str]) -> None:
+        super().__init__(detector)
+        self.touched, self.current = touched, dict[str, Tensor]()
+        self.steps: list[dict[str, Tensor]] = []
 
-    def __init__(
-        self, detector: Any, touched: Sequence[str], steps: list[dict[str, Tensor]]
-    ) -> None:
-        self.branches = {name: detector.branches[name] for name in touched}
-        self.steps = steps
-        self.current: dict[str, Tensor] = {}
-        self.handles: list[Any] = []
-
-    def __enter__(self) -> None:
-        for name, branch in self.branches.items():
-
-            def keep(_: Any, inputs: tuple[Tensor, ...], name: str = name) -> None:
-                self._keep(name, inputs[0])
-
-            self.handles.append(branch.register_forward_pre_hook(keep))
-
-    def __exit__(self, *_: object) -> None:
-        for handle in self.handles:
-            handle.remove()
-
-    def _keep(self, name: str, value: Tensor) -> None:
+    def encode(self, sensor: str, x: Tensor) -> tuple[Tensor, ...]:
         """Of several restarts or draws side by side, the first stands for all."""
-        self.current[name] = value[:1].detach().clone()
-        if len(self.current) < len(self.branches):
-            return
-        last = self.steps[-1] if self.steps else {}
-        same = last and all(torch.equal(last[k], v) for k, v in self.current.items())
-        if not same:
-            self.steps.append(self.current)
-        self.current = {}
+        if sensor in self.touched:
+            self.current[sensor] = x[:1].detach().clone()
+        if len(self.current) == len(self.touched):
+            now, last = self.current, self.steps[-1] if self.steps else {}
+            if not last or any(not torch.equal(last[k], v) for k, v in now.items()):
+                self.steps.append(now)
+            self.current = {}
+        return super().encode(sensor, x)
 
 
 def _clouds(

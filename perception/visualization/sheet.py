@@ -13,16 +13,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.artist import Artist
-from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.transforms import Affine2D, Bbox, TransformedBbox
@@ -33,8 +31,8 @@ from perception.core.structures import DataError
 from perception.visualization.style import (
     BLACK,
     BOX_STYLES,
+    DPI,
     FAINT_INK,
-    FONT,
     INK,
     NO_RETURN,
     ON_DARK,
@@ -42,11 +40,15 @@ from perception.visualization.style import (
     ColourScale,
     LineStyle,
     Rgb,
+    font,
+    line_height,
+    printable,
+    shorten,
+    text_width,
     unit_rgb,
 )
 
 MIN_WIDTH = 320
-_DPI = 72  # a point is a pixel
 _MIN_TEXT_PX = 9
 _CASING_ALPHA = 0.6  # of the dark casing under a line
 
@@ -86,7 +88,7 @@ class Sheet:
         self.gap = max(4, round(0.75 * self.text_px))
         margin = self.gap if margin is None else margin
         self.body = Column(self, margin, margin, width - 2 * margin)
-        self._figure = Figure(dpi=_DPI, facecolor="white")
+        self._figure = Figure(dpi=DPI, facecolor="white")
         self._from_top = Affine2D()
         self._pictures: list[tuple[Area, np.ndarray]] = []
 
@@ -120,9 +122,9 @@ class Sheet:
         artist = Text(
             round(x),
             y if upright else round(y) + round(0.93 * px),
-            _printable(text),
+            printable(text),
             color=unit_rgb(colour),
-            fontproperties=_font(px, bold),
+            fontproperties=font(px, bold),
             ha=align,
             va="center" if upright else "baseline",
             rotation=90 * upright,
@@ -161,7 +163,7 @@ class Sheet:
     def rendered(self, height: int) -> np.ndarray:
         """The finished sheet, (height, width, 3) uint8 RGB."""
         height = max(1, height)
-        self._figure.set_size_inches(self.width / _DPI, height / _DPI)
+        self._figure.set_size_inches(self.width / DPI, height / DPI)
         self._from_top.clear().scale(1, -1).translate(0, height)
         ground = np.full((height, self.width, 3), 255, dtype=np.uint8)
         for (x, y, *_), rgb in self._pictures:
@@ -371,33 +373,6 @@ class Column:
             sheet.text(place, label, px, ON_DARK)
 
 
-def line_height(px: float) -> int:
-    """Height in pixels of one line of text."""
-    return round(1.17 * px)
-
-
-@lru_cache(maxsize=4096)
-def text_width(text: str, px: float, *, bold: bool = False) -> float:
-    """Width in pixels of the text as sheets set it."""
-    renderer = RendererAgg(1, 1, _DPI)
-    return renderer.get_text_width_height_descent(
-        _printable(text), _font(px, bold), False
-    )[0]
-
-
-def shorten(text: str, width: float, px: float, *, bold: bool = False) -> str:
-    """The text, cut with an ellipsis where it is wider than ``width`` pixels."""
-    if len(text) <= width and text_width(text, px, bold=bold) <= width:
-        return text
-    low, high = 0, min(len(text), 1 + int(width))
-    while low < high:
-        middle = (low + high + 1) // 2
-        cut = text[:middle].rstrip() + "…"
-        fits = text_width(cut, px, bold=bold) <= width
-        low, high = (middle, high) if fits else (low, middle - 1)
-    return text[:low].rstrip() + "…" if low else ""
-
-
 def write_picture(path: str | os.PathLike, rgb: np.ndarray) -> None:
     """Write (H, W, 3) uint8 RGB as PNG or, named ``.webp``, as lossy WebP.
 
@@ -414,22 +389,3 @@ def write_picture(path: str | os.PathLike, rgb: np.ndarray) -> None:
                 picture.save(temporary, "PNG", compress_level=6)
         except (KeyError, ValueError) as error:
             raise DataError(f"{path}: cannot write the picture: {error}") from error
-
-
-@lru_cache(maxsize=64)
-def _font(px: float, bold: bool) -> FontProperties:
-    return FontProperties(family=FONT, size=px, weight="bold" if bold else "normal")
-
-
-@lru_cache(maxsize=1)
-def _glyphs() -> frozenset[int]:
-    return frozenset(get_font(findfont(_font(12, False))).get_charmap())
-
-
-@lru_cache(maxsize=4096)
-def _printable(text: str) -> str:
-    """The text with a replacement mark for what the font cannot show."""
-    return "".join(
-        c if c.isprintable() and ord(c) in _glyphs() else "\N{REPLACEMENT CHARACTER}"
-        for c in text
-    )

@@ -16,6 +16,8 @@ from functools import lru_cache
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from perception.core.gate_state import ALARM, NOBODY
@@ -42,6 +44,7 @@ ON_DARK: Rgb = (225, 225, 225)
 GUIDE: Rgb = (84, 87, 97)
 
 FONT = "DejaVu Sans"  # comes with matplotlib: the same on every machine
+DPI = 72  # a point is a pixel
 
 _SENSOR_COLOURS: Mapping[str, Rgb] = {
     "camera": BLUE,
@@ -231,3 +234,50 @@ def _colour_table(name: str) -> np.ndarray:
     table = np.vstack([NO_RETURN, np.rint(colours)]).astype(np.uint8)
     table.setflags(write=False)
     return table
+
+
+def line_height(px: float) -> int:
+    """Height in pixels of one line of text."""
+    return round(1.17 * px)
+
+
+@lru_cache(maxsize=4096)
+def text_width(text: str, px: float, *, bold: bool = False) -> float:
+    """Width in pixels of the text as sheets set it."""
+    renderer = RendererAgg(1, 1, DPI)
+    return renderer.get_text_width_height_descent(
+        printable(text), font(px, bold), False
+    )[0]
+
+
+def shorten(text: str, width: float, px: float, *, bold: bool = False) -> str:
+    """The text, cut with an ellipsis where it is wider than ``width`` pixels."""
+    if len(text) <= width and text_width(text, px, bold=bold) <= width:
+        return text
+    low, high = 0, min(len(text), 1 + int(width))
+    while low < high:
+        middle = (low + high + 1) // 2
+        cut = text[:middle].rstrip() + "…"
+        fits = text_width(cut, px, bold=bold) <= width
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return text[:low].rstrip() + "…" if low else ""
+
+
+@lru_cache(maxsize=64)
+def font(px: float, bold: bool) -> FontProperties:
+    """The face of all text, ``px`` pixels high."""
+    return FontProperties(family=FONT, size=px, weight="bold" if bold else "normal")
+
+
+@lru_cache(maxsize=1)
+def _glyphs() -> frozenset[int]:
+    return frozenset(get_font(findfont(font(12, False))).get_charmap())
+
+
+@lru_cache(maxsize=4096)
+def printable(text: str) -> str:
+    """The text with a replacement mark for what the font cannot show."""
+    return "".join(
+        c if c.isprintable() and ord(c) in _glyphs() else "\N{REPLACEMENT CHARACTER}"
+        for c in text
+    )

@@ -14,6 +14,7 @@ from perception.visualization.images import (
     difference_picture,
     gate_picture,
     image_picture,
+    paint_dots,
     points_picture,
     raster_picture,
 )
@@ -224,3 +225,24 @@ def test_gate_is_grey_where_nobody_is_odd_and_tinted_elsewhere():
 def test_a_gate_of_another_shape_is_refused(shape, message):
     with pytest.raises(ValueError, match=message):
         gate_picture(np.zeros(shape), NAMES, np.zeros((4, 4, 3)), 9)
+
+
+@pytest.mark.parametrize("size_px", [1, 2, 3])
+def test_dots_are_cut_at_the_edges_and_later_ones_cover(size_px):
+    picture = np.zeros((6, 8, 3), np.uint8)
+    places = [
+        [0, 0],
+        [7, 5],
+        [3, 2],
+        [3, 2],
+        [-50, 2],
+        [np.nan, 1],
+        [np.inf, 1],
+        [8.6, 2],
+    ]
+    colours = [[n + 1] * 3 for n in range(len(places))]
+    paint_dots(picture, np.array(places), np.array(colours), size_px)
+    values = picture[..., 0]
+    assert values[0, 0] == 1 and values[5, 7] == 2 and values[2, 3] == 4
+    assert set(np.unique(values)) <= {0, 1, 2, 4, 8}
+    assert (values == 4).sum() == size_px**2

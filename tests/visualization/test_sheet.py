@@ -7,13 +7,7 @@ import pytest
 from PIL import Image
 
 from perception.core.structures import DataError
-from perception.visualization.sheet import (
-    Area,
-    Sheet,
-    shorten,
-    text_width,
-    write_picture,
-)
+from perception.visualization.sheet import Area, Sheet, write_picture
 from perception.visualization.style import (
     BOX_STYLES,
     FAINT_INK,
@@ -21,6 +15,8 @@ from perception.visualization.style import (
     INK,
     ColourScale,
     sensor_colour,
+    shorten,
+    text_width,
 )
 
 

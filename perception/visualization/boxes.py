@@ -140,7 +140,11 @@ def _draw_tags(
     touch another tag is left out, and so is a label's in a crowd: the line's style
     still tells what the box is.
     """
-    px = sheet.fine_px if area.width >= _LARGE_TAGS_FROM_PX else 0.85 * sheet.fine_px
+    px = (
+        sheet.fine_px
+        if area.width >= _LARGE_TAGS_FROM_PX
+        else max(9, 0.85 * sheet.fine_px)
+    )
     pad = max(2, int(px / 4))
     back = INK if style.colour == WHITE else style.colour
     low, high = np.array(area[:2]), np.array(area[:2]) + area[2:]

@@ -88,7 +88,7 @@ class Sheet:
         self.gap = max(4, round(0.75 * self.text_px))
         margin = self.gap if margin is None else margin
         self.body = Column(self, margin, margin, width - 2 * margin)
-        self._figure = Figure(dpi=DPI, facecolor="white")
+        self._figure = Figure(dpi=DPI, frameon=False)
         self._from_top = Affine2D()
         self._pictures: list[tuple[Area, np.ndarray]] = []
 
@@ -165,14 +165,14 @@ class Sheet:
         height = max(1, height)
         self._figure.set_size_inches(self.width / DPI, height / DPI)
         self._from_top.clear().scale(1, -1).translate(0, height)
-        ground = np.full((height, self.width, 3), 255, dtype=np.uint8)
+        renderer = FigureCanvasAgg(self._figure).get_renderer()
+        ground = np.asarray(renderer.buffer_rgba())
+        ground[:] = 255
         for (x, y, *_), rgb in self._pictures:
-            place = ground[y : y + rgb.shape[0], x : x + rgb.shape[1]]
+            place = ground[y : y + rgb.shape[0], x : x + rgb.shape[1], :3]
             place[:] = rgb[: place.shape[0], : place.shape[1]]
-        self._figure.figimage(ground, zorder=-1)
-        canvas = FigureCanvasAgg(self._figure)
-        canvas.draw()
-        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        self._figure.draw(renderer)
+        return ground[..., :3].copy()
 
     def _add(self, artist: Artist, clip: Area | None = None) -> None:
         artist.set_transform(self._from_top)

@@ -274,8 +274,8 @@ def test_a_sheet_of_kitti_size_takes_under_half_a_second():
     rng, size = np.random.default_rng(0), (375, 1242)
     cloud = rng.uniform([2, -20, -2, 0], [70, 20, 2, 1], (120_000, 4))
 
-    def view(seed):
-        depth_m = rng.uniform(3, 60, (1, *size)) * (rng.random((1, *size)) > 0.7)
+    def view(seed, returns):
+        depth_m = rng.uniform(3, 60, (1, *size)) * (rng.random((1, *size)) < returns)
         return replace(
             make_view(seed),
             inputs={
@@ -286,8 +286,8 @@ def test_a_sheet_of_kitti_size_takes_under_half_a_second():
             points={"lidar": cloud},
         )
 
-    clean, calibration = view(0), make_scene().calibration
-    attacked = replace(view(1), points=clean.points)
+    clean, calibration = view(0, 0.1), make_scene().calibration
+    attacked = replace(view(1, 0.2), points=clean.points)
     P = np.array([[700.0, 0, 620, 0], [0, 700, 187, 0], [0, 0, 1, 0]])
     scene = make_scene(
         attacked="lidar",

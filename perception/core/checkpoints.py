@@ -3,8 +3,8 @@
 MMEngine falls back to unrestricted unpickling when a checkpoint holds more than
 tensors. :func:`secure_mmengine`, which whoever loads a detector or trains calls first,
 replaces its loaders by one that never does: only tensors and plain containers are read,
-and :class:`PlainCheckpointHook` has checkpoints hold nothing else. ``.safetensors``
-files are read as well.
+and ``training.work_folder.PlainCheckpointHook`` has checkpoints hold nothing else.
+``.safetensors`` files are read as well.
 """
 
 from __future__ import annotations
@@ -15,11 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.fileio import LocalBackend, register_backend
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
 from mmengine.runner import CheckpointLoader
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -104,30 +101,6 @@ def secure_mmengine() -> None:
     for prefix in list(CheckpointLoader._schemes):
         CheckpointLoader.register_scheme(prefix, _load_for_mmengine, force=True)
     register_backend("local", _WholeFiles, force=True, prefixes="")
-
-
-@HOOKS.register_module()
-class PlainCheckpointHook(Hook):
-    """Reduces checkpoints to what can be loaded without unpickling objects.
-
-    MMEngine's message hub holds its log histories as objects. Resuming needs only its
-    plain values (best score, best file); the histories merely smooth the log.
-    """
-
-    def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """Replace the message hub by its plain values."""
-        info = checkpoint["message_hub"]["runtime_info"]
-        # NumPy's scalars are instances of float; only the built-in types are plain.
-        plain = {
-            name: value.item() if isinstance(value, np.generic) else value
-            for name, value in info.items()
-            if isinstance(value, bool | int | float | str)
-        }
-        checkpoint["message_hub"] = {
-            "log_scalars": {},
-            "runtime_info": plain,
-            "resumed_keys": dict.fromkeys(plain, True),
-        }
 
 
 def as_safetensors(state_dict: dict[str, torch.Tensor]) -> bytes:

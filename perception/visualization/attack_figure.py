@@ -66,6 +66,7 @@ def draw_scene(scene: Scene, judge: Judge, *, width: int = 1600) -> np.ndarray:
     body.headline(headline(scene), scene.detector)
     attack = (("attack", scene.attack),) if scene.attack else ()
     body.facts((*attack, *scene.facts, *effect_facts(scene, judge)))
+    body.y += sheet.gap // 2
     for name in scene.touched:
         _attacked_row(body, scene, name)
         body.gap()

@@ -54,6 +54,7 @@ def draw_comparison(
     body.headline(headline(first), f"{len(scenes)} detectors")
     facts = [("attack", first.attack)] if first.attack else []
     body.facts([*facts, *first.facts, *([("crafted", note)] if note else [])])
+    body.gap()
     pairs = list(zip(scenes, body.split(len(scenes)), strict=True))
     columns = [column for _, column in pairs]
 

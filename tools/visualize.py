@@ -10,9 +10,9 @@ from tqdm import tqdm
 from perception.cli.detect_options import add_detect_command
 from perception.cli.options import positive, run_tool
 from perception.core.structures import DataError, Frame
-from perception.datasets.kitti.reader import KittiFrames
-from perception.datasets.kitti.sources import KITTI_SOURCES
-from perception.visualization.frame import MIN_WIDTH, save_frames
+from perception.datasets.kitti.reader import KITTI_SOURCES, KittiFrames
+from perception.visualization.frame_figure import save_frames
+from perception.visualization.sheet import MIN_WIDTH
 
 DESCRIPTION = """\
 Draw what the sensors saw, what a detector believed, and what attacks did to both.

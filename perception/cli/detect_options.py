@@ -24,7 +24,7 @@ DETECT_DESCRIPTION = """\
 One sheet for each frame: what a detector finds, judged against the labels as correct,
 false and missed. With --threat the sheet shows an attack: each sensor clean, attacked
 and their difference, the detections before and after, the scene from above with points
-that moved, came or went, and whom the gate blames, or that it is in doubt.
+that moved, came or went, and the gate's alarm and which sensor it is attributed to.
 
 With --compare the same frame goes through several detectors, side by side. Each one is
 attacked by itself (white-box), as every threat model means it; --transfer crafts the

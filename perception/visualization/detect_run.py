@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from perception.attacks.base import Attack
 from perception.core.checkpoints import local_file, sha256
-from perception.core.images import read_image, write_image
+from perception.core.images import read_image
 from perception.core.structures import DataError
 from perception.evaluation.robustness.attack_report import Scoring
 from perception.evaluation.robustness.cell import frame_ids_of
@@ -23,15 +23,14 @@ from perception.evaluation.robustness.prepare import (
     load_subject,
     prepare,
 )
-from perception.visualization.attack_sheet import draw_scene
-from perception.visualization.compare import draw_comparison
-from perception.visualization.detections import Judge
-from perception.visualization.frame import MIN_WIDTH
+from perception.visualization.attack_figure import draw_scene
+from perception.visualization.compare_figure import draw_comparison
 from perception.visualization.observe import Observation, Observer
 from perception.visualization.pairs import FOLDER as PAIRS_FOLDER
 from perception.visualization.pairs import write_pair
 from perception.visualization.rerun_log import load_rerun, write_recording
-from perception.visualization.scene import Scene
+from perception.visualization.scene import Judge, Scene
+from perception.visualization.sheet import MIN_WIDTH, write_picture
 from perception.visualization.video import LazyPictures, write_video
 
 
@@ -223,7 +222,7 @@ def _write_sheet(run: DetectRun, scenes: Sequence[Scene], judge: Judge) -> Path:
         note = note if first.attack else ""
         sheet = draw_comparison(scenes, judge, width=run.width, note=note)
     path = _path(run, first, ".png")
-    write_image(path, sheet)
+    write_picture(path, sheet)
     if first.attacked is not None:
         write_pair(path.parent / PAIRS_FOLDER, path.stem, scenes, judge)
     return path

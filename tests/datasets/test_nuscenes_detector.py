@@ -13,7 +13,7 @@ from perception.attacks import prepare_batch
 from perception.core.config import load_config
 from perception.evaluation.robustness.attack_file import AttackFile
 from perception.evaluation.robustness.prepare import scoring_of
-from perception.visualization.frame import draw_frame
+from perception.visualization.frame_figure import draw_frame
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 ATTACKS = AttackFile(CONFIGS / "_base_/attacks/nuscenes.py")

@@ -19,11 +19,11 @@ from scene_makers import make_scene
 
 from perception.core.structures import DataError
 from perception.evaluation.robustness.figures import IN_VAIN
-from perception.visualization.detections import Judge
 from perception.visualization.pairs import draw_pair, write_pair
 from perception.visualization.report.gallery import read_gallery
 from perception.visualization.report.page import render, write_report
 from perception.visualization.report.results import read_results
+from perception.visualization.scene import Judge
 
 EVIL = "<script>alert('x')</script>\"'&"
 

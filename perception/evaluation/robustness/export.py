@@ -38,9 +38,9 @@ from perception.core.images import DEPTH_UNITS_PER_M, write_depth, write_image
 from perception.core.structures import DataError, Frame
 from perception.datasets.frame_dataset import FrameDataset
 from perception.datasets.kitti.files import write_calib, write_objects, write_points
-from perception.datasets.kitti.sources import KITTI_SOURCES, SensorSource
+from perception.datasets.kitti.reader import KITTI_SOURCES, SensorSource
 from perception.datasets.splits import write_split
-from perception.datasets.warp import resize_transform, warp_frame
+from perception.datasets.transforms import resize_transform, warp_frame
 from perception.evaluation.detection.rules import KITTI_DIFFICULTIES as DIFFICULTIES
 from perception.evaluation.robustness.attack_report import plain
 from perception.evaluation.robustness.cell import frame_ids_of

@@ -12,7 +12,7 @@ from perception.attacks import Attack
 from perception.core.config import as_config, first_evaluator, load_config
 from perception.core.structures import DataError
 from perception.datasets.frame_dataset import FrameDataset
-from perception.datasets.kitti.sources import KITTI_SOURCES
+from perception.datasets.kitti.reader import KITTI_SOURCES
 from perception.datasets.loading import build_dataset
 from perception.datasets.splits import listing
 from perception.evaluation.detection.rules import (

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from perception.evaluation.robustness.blame import CLEAN_ROW, gate_confusion
-from perception.visualization.palette import IN_DOUBT, NOBODY
 from perception.visualization.report.values import Measured
+from perception.visualization.style import IN_DOUBT, NOBODY
 
 
 @dataclass(frozen=True)

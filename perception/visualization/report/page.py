@@ -23,7 +23,6 @@ from perception.evaluation.robustness.figures import (
     mean_resilience_rate,
 )
 from perception.visualization.captions import budget_of
-from perception.visualization.palette import BOX_STYLES, IN_DOUBT, sensor_colour
 from perception.visualization.report.gallery import Gallery, read_gallery
 from perception.visualization.report.gate import confusion
 from perception.visualization.report.results import read_results
@@ -34,6 +33,7 @@ from perception.visualization.report.summary import (
 )
 from perception.visualization.report.svg import draw_chart, rgb
 from perception.visualization.report.values import Attacked, Measured, Number
+from perception.visualization.style import BOX_STYLES, IN_DOUBT, sensor_colour
 
 _LEGEND = ("ground_truth", "correct", "false", "missed")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from perception.visualization.palette import GREEN, GREY, VERMILLION, Rgb
 from perception.visualization.report.summary import Curve, CurveChart
+from perception.visualization.style import GREEN, GREY, VERMILLION, Rgb
 
 WIDTH, HEIGHT = 440, 270
 LEFT, RIGHT, TOP, BOTTOM = 40, 428, 14, 228

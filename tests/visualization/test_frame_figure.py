@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from perception.core.structures import Objects
 from perception.datasets.kitti.reader import KittiFrames
 from perception.visualization.boxes import BoxLayer
-from perception.visualization.frame import draw_frame, kind_of
+from perception.visualization.frame_figure import draw_frame, kind_of
 
 
 def frozen(frame):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from perception.visualization.palette import (
+from perception.visualization.style import (
     BOX_STYLES,
     DEPTH_SCALE,
     NO_RETURN,

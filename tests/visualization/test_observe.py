@@ -8,7 +8,7 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
-from perception.visualization.capture import view_of
+from perception.visualization.observe import view_of
 
 DETECTOR = SimpleNamespace(dataset_meta={"classes": ("Car",)})
 INPUTS = {"camera": torch.zeros(1, 3, 32, 64)}
@@ -28,7 +28,7 @@ def predicted(**fields):
 
 
 @pytest.mark.parametrize(
-    ("fields", "gate", "doubt"),
+    ("fields", "gate", "alarm"),
     [
         ({}, None, None),
         ({"gate": torch.tensor([0.25, 0.75])}, [0.25, 0.75], None),
@@ -38,11 +38,11 @@ def predicted(**fields):
             -1.5,
         ),
     ],
-    ids=["no gate", "gate", "gate that knows doubt"],
+    ids=["no gate", "gate", "gate with alarms"],
 )
-def test_gate_and_doubt_of_a_prediction(fields, gate, doubt):
+def test_gate_and_alarm_of_a_prediction(fields, gate, alarm):
     view = view_of(DETECTOR, {}, INPUTS, predicted(**fields), None)
-    assert view.doubt == doubt
+    assert view.alarm == alarm
     assert (view.gate is None) == (gate is None)
     if gate is not None:
         np.testing.assert_array_equal(view.gate, gate)

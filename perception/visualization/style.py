@@ -1,4 +1,4 @@
-"""Colours, line styles and colour scales: one meaning each, in every picture.
+"""Colours, line styles, colour scales and fonts: one meaning each, in every picture.
 
 All colours are RGB. Categories use the palette of Okabe and Ito (2008), told apart
 by readers with any common colour vision; what a box means is also told by its line
@@ -14,8 +14,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-import cv2
+import matplotlib as mpl
 import numpy as np
+from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.ticker import LogLocator, MaxNLocator
+
+from perception.core.gate_state import ALARM, NOBODY
 
 Rgb = tuple[int, int, int]
 
@@ -30,11 +35,16 @@ WHITE: Rgb = (255, 255, 255)
 BLACK: Rgb = (0, 0, 0)
 GREY: Rgb = (150, 150, 150)
 
-PAPER: Rgb = (255, 255, 255)
 INK: Rgb = (28, 30, 36)
 FAINT_INK: Rgb = (96, 100, 110)
+RULE: Rgb = (205, 208, 214)
+TRACK: Rgb = (236, 238, 242)
 NO_RETURN: Rgb = (26, 27, 32)
+ON_DARK: Rgb = (225, 225, 225)
 GUIDE: Rgb = (84, 87, 97)
+
+FONT = "DejaVu Sans"  # comes with matplotlib: the same on every machine
+DPI = 72  # a point is a pixel
 
 _SENSOR_COLOURS: Mapping[str, Rgb] = {
     "camera": BLUE,
@@ -51,24 +61,40 @@ _OTHER_SENSORS: tuple[Rgb, ...] = (
     (170, 68, 153),
     (17, 119, 51),
 )
-NOBODY, IN_DOUBT = "none", "in doubt"
+IN_DOUBT = "in doubt"  # what the report page calls an alarm without a sensor
+
+# What became of a point, from above and in a map of points. Moved ones are nearly
+# white: yellow boxes were missed, and the points themselves are grey.
+CHANGE_COLOURS: Mapping[str, Rgb] = {
+    "moved": (248, 246, 240),
+    "added": VERMILLION,
+    "removed": SKY_BLUE,
+}
 
 
 def sensor_colour(name: str) -> Rgb:
     """The colour of a sensor: depends on its name alone, so it never changes.
 
-    ``"none"`` (the gate's "no sensor disagrees") is grey, ``"in doubt"`` (some sensor
-    lies, but not known which) yellow.
+    ``"none"`` (the gate's "no sensor disagrees") is grey, ``"alarm"`` (one that is not
+    attributed to a sensor) yellow.
     """
-    if name in (NOBODY, IN_DOUBT):
+    if name in (NOBODY, ALARM, IN_DOUBT):
         return GREY if name == NOBODY else YELLOW
     if name in _SENSOR_COLOURS:
         return _SENSOR_COLOURS[name]
     return _OTHER_SENSORS[zlib.crc32(name.encode()) % len(_OTHER_SENSORS)]
 
 
-# Panels narrower than this get thin lines.
-_THICK_FROM_PX = 450
+def unit_rgb(colour: Rgb) -> tuple[float, float, float]:
+    """A colour as matplotlib takes it."""
+    red, green, blue = colour
+    return red / 255, green / 255, blue / 255
+
+
+def text_colour_on(colour: Rgb) -> Rgb:
+    """Ink or white, whichever reads better on ``colour``."""
+    luminance = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+    return INK if luminance > 140 else WHITE
 
 
 @dataclass(frozen=True)
@@ -87,33 +113,24 @@ class LineStyle:
     label: str
     colour: Rgb
     dash_px: tuple[float, float] | None = None
-    thickness_px: int = 2
+    thickness_px: float = 3
     tagged: bool = True
     cased: bool = True
 
-    def thin(self) -> LineStyle:
-        """The same style with the thinnest line."""
-        return replace(self, thickness_px=1)
-
-    def for_width(self, width: int) -> LineStyle:
-        """The style for a panel so wide: thin where thick lines would hide much."""
-        return self if width >= _THICK_FROM_PX else self.thin()
+    def between(self, low_px: float, high_px: float) -> LineStyle:
+        """The same style with a line not thinner and not thicker than that."""
+        thickness_px = min(max(self.thickness_px, low_px), high_px)
+        return replace(self, thickness_px=thickness_px)
 
 
 BOX_STYLES: Mapping[str, LineStyle] = {
     "ground_truth": LineStyle("ground truth", WHITE, thickness_px=1),
     "correct": LineStyle("correct", GREEN),
     "false": LineStyle("false", VERMILLION, dash_px=(9, 6)),
-    "missed": LineStyle("missed", YELLOW, dash_px=(2, 5)),
+    "missed": LineStyle("missed", YELLOW, dash_px=(3, 4)),
     "detected": LineStyle("detected, not judged", SKY_BLUE, dash_px=(14, 3)),
     "ignored": LineStyle("ignored", GREY, thickness_px=1, tagged=False, cased=False),
 }
-
-
-def text_colour_on(colour: Rgb) -> Rgb:
-    """Ink or white, whichever reads better on ``colour``."""
-    luminance = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
-    return INK if luminance > 140 else WHITE
 
 
 @dataclass(frozen=True)
@@ -169,21 +186,18 @@ class ColourScale:
     def ticks(self) -> list[float]:
         """Three to six round values on the scale, for its colour bar."""
         if self.log:
-            decades = range(-3, 5)
-            steps = [m * 10.0**d for d in decades for m in (1, 2, 5)]
-            return [s for s in steps if self.low <= s <= self.high]
-        raw = (self.high - self.low) / 4
-        magnitude = 10.0 ** math.floor(math.log10(raw))
-        step = min((m * magnitude for m in (1, 2, 5, 10)), key=lambda s: abs(s - raw))
-        first = math.ceil(round(self.low / step, 6))
-        last = math.floor(round(self.high / step, 6))
-        return [round(i * step, 10) for i in range(first, last + 1)]
+            ticks = LogLocator(subs=(1, 2, 5)).tick_values(self.low, self.high)
+        else:
+            locator = MaxNLocator(5, steps=[1, 2, 5, 10])
+            ticks = locator.tick_values(self.low, self.high)
+        slack = 1e-6 * (self.high - self.low)
+        return [float(t) for t in ticks if self.low - slack <= t <= self.high + slack]
 
     def tick_label(self, value: float) -> str:
         """A tick as text; differences carry their sign."""
-        if self.colour_map == "diverging" and value:
-            return f"{value:+g}".replace("-", "\N{MINUS SIGN}")
-        return f"{value:g}".replace("-", "\N{MINUS SIGN}")
+        signed = self.colour_map == "diverging" and value
+        text = f"{value:+.6g}" if signed else f"{value:.6g}"
+        return text.replace("-", "\N{MINUS SIGN}")
 
 
 DEPTH_SCALE = ColourScale(3.0, 80.0, "m", log=True, low_is_bright=True)
@@ -206,25 +220,64 @@ def _colour_table(name: str) -> np.ndarray:
     """(256, 3) uint8 RGB: index 0 is "no value", 1 … 255 the map."""
     if name == "diverging":
         stops = (-1.0, -0.5, 0.0, 0.5, 1.0)
-        blues, oranges = (
-            [(178, 224, 255), (24, 116, 205)],
-            [(204, 98, 0), (255, 219, 140)],
-        )
+        blues = [(178, 224, 255), (24, 116, 205)]
+        oranges = [(204, 98, 0), (255, 219, 140)]
         tints = np.array([*blues, NO_RETURN, *oranges])
         steps = np.linspace(-1, 1, 255)
-        channels = [np.interp(steps, stops, channel) for channel in tints.T]
-        colours = np.rint(np.stack(channels, axis=1)).astype(np.uint8)
+        colours = np.stack([np.interp(steps, stops, tint) for tint in tints.T], axis=1)
     elif name == "grey":
-        ramp = np.rint(np.linspace(70, 200, 255)).astype(np.uint8)
-        colours = np.repeat(ramp[:, None], 3, axis=1)
+        colours = np.repeat(np.linspace(70, 200, 255)[:, None], 3, axis=1)
     else:
-        maps = {
-            "viridis": (cv2.COLORMAP_VIRIDIS, 0),
-            "height": (cv2.COLORMAP_PLASMA, 70),
-        }
-        code, start = maps[name]
-        ramp = np.rint(np.linspace(start, 255, 255)).astype(np.uint8)[:, None]
-        colours = cv2.applyColorMap(ramp, code)[:, 0, ::-1]
-    table = np.concatenate([np.array([NO_RETURN], dtype=np.uint8), colours])
+        colour_map, first = {"viridis": ("viridis", 0), "height": ("plasma", 70)}[name]
+        steps = np.linspace(first, 255, 255) / 255
+        colours = 255 * mpl.colormaps[colour_map](steps)[:, :3]
+    table = np.vstack([NO_RETURN, np.rint(colours)]).astype(np.uint8)
     table.setflags(write=False)
     return table
+
+
+def line_height(px: float) -> int:
+    """Height in pixels of one line of text."""
+    return round(1.17 * px)
+
+
+@lru_cache(maxsize=4096)
+def text_width(text: str, px: float, *, bold: bool = False) -> float:
+    """Width in pixels of the text as sheets set it."""
+    renderer = RendererAgg(1, 1, DPI)
+    return renderer.get_text_width_height_descent(
+        printable(text), font(px, bold), False
+    )[0]
+
+
+def shorten(text: str, width: float, px: float, *, bold: bool = False) -> str:
+    """The text, cut with an ellipsis where it is wider than ``width`` pixels."""
+    if len(text) <= width and text_width(text, px, bold=bold) <= width:
+        return text
+    low, high = 0, min(len(text), 1 + int(width))
+    while low < high:
+        middle = (low + high + 1) // 2
+        cut = text[:middle].rstrip() + "…"
+        fits = text_width(cut, px, bold=bold) <= width
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return text[:low].rstrip() + "…" if low else ""
+
+
+@lru_cache(maxsize=64)
+def font(px: float, bold: bool) -> FontProperties:
+    """The face of all text, ``px`` pixels high."""
+    return FontProperties(family=FONT, size=px, weight="bold" if bold else "normal")
+
+
+@lru_cache(maxsize=1)
+def _glyphs() -> frozenset[int]:
+    return frozenset(get_font(findfont(font(12, False))).get_charmap())
+
+
+@lru_cache(maxsize=4096)
+def printable(text: str) -> str:
+    """The text with a replacement mark for what the font cannot show."""
+    return "".join(
+        c if c.isprintable() and ord(c) in _glyphs() else "\N{REPLACEMENT CHARACTER}"
+        for c in text
+    )

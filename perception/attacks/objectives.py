@@ -16,13 +16,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.registry import Registry
 from torch import Tensor
 
+from perception.attacks.registry import OBJECTIVES
 from perception.attacks.target import DoesNotApplyError, Response
 from perception.core.parts import Part
 
-OBJECTIVES = Registry("objective", locations=["perception.attacks"])
 _TOP = 50  # how many of a frame's background scores count
 _NO_SCORE = -20.0  # a logit that is none
 

@@ -11,10 +11,11 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from tiny_kitti import CLASSES, make_frame
 
-from perception.attacks import AttackBatch, prepare_batch
+from perception.attacks import AttackBatch
 from perception.datasets import transforms  # noqa: F401 (registers the pipeline)
 from perception.datasets.frame_dataset import FrameDataset
 from perception.models import MultiModalDetector
+from perception.targets import DetectorTarget
 
 CHANNELS = 16
 TRAINING_STEPS = 60
@@ -161,12 +162,24 @@ def tiny_concat() -> MultiModalDetector:
 
 
 @pytest.fixture
+def tiny_target(tiny_detector: MultiModalDetector) -> DetectorTarget:
+    """The tiny detector as attacks know it."""
+    return DetectorTarget(tiny_detector)
+
+
+@pytest.fixture
+def plain_target(tiny_concat: MultiModalDetector) -> DetectorTarget:
+    """The one with plain fusion as attacks know it."""
+    return DetectorTarget(tiny_concat)
+
+
+@pytest.fixture
 def tiny_data() -> dict:
     """Four frames as a data loader yields them: raw ``inputs``, ``data_samples``."""
     return collated([0, 1, 2, 3])
 
 
 @pytest.fixture
-def tiny_batch(tiny_detector: MultiModalDetector, tiny_data: dict) -> AttackBatch:
+def tiny_batch(tiny_target: DetectorTarget, tiny_data: dict) -> AttackBatch:
     """The four frames as attacks take them."""
-    return prepare_batch(tiny_detector, tiny_data)
+    return tiny_target.batch(tiny_data)

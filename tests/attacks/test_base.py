@@ -11,6 +11,7 @@ from attack_makers import SENSORS, Bowl, made_batch
 from perception.attacks import PGD, Attack, AttackBatch, MapThreat, build_attack
 from perception.attacks.base import Search
 from perception.attacks.threats.budgets import scaled
+from perception.targets import DetectorTarget
 
 
 def threat(**fields) -> MapThreat:
@@ -42,30 +43,28 @@ class WideThreat(MapThreat):
         return {self.sensor: variable, "depth": batch.inputs["depth"] + 1}
 
 
-def test_the_budget_is_kept(tiny_detector, tiny_batch):
-    result = Greedy(threat())(tiny_detector, tiny_batch)
+def test_the_budget_is_kept(tiny_target, tiny_batch):
+    result = Greedy(threat())(tiny_target, tiny_batch)
     change = result.inputs["camera"] - tiny_batch.inputs["camera"]
     assert float(change.max()) == 16
     for name in ("lidar", "depth"):
         assert torch.equal(result.inputs[name], tiny_batch.inputs[name])
 
 
-def test_other_sensors_are_proved_untouched(tiny_detector, tiny_batch):
+def test_other_sensors_are_proved_untouched(tiny_target, tiny_batch):
     with pytest.raises(RuntimeError, match="clean input of 'depth'"):
-        Vandal(threat())(tiny_detector, tiny_batch)
+        Vandal(threat())(tiny_target, tiny_batch)
     wide = WideThreat(name="wide", sensor="camera", eps=1.0)
     with pytest.raises(RuntimeError, match=r"rendered other sensors: \['depth'\]"):
-        Greedy(wide)(tiny_detector, tiny_batch)
+        Greedy(wide)(tiny_target, tiny_batch)
 
 
-def test_a_clean_input_that_holds_nan_is_not_taken_for_changed(
-    tiny_detector, tiny_batch
-):
+def test_a_clean_input_that_holds_nan_is_not_taken_for_changed(tiny_target, tiny_batch):
     tiny_batch.inputs["depth"][0, 0, :3] = torch.nan
-    result = Greedy(threat())(tiny_detector, tiny_batch)
+    result = Greedy(threat())(tiny_target, tiny_batch)
     assert result.inputs["depth"][0, 0, :3].isnan().all()
     with pytest.raises(RuntimeError, match="clean input of 'depth'"):
-        Vandal(threat())(tiny_detector, tiny_batch)
+        Vandal(threat())(tiny_target, tiny_batch)
 
 
 def test_the_detector_is_left_as_it_was(tiny_detector, tiny_batch):
@@ -75,7 +74,7 @@ def test_the_detector_is_left_as_it_was(tiny_detector, tiny_batch):
     weights = {k: v.clone() for k, v in tiny_detector.state_dict().items()}
     places = [(p.data_ptr(), p.stride()) for p in tiny_detector.parameters()]
     try:
-        PGD(threat())(tiny_detector, tiny_batch)
+        PGD(threat())(DetectorTarget(tiny_detector), tiny_batch)
         assert tiny_detector.branches["lidar"].training
         assert not tiny_detector.training
     finally:
@@ -87,9 +86,9 @@ def test_the_detector_is_left_as_it_was(tiny_detector, tiny_batch):
     assert all(torch.equal(after[k], v) for k, v in weights.items())
 
 
-def test_works_under_no_grad(tiny_detector, tiny_batch):
+def test_works_under_no_grad(tiny_target, tiny_batch):
     with torch.no_grad():
-        result = PGD(threat())(tiny_detector, tiny_batch)
+        result = PGD(threat())(tiny_target, tiny_batch)
     assert not result.inputs["camera"].requires_grad
 
 
@@ -182,9 +181,9 @@ def test_a_copy_keeps_to_a_smaller_budget(search):
     assert 103 < found.max() <= 104
 
 
-def test_unknown_sensor_is_one_clear_error(tiny_detector, tiny_batch):
+def test_unknown_sensor_is_one_clear_error(tiny_target, tiny_batch):
     with pytest.raises(ValueError, match="attacks 'radar'"):
-        PGD(threat(sensor="radar"))(tiny_detector, tiny_batch)
+        PGD(threat(sensor="radar"))(tiny_target, tiny_batch)
 
 
 @pytest.mark.parametrize(

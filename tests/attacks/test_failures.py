@@ -229,12 +229,12 @@ def test_a_lone_camera_can_fail():
             fail(kind, "front", 3, batch_of([0, 1], lone))
 
 
-def test_failing_a_detector(tiny_detector, tiny_batch):
+def test_failing_a_detector(tiny_target, tiny_batch):
     config = {
         "type": "Failure",
         "threat": {"type": "FailureThreat", "sensor": "lidar", "severity": 5},
     }
-    result = build_attack("dead-lidar", config)(tiny_detector, tiny_batch)
+    result = build_attack("dead-lidar", config)(tiny_target, tiny_batch)
     assert (result.inputs["lidar"] == 0).all()
     for name in ("camera", "depth"):
         assert torch.equal(result.inputs[name], tiny_batch.inputs[name])

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from perception.attacks.batch import AttackBatch
-from perception.attacks.patch.fixed import Loader
 from perception.attacks.patch.threat import PatchThreat
 from perception.attacks.target import Target, frozen
 from perception.attacks.victim import Victim
@@ -28,6 +27,14 @@ from perception.core.files import replacing
 from perception.core.structures import DataError
 
 _SAVE_EVERY_S = 5.0
+
+
+class Loader(Protocol):
+    """Batches in the same order at every pass, such as ``apis.build_loader``'s."""
+
+    def __iter__(self) -> Any: ...
+
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from perception.attacks.base import Attack, nan_is_least, try_goal
+from perception.attacks.build import search_for
 from perception.attacks.goals import GateTerm, Goal, Through
-from perception.attacks.registry import ATTACKS, search_for
+from perception.attacks.registry import ATTACKS
 from perception.attacks.target import DoesNotApplyError
 from perception.attacks.threats.base import ThreatModel
 from perception.attacks.victim import Victim

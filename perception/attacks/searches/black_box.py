@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from perception.attacks.base import Attack, Search
-from perception.attacks.registry import ATTACKS, search_for
+from perception.attacks.build import search_for
+from perception.attacks.registry import ATTACKS
 from perception.attacks.target import Target, frozen
 from perception.attacks.threats.base import ThreatModel
 from perception.attacks.threats.maps import MapThreat

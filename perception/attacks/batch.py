@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from mmdet.structures import DetDataSample
 from torch import Tensor
 
@@ -54,6 +56,18 @@ class AttackBatch:
             self.sensors,
             list(self.ids) * times,
         )
+
+    def outside_inference(self) -> AttackBatch:
+        """The batch in tensors that autograd takes.
+
+        Those made within ``torch.inference_mode`` are copied; without any, this is the
+        batch itself.
+        """
+        tensors = [*self.inputs.values(), *(t for r in self.raw.values() for t in r)]
+        if any(isinstance(one, Tensor) and one.is_inference() for one in tensors):
+            with torch.inference_mode(False):
+                return replace(deepcopy(replace(self, memo={})), sensors=self.sensors)
+        return self
 
     def select(self, frames: Sequence[int]) -> AttackBatch:
         """The batch of some of its frames, in the order given."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from perception.attacks import Attack
+from perception.attacks import Perturbation
 from perception.core.files import write_json
 from perception.core.structures import DataError, Prediction
 from perception.datasets.frame_dataset import FrameDataset
@@ -117,7 +117,7 @@ def follow_recording(
 
 def _attack(
     run: AttackRun, ready: Prepared
-) -> tuple[Attack | None, dict[str, Any] | None]:
+) -> tuple[Perturbation | None, dict[str, Any] | None]:
     """The run's attack and its description, if it can be done."""
     if not run.threats:
         return None, None
@@ -175,7 +175,7 @@ def _place(frames: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _moments(
-    run: AttackRun, ready: Prepared, monitor: SensorMonitor, attack: Attack | None
+    run: AttackRun, ready: Prepared, monitor: SensorMonitor, attack: Perturbation | None
 ) -> Iterator[Moment]:
     """Every frame as gate and monitor see it; an attack begins in the middle."""
     indices = ready.indices
@@ -187,7 +187,7 @@ def _moments(
                 state = monitor.update(None, missing)
                 yield Moment(frame_id, None, None, missing, (), state)
             else:
-                touched = tuple(lie.threat.touched) if lie else ()
+                touched = tuple(lie.touched) if lie else ()
                 state = monitor.update(found.gate)
                 yield Moment(frame_id, found.gate, found.alarm, (), touched, state)
 
@@ -197,7 +197,7 @@ def _look(
     detector: Any,
     dataset: FrameDataset,
     indices: Sequence[int],
-    attack: Attack | None = None,
+    attack: Perturbation | None = None,
 ) -> Iterator[tuple[str, Prediction | None, tuple[str, ...]]]:
     """For each frame its name, what the detector says of it, and the sensors it lacks.
 
@@ -205,7 +205,7 @@ def _look(
     """
     size = run.batch_size
     loader = build_loader(dataset, indices, batch_size=size, workers=run.workers)
-    name = attack.threat.name if attack else "looking"
+    name = attack.name if attack else "looking"
     with tqdm(desc=name, total=len(indices), unit="frame", disable=None) as bar:
         for number, data in enumerate(loader):
             ids, inputs = indices[number * size :], data["inputs"]
@@ -229,7 +229,7 @@ def _look(
 
 
 def _detect(
-    detector: Any, data: Any, ids: Sequence[int], attack: Attack | None
+    detector: Any, data: Any, ids: Sequence[int], attack: Perturbation | None
 ) -> list[Prediction]:
     """What a detector says of frames that have every sensor, attacked or not."""
     if not ids:

@@ -96,11 +96,10 @@ def test_a_goal_that_goes_one_way_already_is_refused(way):
 
 
 def test_only_what_does_not_fit_is_left_out(plain_target, tiny_batch):
-    attack = build_attack("a", CONFIG)
     with frozen(plain_target):
         victim = Victim(plain_target, tiny_batch, ("camera",))
-        with pytest.raises(DoesNotApplyError, match="speaks of a gate; there is none"):
-            try_goal(victim, attack.threat, Goal.parse("detection|none*1"))
+        with pytest.raises(DoesNotApplyError, match="speaks of a gate; the target has none"):
+            try_goal(victim, Goal.parse("detection|none*1"))
     with pytest.raises(ValueError, match="contradicts") as caught:
         Goal.parse("detection|none*1|none*1")
     assert not isinstance(caught.value, DoesNotApplyError)
@@ -112,7 +111,7 @@ def test_a_detector_that_answers_nan_is_still_attacked(
     """An objective of NaN must not pass for robustness: the clean input untouched."""
 
     def nothing(victim, changed, goal):
-        return changed["camera"].new_full((len(changed["camera"]),), torch.nan)
+        return torch.nan * changed["camera"].flatten(1).sum(dim=1)
 
     monkeypatch.setattr(Victim, "objective", nothing)
     result = build_attack("a", CONFIG)(tiny_target, tiny_batch)

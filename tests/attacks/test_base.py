@@ -215,7 +215,6 @@ def test_configs_that_make_no_attack(config, message):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"type": "Failure"}, "'x': a failure needs a FailureThreat"),
         ({"type": "FixedPatch"}, "'x': a patch needs a PatchThreat"),
         ({"type": "PGD", "step_fraction": 0.0}, "step_fraction must be above 0"),
         ({"type": "PGD", "step_fraction": -0.5}, "step_fraction must be above 0"),

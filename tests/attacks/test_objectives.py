@@ -175,7 +175,7 @@ def test_a_silent_sensor_can_be_attacked(tiny_target, tiny_data):
 @pytest.mark.parametrize(
     ("goal", "message"),
     [
-        ("detection|none*1", "there is none"),
+        ("detection|none*1", "the target has none"),
         ("detection|expert:lidar", "cannot be told to leave a sensor out"),
         ("class:Tram", "classes are"),
     ],

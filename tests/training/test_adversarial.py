@@ -24,7 +24,7 @@ OPTIONS = {
     "default_hooks.checkpoint.max_keep_ckpts": -1,
     "load_from": None,
 }
-DARK = dict(type="Failure", threat=dict(type="FailureThreat", sensor="camera"))
+DARK = dict(type="Corruption", sensor="camera")
 
 
 @pytest.fixture(scope="module")
@@ -113,10 +113,7 @@ STICKER = dict(
     "attack",
     [
         DARK,
-        dict(
-            type="Failure",
-            threat=dict(type="FailureThreat", sensor="camera", kind="stale"),
-        ),
+        dict(type="Corruption", sensor="camera", kind="stale"),
         dict(type="FixedPatch", texture="noise", threat=STICKER),
         dict(type="PGD", threat=STICKER),
         dict(type="PGD", threat=dict(type="PointDrop", sensor="lidar", count=50)),
@@ -135,7 +132,7 @@ def test_any_attack_on_one_sensor_may_be_in_the_mix(loop, monkeypatch, attack):
     monkeypatch.setattr(loop, "warmup_iters", 2)
     monkeypatch.setattr(loop, "_goals_fit", False)
     doubled = loop.attacked(next(iter(loop.dataloader)))
-    clean, attacked = doubled["inputs"][attack["threat"]["sensor"]].chunk(2)
+    clean, attacked = doubled["inputs"][attack.get("threat", attack)["sensor"]].chunk(2)
     assert not torch.equal(clean, attacked)
 
 

@@ -89,10 +89,7 @@ radar_kinds = [kind for kind in every_kind if kind not in ("fog", "rain")]
 kinds = dict(camera=every_kind, lidar=[*every_kind, "beam_loss"], radar=radar_kinds)
 failures = {
     f"{name}_{kind}_{severity}": dict(
-        type="Failure",
-        threat=dict(
-            type="FailureThreat", sensor=name, kind=kind, severity=severity, steps=1
-        ),
+        type="Corruption", sensor=name, kind=kind, severity=severity
     )
     for name in kinds
     for kind in kinds[name]

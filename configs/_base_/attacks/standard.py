@@ -161,10 +161,7 @@ every_kind += ["miscalibration", "time_offset"]
 kinds = dict(camera=every_kind, lidar=[*every_kind, "beam_loss"], depth=every_kind)
 failures = {
     f"{name}_{kind}_{severity}": dict(
-        type="Failure",
-        threat=dict(
-            type="FailureThreat", sensor=name, kind=kind, severity=severity, steps=1
-        ),
+        type="Corruption", sensor=name, kind=kind, severity=severity
     )
     for name in kinds
     for kind in kinds[name]

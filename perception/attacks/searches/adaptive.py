@@ -146,7 +146,7 @@ class Adaptive(Attack):
     def _applies(self, victim: Victim, goal: Goal) -> bool:
         """Whether the target has the gate or the experts that a goal speaks of."""
         try:
-            try_goal(victim, self.threat, goal)
+            try_goal(victim, goal)
         except DoesNotApplyError:
             return False
         return True

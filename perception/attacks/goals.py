@@ -67,7 +67,9 @@ class GateTerm:
         """
         logits = response.gate_logits
         if logits is None:
-            raise DoesNotApplyError(f"goal {self} speaks of a gate; the target has none")
+            raise DoesNotApplyError(
+                f"goal {self} speaks of a gate; the target has none"
+            )
         if self.sensor not in (None, *sensors):
             raise DoesNotApplyError(
                 f"goal {self}: no sensor {self.sensor!r}, only {list(sensors)}"

@@ -31,8 +31,11 @@ from perception.models.rasterize import draw_points, padded
 
 CORRUPTIONS = Registry("corruption")
 STALE = "stale"
-_AGES = (1.0, 2.0, 4.0, 8.0, 16.0)
 _DRAWS = 8  # of the strongest severity, before a frame's corruption has no effect
+
+
+Apply = Callable[[Reading, float], Reading]
+Levels = tuple[float, float, float, float, float]
 
 
 class NoEffectError(ValueError):
@@ -48,12 +51,20 @@ class Effect:
         levels: The level of each severity, 1 to 5.
     """
 
-    apply: Callable[[Reading, float], Reading]
-    levels: tuple[float, float, float, float, float]
+    apply: Apply
+    levels: Levels
 
 
 def _unchanged(reading: Reading, _: float) -> Reading:
     return reading
+
+
+def _effects(
+    levels: Levels, map_effect: Apply, point_effect: Apply
+) -> dict[SensorKind, Effect]:
+    """The same levels for all sensors."""
+    of_map = Effect(map_effect, levels)
+    return {"image": of_map, "depth": of_map, "points": Effect(point_effect, levels)}
 
 
 _SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
@@ -62,15 +73,12 @@ _RAIN_SHARES = (0.05, 0.1, 0.2, 0.3, 0.45)
 _VISIBILITIES_M = (200.0, 120.0, 70.0, 40.0, 20.0)
 _ANGLES_DEG = (0.25, 0.5, 1.0, 2.0, 4.0)
 _TRAVELLED_M = (0.5, 1.0, 2.0, 4.0, 8.0)  # 10 m/s for 0.05 … 0.8 s
+_AGES = (1.0, 2.0, 4.0, 8.0, 16.0)
 
 KINDS: Mapping[str, Mapping[SensorKind, Effect]] = {
-    "blackout": {
-        "image": Effect(maps.blackout_share, _SHARES),
-        "depth": Effect(maps.blackout_share, _SHARES),
-        "points": Effect(points.blackout_share, _SHARES),
-    },
+    "blackout": _effects(_SHARES, maps.blackout_share, points.blackout_share),
     # The older reading is fetched by the corruption itself; the level is its age.
-    STALE: {kind: Effect(_unchanged, _AGES) for kind in ("image", "depth", "points")},
+    STALE: _effects(_AGES, _unchanged, _unchanged),
     "noise": {
         "image": Effect(maps.noise_grey, (8.0, 16.0, 32.0, 48.0, 72.0)),
         "depth": Effect(maps.noise_per_m, (0.0005, 0.001, 0.002, 0.004, 0.008)),
@@ -79,11 +87,7 @@ KINDS: Mapping[str, Mapping[SensorKind, Effect]] = {
     "beam_loss": {
         "points": Effect(points.beam_loss_share, (0.1, 0.25, 0.5, 0.75, 0.9))
     },
-    "view_loss": {
-        "image": Effect(maps.view_loss_share, _VIEW_SHARES),
-        "depth": Effect(maps.view_loss_share, _VIEW_SHARES),
-        "points": Effect(points.view_loss_share, _VIEW_SHARES),
-    },
+    "view_loss": _effects(_VIEW_SHARES, maps.view_loss_share, points.view_loss_share),
     "fog": {
         "image": Effect(maps.fog_image_visibility_m, _VISIBILITIES_M),
         "depth": Effect(maps.fog_depth_visibility_m, _VISIBILITIES_M),
@@ -94,16 +98,8 @@ KINDS: Mapping[str, Mapping[SensorKind, Effect]] = {
         "depth": Effect(maps.rain_depth_share, _RAIN_SHARES),
         "points": Effect(points.rain_share, _RAIN_SHARES),
     },
-    "miscalibration": {
-        "image": Effect(maps.misaligned_deg, _ANGLES_DEG),
-        "depth": Effect(maps.misaligned_deg, _ANGLES_DEG),
-        "points": Effect(points.misaligned_deg, _ANGLES_DEG),
-    },
-    "time_offset": {
-        "image": Effect(maps.late_m, _TRAVELLED_M),
-        "depth": Effect(maps.late_m, _TRAVELLED_M),
-        "points": Effect(points.late_m, _TRAVELLED_M),
-    },
+    "miscalibration": _effects(_ANGLES_DEG, maps.misaligned_deg, points.misaligned_deg),
+    "time_offset": _effects(_TRAVELLED_M, maps.late_m, points.late_m),
 }
 
 

@@ -18,7 +18,11 @@ from perception.attacks import Perturbation
 from perception.core.files import write_json
 from perception.core.structures import DataError, Prediction
 from perception.datasets.frame_dataset import FrameDataset
-from perception.datasets.loading import build_dataset, build_loader
+from perception.datasets.loading import (
+    build_dataset,
+    build_loader,
+    numbered_batches,
+)
 from perception.evaluation.recording_report import Moment, summarise, write_csv
 from perception.evaluation.robustness.prepare import (
     AttackRun,
@@ -203,13 +207,13 @@ def _look(
 
     The detector says nothing of a frame that lacks one.
     """
-    size = run.batch_size
-    loader = build_loader(dataset, indices, batch_size=size, workers=run.workers)
+    loader = build_loader(
+        dataset, indices, batch_size=run.batch_size, workers=run.workers
+    )
     name = attack.name if attack else "looking"
     with tqdm(desc=name, total=len(indices), unit="frame", disable=None) as bar:
-        for number, data in enumerate(loader):
-            ids, inputs = indices[number * size :], data["inputs"]
-            samples = data["data_samples"]
+        for ids, data in numbered_batches(loader, indices):
+            inputs, samples = data["inputs"], data["data_samples"]
             lacks = [
                 tuple(
                     s

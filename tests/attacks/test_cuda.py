@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from conftest import detector_config, trained_detector
+from tiny_target import detector_config, trained_detector
 
 from perception.evaluation.robustness.attack_file import AttackFile
 from perception.targets import DetectorTarget

@@ -24,7 +24,7 @@ from perception.core.parts import LeaveOut
 from perception.core.provenance import made_on
 from perception.core.structures import DataError, Prediction
 from perception.datasets.frame_dataset import FrameDataset
-from perception.datasets.loading import build_loader
+from perception.datasets.loading import build_loader, numbered_batches
 from perception.evaluation.robustness.attack_report import AttackReport, Scoring, plain
 from perception.evaluation.robustness.records import (
     FrameRecord,
@@ -87,8 +87,7 @@ def evaluate_attack(
         unit="frame",
         disable=None if progress else True,
     ) as bar:
-        for number, data in enumerate(loader):
-            ids = pending[number * batch_size : (number + 1) * batch_size]
+        for ids, data in numbered_batches(loader, pending):
             fresh = attack_batch(detector, attack, data, ids, save)
             if store is not None:
                 store.append(fresh)

@@ -15,7 +15,7 @@ from perception.attacks.batch import AttackBatch
 from perception.core.files import write_json
 from perception.core.provenance import made_on
 from perception.core.structures import DataError
-from perception.datasets.loading import build_loader
+from perception.datasets.loading import build_loader, numbered_batches
 from perception.evaluation.audit.report import AuditReport, AuditSettings, Check, audit
 from perception.evaluation.detection.kitti_ap import evaluate, mean_ap
 from perception.evaluation.robustness.attack_report import AttackReport
@@ -103,8 +103,7 @@ def audit_attacks(
         )
     loader = build_loader(ready.dataset, ready.indices, batch_size=run.batch_size)
     target, batches = DetectorTarget(ready.detector), []
-    for number, data in enumerate(loader):
-        ids = ready.indices[number * run.batch_size : (number + 1) * run.batch_size]
+    for ids, data in numbered_batches(loader, ready.indices):
         batches.append(target.batch(data, ids))
         require_labels(batches[-1])
     try:

@@ -14,7 +14,7 @@ from tiny_kitti import CLASSES, make_frame
 from perception.attacks import ATTACKS, PGD, build_threat
 from perception.attacks.patch.eot import Gamut
 from perception.attacks.patch.files import FixedPatch, load_patch, save_patch
-from perception.attacks.patch.surfaces import box_faces, camera_height
+from perception.attacks.patch.placement import box_faces, camera_height
 from perception.attacks.patch.training import total_variation, train_patch
 from perception.core.geometry import box_corners, project_to_image
 from perception.core.structures import DataError, Objects
@@ -366,7 +366,11 @@ def test_damaged_files_are_refused(tmp_path, batch):
         (IMAGE | {"unit": "m"}, {}, "fraction or px"),
         (FACE | {"objects": "some"}, {}, "all or largest"),
         (ROAD | {"distance_m": -3}, {}, "distance_m must be positive"),
-        ({"on": "moon"}, {}, "placed on image, road, face, not on 'moon'"),
+        (
+            {"on": "moon"},
+            {},
+            "unknown type 'moon'; there are image, road, face",
+        ),
         (FACE, {"texture_px": (0, 4)}, "texture_px"),
         (FACE, {"gamut": {"black": 200, "white": 100}}, "black < white"),
         (FACE, {"eot": {"draws": 0}}, "draws"),

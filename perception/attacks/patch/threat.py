@@ -66,22 +66,20 @@ class PatchThreat(ThreatModel):
                     object.__setattr__(self, name, build(value))
         except (TypeError, ValueError) as error:
             raise ValueError(f"threat {self.name!r}: {error}") from error
-        if len(self.texture_px) != 2 or min(self.texture_px) < 1:
-            raise ValueError(
-                f"threat {self.name!r}: texture_px must be (height, width) of at "
-                f"least 1, got {self.texture_px}"
-            )
+        self.require(
+            len(self.texture_px) == 2 and min(self.texture_px) >= 1,
+            f"texture_px must be (height, width) of at least 1, got {self.texture_px}",
+        )
         object.__setattr__(self, "texture_px", tuple(self.texture_px))
 
     def check(self, sensors: Mapping[str, Any]) -> None:
         """Also raise if the sensor is not a colour camera."""
         super().check(sensors)
-        spec = sensors[self.sensor]
-        if spec.kind != "image":
-            raise ValueError(
-                f"threat {self.name!r}: a patch needs an image sensor, but "
-                f"{self.sensor!r} is of kind {spec.kind!r}"
-            )
+        kind = sensors[self.sensor].kind
+        self.require(
+            kind == "image",
+            f"a patch needs an image sensor, but {self.sensor!r} is of kind {kind!r}",
+        )
 
     def clean(self, batch: AttackBatch) -> Tensor:
         """Mid-grey: a patch that is there cannot leave everything as it is."""

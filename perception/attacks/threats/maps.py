@@ -17,10 +17,12 @@ from perception.attacks.batch import AttackBatch
 from perception.attacks.registry import THREATS
 from perception.attacks.threats.base import ThreatModel
 from perception.attacks.threats.budgets import (
+    budget_of,
     disparity_box,
     frame_norm,
     spread,
     uniform,
+    values_of,
 )
 
 Norm = Literal["linf", "l2"]
@@ -51,20 +53,18 @@ class MapThreat(ThreatModel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.norm not in ("linf", "l2"):
-            raise ValueError(
-                f"threat {self.name!r}: norm must be linf or l2, got {self.norm!r}"
-            )
-        eps = self.eps
-        budgets = list(eps.values()) if isinstance(eps, Mapping) else [eps]
-        if any(not value >= 0 for value in budgets):
-            raise ValueError(
-                f"threat {self.name!r}: eps must not be negative, got {self.eps}"
-            )
-        if self.disparity and self.norm != "linf":
-            raise ValueError(f"threat {self.name!r}: disparity budgets are linf only")
-        if self.norm == "l2" and not all(math.isfinite(value) for value in budgets):
-            raise ValueError(f"threat {self.name!r}: an l2 eps must be finite")
+        l2, budgets = self.norm == "l2", values_of(self.eps)
+        self.require(
+            self.norm in ("linf", "l2"), f"norm must be linf or l2, got {self.norm!r}"
+        )
+        self.require(
+            all(value >= 0 for value in budgets),
+            f"eps must not be negative, got {self.eps}",
+        )
+        self.require(not (self.disparity and l2), "disparity budgets are linf only")
+        self.require(
+            not l2 or all(map(math.isfinite, budgets)), "an l2 eps must be finite"
+        )
 
     def check(self, sensors: Mapping[str, Any]) -> None:
         """Also raise if ``eps`` names a channel that the sensor lacks."""
@@ -153,17 +153,15 @@ class MapThreat(ThreatModel):
 
     def eps_of(self, channel: str) -> float:
         """Budget of a channel in its unit (or in pixels of disparity)."""
-        if isinstance(self.eps, Mapping):
-            return float(self.eps.get(channel, 0.0))
-        return float(self.eps)
+        return budget_of(self.eps, channel)
 
     def _fx_baselines(self, batch: AttackBatch) -> list[float]:
         """(N,) focal length x baseline in px m."""
         known = [sample.get("fx_baseline_px_m") for sample in batch.samples]
         for sample, value in zip(batch.samples, known, strict=True):
-            if not value:
-                raise ValueError(
-                    f"threat {self.name!r}: frame {sample.get('frame_id')} has no "
-                    "stereo baseline (P3) in its calibration"
-                )
+            self.require(
+                bool(value),
+                f"frame {sample.get('frame_id')} has no stereo baseline (P3) in its "
+                "calibration",
+            )
         return known

@@ -68,11 +68,11 @@ class StereoThreat(MapThreat):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.window_px < 1 or not self.softness > 0:
-            raise ValueError(
-                f"threat {self.name!r}: window_px must be at least 1 and softness "
-                f"positive, got {self.window_px} and {self.softness}"
-            )
+        self.require(
+            self.window_px >= 1 and self.softness > 0,
+            "window_px must be at least 1 and softness positive, got "
+            f"{self.window_px} and {self.softness}",
+        )
 
     @property
     def touched(self) -> tuple[str, ...]:

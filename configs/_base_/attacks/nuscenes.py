@@ -3,8 +3,8 @@
 Maps: budgets are 16/255 of each channel's range, the gradient is exact. Raw points:
 the image is the true one, and so is the gradient of what a point leaves in its pixels;
 where it falls and whether it is there are steps, whose gradient is approximated
-straight through (perception/attacks/threats/splat.py). A radar's point is an upright line of
-such pixels, and its gradient their sum.
+straight through (perception/attacks/threats/splat.py). A radar's point is an upright
+line of such pixels, and its gradient their sum.
 
 Radar: `radar_shift` moves each return along its ray, as an attacker who delays the echo
 does; `radar_doppler` changes its radial velocity, as one who shifts its frequency does;

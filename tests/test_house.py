@@ -16,7 +16,8 @@ FLOORS = (
     {"datasets", "models"},
     {"attacks"},
     {"targets"},
-    {"corruptions", "training"},
+    {"corruptions"},
+    {"training"},  # its mixes hold corruptions
     {"evaluation"},
     {"visualization"},
     {"cli", "apis"},

@@ -134,7 +134,7 @@ def join(
     Args:
         batch: N clean frames.
         changed: {sensor: (N, C, H, W)} attacked inputs.
-        odd_sensor: The sensor that now lies, told to the odd-one-out loss.
+        odd_sensor: The compromised sensor, told to the odd-one-out loss.
 
     Returns:
         ``inputs``: 2 N frames of the changed sensors and N of all others, which

@@ -1,7 +1,7 @@
 """Which attack a training step meets: drawn from a mix, with varied strength.
 
-A detector trained against one fixed attack learns that attack, and its gate blames
-nobody when it meets another. Steps, step length, budget and goal are therefore drawn
+A detector trained against one fixed attack learns that attack, and its gate raises no
+alarm when it meets another. Steps, step length, budget and goal are therefore drawn
 anew every time.
 """
 

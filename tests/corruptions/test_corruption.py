@@ -294,6 +294,18 @@ def test_a_lone_camera_can_fail():
             fail(kind, "front", 3, batch_of([0, 1], lone))
 
 
+def test_a_target_that_only_predicts_can_be_corrupted():
+    class Bare:
+        sensors, classes = SENSORS, ("Car",)
+
+        def predict(self, inputs, frames):
+            return []
+
+    result = Corruption(name="t", sensor="front", kind="rain")(Bare(), batch_of([0]))
+    assert result.detection_loss is None and result.value is None
+    assert not torch.equal(result.inputs["front"], batch_of([0]).inputs["front"])
+
+
 def test_built_from_a_config():
     config = {"type": "Corruption", "sensor": "scan", "severity": 5}
     dead = build_perturbation("dead-scan", config)

@@ -40,7 +40,7 @@ maps = dict(
     all_pgd=dict(type="PGD", threat=every_sensor),
 )
 
-# Around a gate, from the clean input, where it blames nobody; see standard.py.
+# Around a gate, from the clean input, where it raises no alarm; see standard.py.
 quietly = dict(
     type="Adaptive",
     search=dict(type="PGD", random_start=False, step_fraction=0.1),

@@ -1,7 +1,7 @@
 """Attacks without gradients: random search, noise, and transfer from another detector.
 
-An honest gradient attack must do at least as well: where one of these does better, the
-gradients mislead.
+A gradient attack must do at least as well: where one of these does better, its
+gradients are masked.
 
 Shape letters: N frames, R restarts, Q queries, C channels, H, W input size in pixels.
 """
@@ -120,7 +120,7 @@ class SquareAttack(Attack):
 class RandomNoise(Attack):
     """The worst of ``threat.steps`` random draws per restart.
 
-    What any attack must beat: it says how much of the damage the budget alone does.
+    What any attack must beat: it says how much the budget does by itself.
     """
 
     def run(self, victim: Victim) -> Tensor:

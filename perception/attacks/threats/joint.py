@@ -23,7 +23,7 @@ class JointThreat(ThreatModel):
     """One attacker who holds several threats at once, each with its own budget.
 
     The single-sensor guarantee does not hold here: this is the out-of-scope attack
-    that an honest report shows beside the single-sensor ones.
+    that belongs beside the single-sensor ones in a report.
 
     Attributes:
         parts: The threats; their own steps, restarts, goals and seeds give way to

@@ -327,6 +327,26 @@ def test_saved_patch_prints_in_size_and_reads_back(tmp_path, batch):
         FixedPatch(threat(FACE | {"size_m": (1, 1)}, texture_px=(8, 12)), texture=file)
 
 
+def test_a_patch_from_anybody_imports_nothing(tmp_path, batch, monkeypatch):
+    """Its JSON names a class of somebody's module: only registered names are known."""
+    (tmp_path / "spoilt.py").write_text("open('imported', 'w')\nclass Any: pass")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    file, sticker = tmp_path / "sticker.png", threat(IMAGE)
+    save_patch(file, sticker.clean(batch)[:1], sticker)
+    about = json.loads(file.with_suffix(".json").read_text())
+    placement = about["threat"]["placement"]
+    for change in (
+        {"type": "spoilt.Any"},
+        {"placement": placement | {"on": "spoilt.Any"}},
+    ):
+        told = about | {"threat": about["threat"] | change}
+        file.with_suffix(".json").write_text(json.dumps(told))
+        with pytest.raises(DataError, match=r"unknown type 'spoilt\.Any'"):
+            load_patch(file)
+    assert not (tmp_path / "imported").exists()
+
+
 def test_damaged_files_are_refused(tmp_path, batch):
     sticker = threat(IMAGE)
     file = tmp_path / "sticker.png"

@@ -129,17 +129,12 @@ class PatchThreat(ThreatModel):
         """The views of a batch, found once: that costs more than drawing them."""
         place = repr(self.placement)
         key = ("patch", self.sensor, self.seed, self.texture_px, place, eot)
-        if key not in batch.memo:
-            try:
-                planned = [self.placement.place(batch, n) for n in range(len(batch))]
-            except ValueError as error:
-                raise type(error)(f"threat {self.name!r}: {error}") from error
-            batch.memo[key] = build_views(
-                planned,
-                batch,
-                batch.inputs[self.sensor],
-                self.texture_px,
-                eot,
-                self.seed,
-            )
-        return batch.memo[key]
+        return batch.once(key, lambda: self._planned(batch, eot))
+
+    def _planned(self, batch: AttackBatch, eot: Transformations | None) -> Views:
+        try:
+            planned = [self.placement.place(batch, n) for n in range(len(batch))]
+        except ValueError as error:
+            raise type(error)(f"threat {self.name!r}: {error}") from error
+        images = batch.inputs[self.sensor]
+        return build_views(planned, batch, images, self.texture_px, eot, self.seed)

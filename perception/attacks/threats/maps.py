@@ -6,9 +6,9 @@ Shape letters: N frames, C channels, H, W input size in pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -26,7 +26,6 @@ from perception.attacks.threats.budgets import (
 )
 
 Norm = Literal["linf", "l2"]
-T = TypeVar("T")
 
 
 @THREATS.register_module()
@@ -120,7 +119,7 @@ class MapThreat(ThreatModel):
 
     def box(self, batch: AttackBatch) -> tuple[Tensor, Tensor]:
         """Lowest and highest allowed value of everything, each (N, C, H, W)."""
-        return self._once(batch, self._box)
+        return batch.once(self._key("box"), lambda: self._box(batch))
 
     def _box(self, batch: AttackBatch) -> tuple[Tensor, Tensor]:
         clean, axes = self.clean(batch), self._axes(batch)
@@ -135,21 +134,17 @@ class MapThreat(ThreatModel):
         ceiling = torch.maximum(physical[:, 1].view(-1, 1, 1), clean)
         return torch.maximum(low, floor), torch.minimum(high, ceiling)
 
-    def _once(self, batch: AttackBatch, make: Callable[[AttackBatch], T]) -> T:
-        """What ``make`` returns, computed once per batch and budget."""
+    def _key(self, what: str) -> Hashable:
+        """What tells this budget from others on the same frames."""
         eps = tuple(self.eps.items()) if isinstance(self.eps, Mapping) else self.eps
-        key = (type(self), make.__name__, self.sensor, self.norm, self.disparity, eps)
-        if key not in batch.memo:
-            batch.memo[key] = make(batch)
-        return batch.memo[key]
+        return (type(self), what, self.sensor, self.norm, self.disparity, eps)
 
     def _axes(self, batch: AttackBatch) -> Tensor:
         """Budget of every value (N, C, H, W), in the channels' units; 0 in padding."""
-        return self._once(batch, self._spread)
-
-    def _spread(self, batch: AttackBatch) -> Tensor:
         eps = [self.eps_of(c.name) for c in batch.sensors[self.sensor].channels]
-        return spread(eps, batch.sizes, self.clean(batch))
+        return batch.once(
+            self._key("axes"), lambda: spread(eps, batch.sizes, self.clean(batch))
+        )
 
     def eps_of(self, channel: str) -> float:
         """Budget of a channel in its unit (or in pixels of disparity)."""

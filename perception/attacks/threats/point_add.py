@@ -125,10 +125,13 @@ class PointAdd(PointThreat):
         """
         bounds = (self.azimuth_deg, self.elevation_deg, self.range_m, self.candidates)
         key = ("added points", self.sensor, repr(bounds), self.around_object)
-        if key not in batch.memo:
+
+        def found() -> tuple[Tensor, Tensor]:
             cells = [torch.stack(self._cells(batch, n)) for n in range(len(batch))]
-            batch.memo[key] = tuple(torch.stack(cells, dim=1))
-        return batch.memo[key]
+            low, high = torch.stack(cells, dim=1)
+            return low, high
+
+        return batch.once(key, found)
 
     def _cells(self, batch: AttackBatch, frame: int) -> tuple[Tensor, Tensor]:
         """One frame's box, each (M, 4 + F), row by row."""

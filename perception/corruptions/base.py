@@ -284,7 +284,7 @@ def build_perturbation(
     if config.get("type") in ATTACKS.module_dict or "threat" in config:
         return build_attack(name, config, **changes)
     fields = dict(config) | changes
-    kind = class_of(fields.pop("type", None), CORRUPTIONS, f"perturbation {name!r}")
+    kind = class_of(fields.pop("type", None), CORRUPTIONS, f"corruption {name!r}")
     try:
         built: Perturbation = kind(name=name, **fields)
     except TypeError as error:

@@ -9,7 +9,6 @@ Shape letters: N frames, R restarts, Q queries, C channels, H, W input size in p
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from copy import copy
 from typing import Any
 
 import torch
@@ -168,9 +167,8 @@ class TransferAttack(Attack):
         source, batch = self.source, victim.batch
         self._check(source, batch.sensors)
         with frozen(source):
-            search = copy(self.search)
-            search.threat = self.threat
-            return search.run(Victim(source, batch, self.threat.touched))
+            victim = Victim(source, batch, self.threat.touched)
+            return self.search.on(self.threat).run(victim)
 
     def _check(self, source: Any, sensors: Mapping[str, Any]) -> None:
         self.threat.check(source.sensors)

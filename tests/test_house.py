@@ -1,4 +1,4 @@
-"""The house: who may import whom, and that no two modules import each other in a circle.
+"""The house: who may import whom, and that no modules import each other in a circle.
 
 The order is that of perception/__init__.py: a room imports from rooms below it only.
 """
@@ -16,7 +16,8 @@ FLOORS = (
     {"datasets", "models"},
     {"attacks"},
     {"targets"},
-    {"corruptions", "training"},
+    {"corruptions"},
+    {"training"},  # its mixes hold corruptions
     {"evaluation"},
     {"visualization"},
     {"cli", "apis"},

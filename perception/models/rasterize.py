@@ -99,12 +99,32 @@ def draw_points(
         points, _ = pillars(points, image_P_sensor, size, spec.pillar_m)
     index, pixel = visible_points(points, image_P_sensor, size, spec.max_depth_m)
     seen = points.index_select(0, index).unbind(dim=1)
-    named = dict(zip(spec.columns, seen, strict=True))
-    named |= {"depth_m": project_row(seen, image_P_sensor[2]), "height_m": seen[2]}
-    values = torch.stack([named[channel.name] for channel in spec.channels])
-    image = values.new_zeros(len(values), height * width)
-    image = image.scatter_(1, pixel.expand(len(values), -1), values)
+    depth_m = project_row(seen, image_P_sensor[2])
+    channels = [channel.name for channel in spec.channels]
+    values = torch.stack(point_values(seen, depth_m, spec.columns, channels))
+    image = values.new_zeros(len(channels), height * width)
+    image = image.scatter_(1, pixel.expand(len(channels), -1), values)
     return image.view(-1, height, width)
+
+
+def point_values(
+    points: Sequence[Tensor],
+    depth_m: Tensor,
+    columns: Sequence[str],
+    channels: Sequence[str],
+) -> list[Tensor]:
+    """What points leave in their pixels, (P,) of each channel.
+
+    Args:
+        points: (P,) of each column.
+        depth_m: (P,) depth along the optical axis.
+        columns: Names of the columns.
+        channels: What to draw: ``depth_m`` (along the optical axis), ``height_m`` (z in
+            the sensor's frame) or the name of a column.
+    """
+    named = dict(zip(columns, points, strict=True))
+    named |= {"depth_m": depth_m, "height_m": points[2]}
+    return [named[name] for name in channels]
 
 
 def pillars(

@@ -11,13 +11,16 @@ from typing import Any
 
 from mmengine.config import Config
 
-from perception.attacks import ATTACKS, THREATS, Attack, build_attack
+from perception.attacks import ATTACKS, THREATS, Perturbation
 from perception.attacks.searches.black_box import with_sources
 from perception.core.checkpoints import local_file, sha256
 from perception.core.structures import DataError
+from perception.corruptions import CORRUPTIONS, build_perturbation
 from perception.datasets.splits import listing as shortened
 from perception.evaluation.robustness.cell import describe_attack
 from perception.targets.loading import load_target
+
+_SEARCH = ("steps", "restarts", "goal")
 
 
 class AttackFile:
@@ -86,12 +89,13 @@ class AttackFile:
         source: Mapping[str, str] | None = None,
         patch: str | None = None,
         device: str = "cpu",
-    ) -> tuple[Attack, dict[str, Any]]:
+    ) -> tuple[Perturbation, dict[str, Any]]:
         """An attack; with changes its name tells them: ``camera_pgd@eps=8``.
 
         Args:
             name: Name of the attack.
-            changes: Fields of the threat model that replace the file's.
+            changes: Fields of the threat model that replace the file's; those of a
+                search (``steps``, ``restarts``, ``goal``) mean nothing to corruptions.
             source: ``config`` and ``checkpoint`` of the detector on which a transfer
                 attack is crafted; None takes the file's.
             patch: Picture of a trained patch that a patch threat shows instead of
@@ -108,16 +112,18 @@ class AttackFile:
         if source is not None and "source" in config:
             config["source"] = source
         changes = dict(changes or {})
-        self._check_changes(name, config["threat"], changes)
+        if "threat" not in config:
+            changes = {k: v for k, v in changes.items() if k not in _SEARCH}
+        self._check_changes(name, _threat(config), changes)
         told = [f"{field}={_told(value)}" for field, value in changes.items()]
-        shown = patch if config["threat"]["type"] == "PatchThreat" else None
+        shown = patch if _threat(config)["type"] == "PatchThreat" else None
         if shown is not None:
             config = dict(type="FixedPatch", texture=shown, threat=config["threat"])
             told.append(f"patch={_told(Path(shown).stem)}")
         name = "@".join([name, ",".join(told)] if told else [name])
         loadable = with_sources(config, partial(load_target, device=device))
         try:
-            attack = build_attack(name, loadable, **changes)
+            attack = build_perturbation(name, loadable, **changes)
         except (ValueError, KeyError) as error:
             raise DataError(str(error)) from error
         description = describe_attack(attack, config)
@@ -131,7 +137,7 @@ class AttackFile:
 
     def right_pictures(self, names: Iterable[str]) -> list[str]:
         """Names of the right pictures that attacks through a stereo matcher need."""
-        threats = [self._config(name)["threat"] for name in names]
+        threats = [_threat(self._config(name)) for name in names]
         stereo = [one for one in threats if one["type"] == "StereoThreat"]
         return list(dict.fromkeys(one.get("right", "right") for one in stereo))
 
@@ -148,7 +154,7 @@ class AttackFile:
             rows.append((name if last == 1 else f"{name} … {last}", self._config(name)))
         width = max(len(title) for title, _ in rows) + 2
         lines = [
-            f"{title:<{width}}{config['type']:<15}{_summary(config['threat'])}"
+            f"{title:<{width}}{config['type']:<15}{_summary(_threat(config))}"
             for title, config in rows
         ]
         for suite, names in self.suites.items():
@@ -157,30 +163,35 @@ class AttackFile:
 
     def _config(self, name: str) -> dict[str, Any]:
         config = self.attacks[name]
-        if "type" not in config or "type" not in config.get("threat", {}):
+        corruption = config.get("type") in CORRUPTIONS.module_dict
+        if "type" not in config or not (
+            corruption or "type" in config.get("threat", {})
+        ):
             raise DataError(
                 f"{self.path}: attack {name!r} must be a dict with type and "
-                "threat=dict(type=…, …)"
+                "threat=dict(type=…, …), or a corruption"
             )
         return config
 
     def _touched(self, name: str) -> set[str]:
-        threat = self._config(name)["threat"]
+        threat = _threat(self._config(name))
         parts = threat.get("parts", [threat])
         return {part["sensor"] for part in parts if "sensor" in part}
 
     def _check_changes(
         self, name: str, threat: Mapping[str, Any], changes: Mapping[str, Any]
     ) -> None:
-        threat_class = THREATS.get(threat["type"])
-        if threat_class is None or ATTACKS.get(self.attacks[name]["type"]) is None:
-            return  # build_attack names the unknown type
-        known = [field.name for field in fields(threat_class) if field.init]
+        known = THREATS.module_dict | CORRUPTIONS.module_dict
+        types = ATTACKS.module_dict | CORRUPTIONS.module_dict
+        if threat["type"] not in known or self.attacks[name]["type"] not in types:
+            return  # build_perturbation names the unknown type
+        threat_class = known[threat["type"]]
+        own = [field.name for field in fields(threat_class) if field.init]
         for field, value in changes.items():
-            if field not in known or field == "name":
+            if field not in own or field == "name":
                 raise DataError(
                     f"threat {name!r} has no {field} to change, only "
-                    f"{', '.join(known[1:])}"
+                    f"{', '.join(own[1:])}"
                 )
             budgets = threat.get(field)
             if isinstance(budgets, Mapping) and not isinstance(value, Mapping):
@@ -189,6 +200,12 @@ class AttackFile:
                     f"threat {name!r} has one {field} per channel: give {field} as "
                     f"CHANNEL=VALUE …, e.g. {each}"
                 )
+
+
+def _threat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an entry may be changed: the threat model, or the corruption itself."""
+    threat: dict[str, Any] = config.get("threat", config)
+    return threat
 
 
 def _summary(threat: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ import torch
 from mmdet.structures import DetDataSample
 from tqdm import tqdm
 
-from perception.attacks.base import Attack, Perturbed
+from perception.attacks.base import Attack, Perturbation, Perturbed
 from perception.attacks.batch import AttackBatch
 from perception.attacks.goals import Goal
 from perception.attacks.target import frozen, predict_leaving_out
@@ -24,7 +24,7 @@ from perception.core.parts import LeaveOut
 from perception.core.provenance import made_on
 from perception.core.structures import DataError, Prediction
 from perception.datasets.frame_dataset import FrameDataset
-from perception.datasets.loading import build_loader
+from perception.datasets.loading import build_loader, numbered_batches
 from perception.evaluation.robustness.attack_report import AttackReport, Scoring, plain
 from perception.evaluation.robustness.records import (
     FrameRecord,
@@ -33,13 +33,13 @@ from perception.evaluation.robustness.records import (
 from perception.evaluation.robustness.store import FrameStore
 from perception.targets import DetectorTarget
 
-Saver = Callable[[Attack, AttackBatch, Perturbed], None]
+Saver = Callable[[Perturbation, AttackBatch, Perturbed], None]
 
 
 def evaluate_attack(
     detector: Any,
     dataset: FrameDataset,
-    attack: Attack,
+    attack: Perturbation,
     indices: Sequence[int] | None = None,
     *,
     scoring: Scoring | None = None,
@@ -81,14 +81,13 @@ def evaluate_attack(
         store.begin(now)
     loader = build_loader(dataset, pending, batch_size=batch_size, workers=workers)
     with tqdm(
-        desc=attack.threat.name,
+        desc=attack.name,
         total=len(indices),
         initial=len(indices) - len(pending),
         unit="frame",
         disable=None if progress else True,
     ) as bar:
-        for number, data in enumerate(loader):
-            ids = pending[number * batch_size : (number + 1) * batch_size]
+        for ids, data in numbered_batches(loader, pending):
             fresh = attack_batch(detector, attack, data, ids, save)
             if store is not None:
                 store.append(fresh)
@@ -96,8 +95,8 @@ def evaluate_attack(
             bar.update(len(fresh))
     classes = detector.dataset_meta["classes"]
     return AttackReport(
-        name=attack.threat.name,
-        touched=tuple(attack.threat.touched),
+        name=attack.name,
+        touched=tuple(attack.touched),
         sensors=tuple(detector.branches),
         attack=description or describe_attack(attack),
         records=[records[frame_ids[index]] for index in indices],
@@ -108,7 +107,7 @@ def evaluate_attack(
 
 def attack_batch(
     detector: Any,
-    attack: Attack,
+    attack: Perturbation,
     data: Any,
     ids: Sequence[int],
     save: Saver | None = None,
@@ -139,7 +138,7 @@ def attack_batch(
         save(attack, batch, result)
     damage_clean = clean_damage(target, batch, attack).tolist()
     changes = largest_changes(
-        batch.inputs, result.inputs, batch.sensors, attack.threat.touched
+        batch.inputs, result.inputs, batch.sensors, attack.touched
     )
     clean = target.predict(batch.inputs, batch.samples)
     attacked = target.predict(result.inputs, batch.samples)
@@ -182,7 +181,7 @@ def require_labels(batch: AttackBatch) -> None:
 
 
 def clean_damage(
-    target: DetectorTarget, batch: AttackBatch, attack: Attack
+    target: DetectorTarget, batch: AttackBatch, attack: Perturbation
 ) -> torch.Tensor:
     """(N,) detection loss on the clean inputs."""
     touched = attack.touched
@@ -191,16 +190,16 @@ def clean_damage(
         return victim.objective({name: batch.inputs[name] for name in touched}, Goal())
 
 
-def check_attack(attack: Attack, detector: Any) -> None:
+def check_attack(attack: Perturbation, detector: Any) -> None:
     """Raise DataError if the threat model does not fit the detector."""
     try:
-        attack.threat.check(detector.sensors)
+        attack.check(detector.sensors)
     except ValueError as error:
         raise DataError(str(error)) from error
 
 
 def describe_attack(
-    attack: Attack, config: Mapping[str, Any] | None = None
+    attack: Perturbation, config: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """The attack, its parameters and its threat model in full, as plain values.
 
@@ -209,6 +208,8 @@ def describe_attack(
         config: What it was built from. Without it, parameters that the attack does
             not keep as plain values (a patch's texture, another attack) are left out.
     """
+    if not isinstance(attack, Attack):
+        return plain({"type": type(attack).__name__, "threat": attack})
     given = {
         name: value
         for name, value in (config or {}).items()
@@ -228,7 +229,7 @@ def _predict_told(
     target: DetectorTarget,
     inputs: Any,
     samples: Sequence[DetDataSample],
-    attack: Attack,
+    attack: Perturbation,
 ) -> list[Prediction] | None:
     """The same, the fusion being told which sensor lies; None where it cannot be."""
     if len(attack.touched) != 1:

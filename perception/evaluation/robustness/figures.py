@@ -56,7 +56,7 @@ def clean_ap(detector: Mapping[str, Any]) -> float | None:
 
 def is_failure(entry: Entry) -> bool:
     """Whether nobody attacks: the sensor fails."""
-    return entry["attack"]["threat"]["type"] == "FailureThreat"
+    return entry["attack"]["threat"]["type"] == "Corruption"
 
 
 def in_vain(entry: Entry) -> bool:

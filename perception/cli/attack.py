@@ -1,0 +1,119 @@
+"""Attack a detector's sensors and report what is left of its AP.
+
+Each threat model has a name, see --list. For each one the tool runs the attack over
+the config's test frames and writes into DIR:
+
+  results.json         AP clean and attacked (this task's overlaps and KITTI's), gate
+                       decisions, success and detection loss per frame, every threat
+                       model in full, and what is needed to reproduce it all
+  NAME/frames.jsonl    labels and detections of every frame, clean and attacked; each
+                       batch is added when it is done, so --resume loses at most one
+  NAME/data            with --save-data: the attacked frames in KITTI's layout, as
+                       small as the detector sees them; about.json has KITTI's least
+                       heights for them, without which AP is that of other objects
+
+A goal may go around a gate: detection|none*0.1 (the gate shall keep quiet, weight 0.1),
+|attribute:SENSOR*0.1 (it shall name that sensor), |expert:SENSOR or |expert:none (as if
+it had named that one, or nobody), |branch (what the attacked sensor says alone), |fused
+or |parts (before the fusion bounds it, or all that it chooses from).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from perception.cli.attacking import (
+    add_detector,
+    add_frames,
+    add_threat_changes,
+    attack_run,
+)
+from perception.cli.options import Parser, add_options, add_running
+from perception.evaluation.robustness.spec import AttackRun
+
+EXAMPLES = """\
+examples:
+  python tools/attack.py --list
+  python tools/attack.py configs/synthetic/concat.py CHECKPOINT \\
+      --threat camera_pgd lidar_pgd depth_pgd --num 24 --out work_dirs/attack
+  python tools/attack.py CONFIG CHECKPOINT --threat camera_pgd --eps 4 --steps 40
+  python tools/attack.py CONFIG CHECKPOINT --threat lidar_pgd \\
+      --eps depth_m=1 reflectance=0.1 --goal hide
+  python tools/attack.py CONFIG CHECKPOINT --threat standard --resume
+  python tools/attack.py CONFIG CHECKPOINT --threat quick --num 8 --audit
+  python tools/attack.py CONFIG CHECKPOINT --threat camera_pgd --save-data
+  python tools/test.py CONFIG CHECKPOINT \\
+      --cfg-options data_root=work_dirs/attack/camera_pgd/data \\
+      "test_evaluator.difficulties=[(easy,20,0,.15),(moderate,12.5,1,.3),(hard,12.5,2,.5)]"
+"""
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Arguments of the command line."""
+    parser = Parser(description=__doc__, epilog=EXAMPLES)
+    add_detector(parser, nargs="?")
+    add_options(
+        parser,
+        AttackRun,
+        *("threats", "out", "attacks_file"),
+        threats={"help": "threat models or suites to run"},
+        out={"default": "work_dirs/attack"},
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="list the names and what they mean"
+    )
+    parser.add_argument(
+        "--audit",
+        action="store_true",
+        help="instead of reporting AP, check that the detector does not fool the "
+        "attacks (attacks of one type on maps; eight frames are a start): PASS or FAIL "
+        "with figures, audit.json, exit status 1 on a failure",
+    )
+    add_options(
+        parser,
+        AttackRun,
+        *("resume", "save_data", "source", "patch"),
+        save_data={
+            "help": "write the attacked frames in KITTI's layout at the detector's "
+            "input resolution, rounded within the budget"
+        },
+        source={"help": "detector on which transfer attacks are crafted"},
+        patch={
+            "help": "patch threats show this trained patch (tools/train_patch.py) "
+            "instead of searching for one in each frame"
+        },
+    )
+    add_threat_changes(parser)
+    group = add_frames(parser, "split", "score_threshold")
+    add_options(group.add_mutually_exclusive_group(), AttackRun, "frames", "num")
+    add_running(parser, AttackRun)
+    args = parser.parse_args(argv)
+    if not args.list and not (args.config and args.checkpoint and args.threats):
+        parser.error("CONFIG, CHECKPOINT and --threat are needed (or --list)")
+    if args.audit and (args.resume or args.save_data):
+        parser.error("--audit takes neither --resume nor --save-data")
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the tool."""
+    args = parse_args(argv)
+    from perception.evaluation.robustness.attack_file import AttackFile
+    from perception.evaluation.robustness.results import attack_table
+    from perception.evaluation.robustness.run import audit_attacks, run_attacks
+
+    if args.list:
+        print(AttackFile(args.attacks_file).listing())
+        return
+    run = attack_run(args, "attack.py", argv)
+    if args.audit:
+        report = audit_attacks(run, lambda check: print(check.line(), flush=True))
+        print(
+            f"{len(report.checks) - len(report.failed())} checks passed, "
+            f"{len(report.failed())} failed; {args.out}/audit.json"
+        )
+        sys.exit(0 if report.passed else 1)
+    print(attack_table(run_attacks(run)))
+    print(f"{args.out}/results.json")

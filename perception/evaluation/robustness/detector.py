@@ -20,7 +20,7 @@ from perception.evaluation.robustness.figures import (
     worst_single_sensor,
 )
 from perception.evaluation.robustness.gate import attack_figures, calibrated_monitor
-from perception.evaluation.robustness.results import results_to_json
+from perception.evaluation.robustness.old_results import results_to_json
 from perception.evaluation.robustness.spec import (
     Job,
     RobustnessRun,

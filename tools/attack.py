@@ -127,8 +127,8 @@ def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
     from perception.evaluation.robustness.attack_file import AttackFile
+    from perception.evaluation.robustness.old_results import attack_table
     from perception.evaluation.robustness.prepare import AttackRun
-    from perception.evaluation.robustness.results import attack_table
     from perception.evaluation.robustness.run import audit_attacks, run_attacks
 
     if args.list:

@@ -58,8 +58,8 @@ def main(argv: list[str] | None = None) -> None:
     from perception.core.files import write_json
     from perception.core.structures import DataError
     from perception.evaluation.certified_run import certify
+    from perception.evaluation.robustness.old_results import settings_of, versions
     from perception.evaluation.robustness.prepare import AttackRun, load_subject
-    from perception.evaluation.robustness.results import settings_of, versions
 
     run = AttackRun(
         config=args.config,

@@ -1,4 +1,4 @@
-"""Writing files so that a crash or a full disk never leaves half a file behind."""
+"""Reading files with clear errors, and writing them whole or not at all."""
 
 from __future__ import annotations
 
@@ -36,6 +36,41 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
             temporary.unlink()
 
 
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """The file's content.
+
+    Raises:
+        DataError: If the file is missing or cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: cannot read: {reason}") from error
+
+
+def read_json(path: str | os.PathLike, *, what: str = "JSON") -> Any:
+    """The value in a JSON file.
+
+    Args:
+        path: The file, in UTF-8.
+        what: What it should hold, for the error.
+
+    Raises:
+        DataError: If the file is missing, no UTF-8 text, no JSON or nested too deep.
+    """
+    try:
+        return json.loads(Path(path).read_bytes().decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, OSError):
+            reason = error.strerror or str(error)
+        elif isinstance(error, RecursionError):
+            reason = "nested too deep"
+        else:
+            reason = f"not JSON ({error})"
+        raise DataError(f"{path}: cannot read {what}: {reason}") from error
+
+
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Write ``value`` as indented JSON, atomically."""
     with replacing(path) as temporary:
@@ -56,10 +91,7 @@ def claim(note: str | os.PathLike, wanted: Any, *, taken: str) -> None:
     note = Path(note)
     folder = note.parent
     if note.exists():
-        try:
-            found = json.loads(note.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{note}: cannot read: {error}") from error
+        found = read_json(note, what="how the folder was made")
         if found != wanted:
             raise DataError(
                 f"{folder}: holds what was made with {found}, asked for {wanted}; "

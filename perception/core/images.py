@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from perception.core.files import replacing
+from perception.core.files import read_bytes, replacing
 from perception.core.structures import DataError
 
 # KITTI stores depth as uint16 PNG, metres times this; 0 means no depth.
@@ -26,19 +26,6 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8"
 # Start-of-frame markers hold the size; C4, C8 and CC are tables, not frames.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-
-
-def read_bytes(path: str | os.PathLike) -> bytes:
-    """The file's content.
-
-    Raises:
-        DataError: If the file is missing or cannot be read.
-    """
-    try:
-        return Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: cannot read: {reason}") from error
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:

@@ -7,8 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from perception.core.files import replacing
-from perception.core.images import read_bytes
+from perception.core.files import read_bytes, replacing
 from perception.core.structures import DataError
 
 

@@ -20,6 +20,7 @@ from perception.core.structures import DataError, Prediction
 from perception.datasets.frame_dataset import FrameDataset
 from perception.datasets.loading import build_dataset, build_loader
 from perception.evaluation.recording_report import Moment, summarise, write_csv
+from perception.evaluation.robustness.old_results import settings_of
 from perception.evaluation.robustness.prepare import (
     AttackRun,
     Prepared,
@@ -27,7 +28,6 @@ from perception.evaluation.robustness.prepare import (
     load_subject,
     prepare,
 )
-from perception.evaluation.robustness.results import settings_of
 from perception.models.consensus.monitor import SensorMonitor
 from perception.targets import DetectorTarget
 

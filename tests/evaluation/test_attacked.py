@@ -16,7 +16,7 @@ from perception.evaluation.robustness.attack_file import AttackFile
 from perception.evaluation.robustness.cell import describe_attack, evaluate_attack
 from perception.evaluation.robustness.prepare import choose_frames, scoring_of
 from perception.evaluation.robustness.records import outcome_of
-from perception.evaluation.robustness.results import attack_table
+from perception.evaluation.robustness.old_results import attack_table
 from perception.evaluation.robustness.store import FrameStore
 
 CAMERA = dict(type="MapThreat", sensor="camera", eps=16.0, steps=2)

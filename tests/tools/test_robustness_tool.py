@@ -20,7 +20,7 @@ from perception.core.checkpoints import save_weights
 from perception.evaluation.robustness import jobs as robustness_jobs
 from perception.evaluation.robustness.jobs import Outcome, Ranks, execute
 from perception.evaluation.robustness.prepare import AttackRun
-from perception.evaluation.robustness.spec import Job
+from perception.evaluation.robustness.old_spec import Job
 
 ATTACKS = """
 camera = dict(type="MapThreat", sensor="camera", eps=16.0, steps=1)

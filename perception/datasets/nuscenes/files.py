@@ -16,7 +16,7 @@ import os
 
 import numpy as np
 
-from perception.core.images import read_bytes
+from perception.core.files import read_bytes
 from perception.core.structures import DataError
 
 LIDAR_COLUMNS = ("x", "y", "z", "reflectance", "ring")

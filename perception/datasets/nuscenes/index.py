@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perception.core.images import read_bytes
+from perception.core.files import read_bytes
 from perception.core.structures import DataError
 from perception.datasets.nuscenes.tables import (
     TABLES,

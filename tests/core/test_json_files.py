@@ -1,0 +1,38 @@
+"""Reading JSON: a value, or one line that says what is wrong with which file."""
+
+import sys
+
+import pytest
+
+from perception.core.files import read_json, write_json
+from perception.core.structures import DataError
+
+
+def test_what_is_written_is_read(tmp_path):
+    value = {"name": "Zürich", "list": [1, 2.5, None, True]}
+    write_json(tmp_path / "it.json", value)
+    assert read_json(tmp_path / "it.json") == value
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        pytest.param(None, "No such file", id="missing"),
+        pytest.param(b"", "not JSON", id="empty"),
+        pytest.param(b'{"a": ', "not JSON", id="cut off"),
+        pytest.param(b'"\xff"', "not JSON .*utf-8", id="no UTF-8"),
+        pytest.param("{}".encode("utf-16"), "not JSON", id="UTF-16"),
+        pytest.param(b"[" * 10 * sys.getrecursionlimit(), "nested too deep", id="deep"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path, content, reason):
+    path = tmp_path / "it.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"it\.json: cannot read a patch: {reason}"):
+        read_json(path, what="a patch")
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(DataError, match="cannot read JSON: Is a directory"):
+        read_json(tmp_path)

@@ -25,13 +25,15 @@ import sys
 from collections.abc import Sequence
 
 from perception.cli.attacking import (
+    add_attacks,
     add_detector,
     add_frames,
     add_threat_changes,
-    attack_run,
+    run_of,
 )
-from perception.cli.options import Parser, add_options, add_running
-from perception.evaluation.robustness.spec import AttackRun
+from perception.cli.bridge import old
+from perception.cli.options import Parser, add_options, add_running, option
+from perception.evaluation.robustness.spec import AttackRun, AuditRun
 
 EXAMPLES = """\
 examples:
@@ -54,41 +56,26 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = Parser(description=__doc__, epilog=EXAMPLES)
     add_detector(parser, nargs="?")
-    add_options(
-        parser,
-        AttackRun,
-        *("threats", "out", "attacks_file"),
-        threats={"help": "threat models or suites to run"},
-        out={"default": "work_dirs/attack"},
+    what = "threat models or suites to run"
+    add_attacks(parser, "threats", "attacks_file", default=None, help=what)
+    add_options(parser, AttackRun, "out", out={"default": "work_dirs/attack"})
+    option(parser, "--list", "list the names and what they mean", False)
+    what = "instead of reporting AP, check that the detector does not fool the attacks "
+    what += (
+        "(attacks of one type on maps; eight frames are a start): PASS or FAIL with "
     )
-    parser.add_argument(
-        "--list", action="store_true", help="list the names and what they mean"
-    )
-    parser.add_argument(
-        "--audit",
-        action="store_true",
-        help="instead of reporting AP, check that the detector does not fool the "
-        "attacks (attacks of one type on maps; eight frames are a start): PASS or FAIL "
-        "with figures, audit.json, exit status 1 on a failure",
-    )
-    add_options(
-        parser,
-        AttackRun,
-        *("resume", "save_data", "source", "patch"),
-        save_data={
-            "help": "write the attacked frames in KITTI's layout at the detector's "
-            "input resolution, rounded within the budget"
-        },
-        source={"help": "detector on which transfer attacks are crafted"},
-        patch={
-            "help": "patch threats show this trained patch (tools/train_patch.py) "
-            "instead of searching for one in each frame"
-        },
-    )
+    what += "figures, audit.json, exit status 1 on a failure"
+    option(parser, "--audit", what, False)
+    save = "write the attacked frames in KITTI's layout at the detector's input "
+    save += "resolution, rounded within the budget"
+    add_options(parser, AttackRun, "resume", "save_data", save_data=save)
+    add_attacks(parser, "source")
+    patch = "patch threats show this trained patch (tools/train_patch.py) instead of "
+    patch += "searching for one in each frame"
+    add_options(parser, AttackRun, "patch", patch=patch)
     add_threat_changes(parser)
-    group = add_frames(parser, "split", "score_threshold")
-    add_options(group.add_mutually_exclusive_group(), AttackRun, "frames", "num")
-    add_running(parser, AttackRun)
+    add_options(add_frames(parser, by_name=True), AttackRun, "score_threshold")
+    add_running(parser, batch_size="frames attacked at a time")
     args = parser.parse_args(argv)
     if not args.list and not (args.config and args.checkpoint and args.threats):
         parser.error("CONFIG, CHECKPOINT and --threat are needed (or --list)")
@@ -101,19 +88,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
     from perception.evaluation.robustness.attack_file import AttackFile
-    from perception.evaluation.robustness.results import attack_table
+    from perception.evaluation.robustness.old_results import attack_table
     from perception.evaluation.robustness.run import audit_attacks, run_attacks
 
     if args.list:
         print(AttackFile(args.attacks_file).listing())
         return
-    run = attack_run(args, "attack.py", argv)
+    run = run_of(AuditRun if args.audit else AttackRun, args, "attack.py", argv)
     if args.audit:
-        report = audit_attacks(run, lambda check: print(check.line(), flush=True))
+        report = audit_attacks(old(run), lambda check: print(check.line(), flush=True))
         print(
             f"{len(report.checks) - len(report.failed())} checks passed, "
             f"{len(report.failed())} failed; {args.out}/audit.json"
         )
         sys.exit(0 if report.passed else 1)
-    print(attack_table(run_attacks(run)))
+    print(attack_table(run_attacks(old(run))))
     print(f"{args.out}/results.json")

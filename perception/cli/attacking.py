@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from perception.cli.options import (
-    Options,
+    Group,
+    Run,
     add_options,
     assignments,
     command_line,
@@ -15,7 +16,11 @@ from perception.cli.options import (
     pick_device,
 )
 from perception.core.structures import DataError
-from perception.evaluation.robustness.spec import AttackRun
+from perception.evaluation.robustness.spec import (
+    AttacksSpec,
+    DetectorSpec,
+    FramesSpec,
+)
 
 CHANGES: dict[str, dict[str, Any]] = {
     "sensor": {"help": "attack this sensor instead"},
@@ -37,15 +42,29 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
-def add_detector(parser: Options, **more: Any) -> None:
+def add_detector(parser: Group, **more: Any) -> None:
     """Config and checkpoint; ``more`` is for both."""
-    add_options(parser, AttackRun, "config", "checkpoint", config=more, checkpoint=more)
+    names = ("config", "checkpoint")
+    add_options(parser, DetectorSpec, *names, **dict.fromkeys(names, more))
 
 
-def add_frames(parser: Options, *names: str, **more: Any) -> argparse._ArgumentGroup:
-    """``--split`` and others that say which frames, by default all of the test."""
-    group = parser.add_argument_group("frames (default: all test frames)")
-    add_options(group, AttackRun, *names, **more)
+def add_attacks(parser: Group, *names: str, **threats: Any) -> None:
+    """``--threat`` and ``--attacks``, or others; ``threats`` is for the first."""
+    names = names or ("threats", "attacks_file")
+    add_options(parser, AttacksSpec, *names, threats=threats)
+
+
+def add_frames(
+    parser: argparse.ArgumentParser,
+    title: str = "frames (default: all test frames)",
+    *,
+    by_name: bool = False,
+) -> argparse._ArgumentGroup:
+    """``--split``, ``--num`` and, ``by_name``, ``--frames``; returns their group."""
+    group = parser.add_argument_group(title)
+    add_options(group, FramesSpec, "split")
+    which = group.add_mutually_exclusive_group()
+    add_options(which, FramesSpec, "num", *(("frames",) if by_name else ()))
     return group
 
 
@@ -84,13 +103,18 @@ def budget(words: Sequence[str]) -> float | dict[str, float]:
         ) from error
 
 
-def attack_run(
-    args: argparse.Namespace, tool: str, argv: Sequence[str] | None, **more: Any
-) -> AttackRun:
-    """The run that the arguments of ``tools/<tool>`` ask for."""
-    if source := getattr(args, "source", None):
-        more["source"] = {"config": source[0], "checkpoint": source[1]}
+def run_of(
+    cls: type[Run],
+    args: argparse.Namespace,
+    tool: str,
+    argv: Sequence[str] | None,
+    **more: Any,
+) -> Run:
+    """The run that the arguments of ``tools/<tool>`` ask for; ``more`` as below.
+
+    See :func:`from_args`.
+    """
     if "set" in vars(args):
         more["changes"] = threat_changes(args)
-    more.setdefault("device", pick_device(args.device))
-    return from_args(AttackRun, args, command=command_line(tool, argv), **more)
+    device = more.pop("device", None) or pick_device(args.device)
+    return from_args(cls, args, command=command_line(tool, argv), device=device, **more)

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from perception.cli.attacking import add_detector, add_frames, attack_run
+from perception.cli.attacking import add_detector, add_frames, run_of
+from perception.cli.bridge import old
 from perception.cli.options import Parser, add_options, add_running
 from perception.core.structures import DataError
-from perception.evaluation.robustness.spec import AttackRun
+from perception.evaluation.robustness.spec import CalibrateRun
 
 EXAMPLES = """\
 examples:
@@ -31,11 +32,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Calibrate and say what changed."""
     parser = Parser(description=__doc__, epilog=EXAMPLES)
     add_detector(parser)
-    weights = {"required": True, "metavar": "FILE", "help": "the .safetensors to write"}
-    add_options(parser, AttackRun, "out", out=weights)
-    add_frames(parser, "split", "num")
-    batch = {"help": "frames at a time"}
-    add_running(parser, AttackRun, batch_size=batch)
+    weights = {"metavar": "FILE", "help": "the .safetensors file to write"}
+    add_options(parser, CalibrateRun, "out", out=weights)
+    add_frames(parser)
+    add_running(parser)
     args = parser.parse_args(argv)
     if not args.out.endswith(".safetensors"):
         raise DataError(f"{args.out}: weights are written as .safetensors")
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from perception.evaluation.robustness.prepare import load_subject
     from perception.training.calibration import calibrate_gate
 
-    ready = load_subject(attack_run(args, "calibrate.py", argv))
+    ready = load_subject(old(run_of(CalibrateRun, args, "calibrate.py", argv)))
     rates = calibrate_gate(
         ready.detector,
         ready.dataset,

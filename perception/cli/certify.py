@@ -12,11 +12,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from perception.cli.attacking import add_detector, add_frames, attack_run
-from perception.cli.options import Parser, add_options, add_running, non_negative
+from perception.cli.attacking import add_detector, add_frames, run_of
+from perception.cli.bridge import old
+from perception.cli.options import Parser, add_options, add_running, option
 from perception.core.files import write_json
 from perception.core.structures import DataError
-from perception.evaluation.robustness.spec import AttackRun
+from perception.evaluation.robustness.spec import CertifyRun
 
 EXAMPLES = """\
 examples:
@@ -31,20 +32,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = Parser(description=__doc__, epilog=EXAMPLES)
     add_detector(parser)
-    score = {"help": "score that a detection must exceed"}
-    add_options(parser, AttackRun, "score_threshold", score_threshold=score)
-    parser.add_argument(
-        "--check",
-        type=non_negative,
-        default=0,
-        metavar="STEPS",
-        help="attack every sensor over its whole range with so many steps",
-    )
-    parser.add_argument(
-        "--json", metavar="FILE", help="write the figures and how to reproduce them"
-    )
-    add_frames(parser, "split", "num")
-    add_running(parser, AttackRun, batch_size={"help": "frames at a time"})
+    check = "attack every sensor over its whole range with so many steps"
+    more = {"flag": "--check", "metavar": "STEPS", "help": check}
+    names = ("score_threshold", "check_steps")
+    add_options(parser, CertifyRun, *names, check_steps=more)
+    what = "write the figures and how to reproduce them"
+    option(parser, "--json FILE", what)
+    add_frames(parser)
+    add_running(parser)
     return parser.parse_args(argv)
 
 
@@ -52,21 +47,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Certify and print one line per sensor."""
     args = parse_args(argv)
     from perception.evaluation.certified_run import certify
+    from perception.evaluation.robustness.old_results import settings_of, versions
     from perception.evaluation.robustness.prepare import load_subject
-    from perception.evaluation.robustness.results import settings_of, versions
 
-    run = attack_run(args, "certify.py", argv)
-    ready = load_subject(run)
+    run = run_of(CertifyRun, args, "certify.py", argv)
+    ready = load_subject(old(run))
     try:
         figures = certify(
             ready.detector,
             ready.dataset,
             ready.indices,
             overlaps=ready.scoring.overlaps,
-            threshold=args.score_threshold,
-            check_steps=args.check,
-            batch_size=args.batch_size,
-            workers=args.workers,
+            threshold=run.score_threshold,
+            check_steps=run.check_steps,
+            batch_size=run.running.batch_size,
+            workers=run.running.workers,
         )
     except ValueError as error:
         raise DataError(str(error)) from error
@@ -78,12 +73,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             ready.config, args.config, args.checkpoint, ready.dataset, ready.indices
         )
         used = {
-            "command": run.command,
+            "command": run.running.command,
             "cfg_options": args.cfg_options or {},
             "checkpoint": args.checkpoint,
             **settings,
             "frames": len(ready.indices),
-            "device": run.device,
+            "device": run.running.device,
             "versions": versions(),
         }
         write_json(args.json, used | figures)

@@ -32,12 +32,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from perception.cli.attacking import add_detector, add_frames, attack_run
-from perception.cli.options import Parser, add_options, add_running
-from perception.evaluation.recording import CleanFrames
-from perception.evaluation.robustness.spec import AttackRun
+from perception.cli.attacking import add_attacks, add_detector, run_of
+from perception.cli.bridge import old
+from perception.cli.options import (
+    UNSET,
+    Parser,
+    add_options,
+    add_running,
+    from_args,
+    option,
+)
+from perception.evaluation.robustness.spec import AttacksSpec, CleanFrames, MonitorRun
 
 EXAMPLES = """\
 examples (CONFIG is a config of a detector with a gate, BEST its checkpoint):
@@ -55,28 +61,12 @@ examples (CONFIG is a config of a detector with a gate, BEST its checkpoint):
       --cfg-options data_root=data/drive \\
       test_dataloader.dataset.frames.optional_sensors=[lidar,depth]
 """
-UNSET = argparse.SUPPRESS  # so that what was given is known
-# Fields of CleanFrames: how they are called, and what is said of them.
-CALIBRATION: dict[str, dict[str, Any]] = {
-    "split": {
-        "flag": "--calibration-split",
-        "metavar": "NAME",
-        "help": "split of the clean frames (default: that of the config's test frames)",
-    },
-    "num": {
-        "flag": "--calibration-num",
-        "metavar": "NUM",
-        "help": "only the first so many clean frames",
-    },
-    "false_alarm_rate": {
-        "metavar": "RATE",
-        "help": "share of clean frames that may raise an alarm (default: 0.01)",
-    },
-    "smoothing": {
-        "metavar": "WEIGHT",
-        "help": "weight of the past, 0 to below 1; 0.8 remembers about five frames "
-        "(default: 0.8)",
-    },
+# Fields of CleanFrames as the command line calls them.
+CLEAN = {
+    "split": "--calibration-split",
+    "num": "--calibration-num",
+    "false_alarm_rate": "--false-alarm-rate",
+    "smoothing": "--smoothing",
 }
 
 
@@ -84,42 +74,32 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line; those of the calibration in ``clean``."""
     parser = Parser(description=__doc__, epilog=EXAMPLES)
     add_detector(parser)
-    add_options(parser, AttackRun, "out", out={"default": "work_dirs/monitor"})
+    add_options(parser, MonitorRun, "out", out={"default": "work_dirs/monitor"})
     group = parser.add_argument_group("monitor")
     source = group.add_mutually_exclusive_group(required=True)
     what = "clean frames, in the layout that the config reads"
-    source.add_argument("--calibration-root", metavar="DIR", help=what)
-    what = "a monitor.json that was calibrated before"
-    source.add_argument("--monitor", metavar="FILE", help=what)
-    clean = {
-        name: {**settings, "default": UNSET, "dest": f"clean_{name}"}
-        for name, settings in CALIBRATION.items()
-    }
-    add_options(group, CleanFrames, *clean, **clean)
-    add_frames(
-        parser,
-        *("split", "num", "threats", "attacks_file"),
-        num={"help": "only the first so many, without gaps"},
-        threats={
-            "nargs": 1,
-            "help": "attack the second half of the frames, to see an alarm come "
-            "(attack.py --list names attacks; needs labels)",
-        },
-    )
-    more = {"help": "set entries of the config, e.g. data_root=data/drive"}
-    batch = {"help": "frames at a time"}
-    add_running(parser, AttackRun, batch_size=batch, cfg_options=more)
+    option(source, "--calibration-root DIR", what)
+    option(source, "--monitor FILE", "a monitor.json that was calibrated before")
+    helps = {"split": "split of the clean frames (default: that of the test frames)"}
+    helps["num"] = "only the first so many clean frames"
+    for name, flag in CLEAN.items():
+        more = {"flag": flag, "dest": f"clean_{name}", "default": UNSET}
+        more |= {"help": helps[name]} if name in helps else {}
+        add_options(group, CleanFrames, name, **{name: more})
+    group = parser.add_argument_group("frames (default: all test frames)")
+    num = "only the first so many, without gaps"
+    add_options(group, MonitorRun, "split", "num", num=num)
+    threat = "attack the second half of the frames, to see an alarm come (attack.py "
+    threat += "--list names attacks; needs labels)"
+    add_attacks(group, nargs=1, default=None, help=threat)
+    what = "set entries of the config, e.g. data_root=data/drive"
+    add_running(parser, cfg_options=what)
     args = parser.parse_args(argv)
-    given = [name for name in CALIBRATION if f"clean_{name}" in vars(args)]
+    given = [name for name in CLEAN if f"clean_{name}" in vars(args)]
     args.clean = {name: vars(args)[f"clean_{name}"] for name in given}
     if args.monitor and given:
-        flags = [
-            CALIBRATION[name].get("flag", f"--{name.replace('_', '-')}")
-            for name in given
-        ]
-        parser.error(
-            f"--monitor is calibrated already and takes no {', '.join(flags)}"
-        )
+        flags = ", ".join(CLEAN[name] for name in given)
+        parser.error(f"--monitor is calibrated already and takes no {flags}")
     return args
 
 
@@ -131,8 +111,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     from perception.visualization.timeline import write_timeline
 
     monitor = args.monitor or CleanFrames(root=args.calibration_root, **args.clean)
-    run = attack_run(args, "monitor.py", argv, num=None)
-    recording = follow_recording(run, monitor, num=args.num)
+    attack = from_args(AttacksSpec, args) if args.threats else None
+    more = {"monitor": monitor, "attack": attack}
+    run = run_of(MonitorRun, args, "monitor.py", argv, **more)
+    recording = follow_recording(old(run), monitor, num=run.num)
     picture = Path(args.out) / "trust.png"
     write_timeline(picture, recording)
     print(in_words(recording.summary))

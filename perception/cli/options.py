@@ -17,19 +17,19 @@ from typing import Any, Literal, TypeVar
 
 from perception.core.structures import DataError
 from perception.core.words import did_you_mean, one_line, value_of
+from perception.evaluation.robustness.spec import DetectorSpec, Running
 
 Run = TypeVar("Run")
-Options = argparse.ArgumentParser | argparse._ActionsContainer
+Group = argparse._ActionsContainer  # a parser, or a group of its options
 
-STANDARD_ATTACKS = Path(__file__).parents[2] / "configs/_base_/attacks/standard.py"
-DETECTOR = ("CONFIG", "CHECKPOINT")
-UNTOLD = (None, False, True, "", (), [], argparse.SUPPRESS)  # defaults that go without saying
+UNSET: Any = argparse.SUPPRESS  # the default of options that are known only if given
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def run_tool(main: Callable[[], None]) -> None:
     """Run a tool; bad input ends it with one line and exit status 2."""
     # Idle OpenMP threads must sleep, not spin: with as many busy programs as cores,
-    # spinning made a training step ten times slower. PyTorch, not imported yet, reads it.
+    # spinning made a training step ten times slower. PyTorch reads it when imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         main()
@@ -49,7 +49,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**settings)
 
     def error(self, message: str) -> typing.NoReturn:
-        """End with exit status 2 and one line that says what is wrong."""
+        """End with exit status 2 and a last line that says what is wrong."""
         wrong = re.search(r"(?:choice: '|arguments: )([^\s'=]+)", message)
         if wrong is not None:
             message += did_you_mean(wrong[1], self._known(options=wrong[1][0] == "-"))
@@ -65,101 +65,97 @@ class Parser(argparse.ArgumentParser):
                     yield from command._known(options=options)
 
 
-# How fields are called and what they take on the command line, whatever their class;
-# anything that ``add_argument`` takes. A tool may say more.
+# What ``add_argument`` takes for fields of these names, whatever their class, and their
+# ``flag``. A tool may say otherwise.
 FIELDS: dict[str, dict[str, Any]] = {
-    "config": {"help": "config file of the detector"},
-    "checkpoint": {"help": ".pth or .safetensors file"},
-    "threats": {"flag": "--threat", "metavar": "NAME"},
-    "attacks_file": {
-        "flag": "--attacks",
-        "metavar": "FILE",
-        "default": str(STANDARD_ATTACKS),
-        "help": "file that defines attacks and suites (default: standard.py of "
+    "config": dict(help="config file of the detector"),
+    "checkpoint": dict(help=".pth or .safetensors file"),
+    "threats": dict(flag="--threat", metavar="NAME"),
+    "attacks_file": dict(
+        flag="--attacks",
+        metavar="FILE",
+        default=str(REPOSITORY / "configs/_base_/attacks/standard.py"),
+        help="file that defines attacks and suites (default: standard.py of "
         "configs/_base_/attacks)",
-    },
-    "source": {"nargs": 2, "metavar": DETECTOR, "action": "store"},
-    "patch": {"metavar": "PNG"},
-    "out": {"metavar": "DIR", "help": "folder for results"},
-    "split": {"help": "name of a file in ImageSets, or a .txt file"},
-    "frames": {"metavar": "ID", "help": "only these frames"},
-    "num": {"help": "only so many, spread evenly over the split"},
-    "seed": {"type": int},
-    "resume": {"help": "go on with the results in DIR"},
-    "device": {"default": "auto", "help": "auto, cpu, cuda, cuda:1, …"},
-    "workers": {"help": "data loading processes"},
-    "cfg_options": {
-        "metavar": "KEY=VALUE",
-        "help": "set entries of the config, e.g. data_root=data/kitti",
-    },
-    "processes": {
-        "flag": "--jobs",
-        "metavar": "JOBS",
-        "help": "attacks done at a time, as processes",
-    },
+    ),
+    "source": dict(
+        metavar=("CONFIG", "CHECKPOINT"),
+        help="detector on which transfer attacks are crafted (default: the file's)",
+    ),
+    "patch": dict(metavar="PNG"),
+    "out": dict(flag="--out", metavar="DIR", help="folder for results"),
+    "split": dict(help="name of a file in ImageSets, or a .txt file"),
+    "frames": dict(metavar="ID"),
+    "num": dict(help="only so many, spread evenly over the split"),
+    "device": dict(default="auto", help="auto, cpu, cuda, cuda:1, …"),
+    "workers": dict(help="data loading processes"),
+    "cfg_options": dict(
+        metavar="KEY=VALUE",
+        help="set entries of the config, e.g. data_root=data/kitti",
+    ),
+    "names": dict(metavar="NAME"),
+    "curve": dict(metavar="FACTOR"),
+    "probe": dict(metavar="NAME"),
+    "processes": dict(flag="--jobs", metavar="JOBS"),
+    "rerun": dict(metavar="FILE.rrd"),
 }
 
 
 def add_options(
-    group: Options, cls: type, *names: str, **more: Mapping[str, Any]
+    group: Group, cls: type, *names: str, **more: str | Mapping[str, Any]
 ) -> None:
     """Options for fields of a dataclass: type, default and help are the field's own.
 
-    A field without default is a positional argument, unless it has a flag. A bool is a
-    flag (with a ``--no-`` form where it is True unless given), a literal its choices, a
-    sequence takes several words, a sequence of pairs is repeated, a mapping takes
-    KEY=VALUE words. Whole numbers are at least 1, or 0 where the default is. The help
-    is what the class's docstring says of the field under "Attributes:".
+    A bool is a flag (with a ``--no-`` form where it is True unless given), a literal
+    its choices; a sequence takes several words, a mapping KEY=VALUE words. Whole
+    numbers are at least 1, or 0 where the default is. A field without default is a
+    positional argument, unless it has a flag. The help is what the class says under
+    "Attributes:".
 
     Args:
         group: The parser, or one of its groups.
         cls: The dataclass.
         names: Which fields, in this order.
-        more: For a field what ``add_argument`` shall take instead, and ``flag``.
+        more: For a field its help, or what ``add_argument`` takes, and its ``flag``.
     """
     hints, docs = typing.get_type_hints(cls), attribute_docs(cls)
-    defaults = {field.name: default_of(field) for field in dataclasses.fields(cls)}
+    fields = {field.name: field for field in dataclasses.fields(cls)}
     for name in names:
-        settings = dict(FIELDS.get(name, {})) | dict(more.get(name, {}))
-        default = settings.setdefault("default", defaults[name])
-        settings.setdefault("help", re.sub(r"``(\w+)``", _as_typed, docs.get(name, "")))
-        flag = settings.pop("flag", f"--{name.replace('_', '-')}")
-        kind = _kind_of(hints[name], default)
-        settings = kind | settings
-        if default is dataclasses.MISSING:
+        given = more.get(name, {})
+        given = {"help": given} if isinstance(given, str) else given
+        default = fields[name].default
+        if fields[name].default_factory is not dataclasses.MISSING:
+            default = None
+        settings = {"help": docs.get(name, ""), "default": default}
+        settings |= _kind_of(hints[name], default) | FIELDS.get(name, {}) | dict(given)
+        told = default if settings["default"] == UNSET else settings["default"]
+        if settings["default"] is dataclasses.MISSING:
             del settings["default"]
-            if "required" not in settings:
+            if "flag" not in settings:
                 group.add_argument(name, **settings)
                 continue
-        elif default not in UNTOLD and "(default" not in settings["help"]:
-            words = default if isinstance(default, tuple | list) else [default]
+            settings.setdefault("required", True)
+        elif told and told is not True and "(default" not in settings["help"]:
+            words = told if isinstance(told, tuple | list) else [told]
             settings["help"] += f" (default: {' '.join(map(str, words))})"
-        settings.setdefault("dest", name)
-        group.add_argument(flag, **settings)
+        flag = settings.pop("flag", flag_of(name))
+        group.add_argument(flag, **{"dest": name} | settings)
 
 
-def _as_typed(name: re.Match[str]) -> str:
-    """A field's name in a docstring as the command line calls it."""
-    return FIELDS.get(name[1], {}).get("flag", f"--{name[1].replace('_', '-')}")
+def flag_of(name: str) -> str:
+    """A field's name as the command line has it: ``--batch-size``."""
+    return FIELDS.get(name, {}).get("flag", f"--{name.replace('_', '-')}")
 
 
 def attribute_docs(cls: type) -> dict[str, str]:
-    """What a class's docstring says of each attribute, as in ``{"out": "a folder"}``."""
+    """What a class's docstring says of its attributes: ``{"out": "a folder"}``."""
     docs: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
-        _, _, text = (inspect.getdoc(base) or "").partition("Attributes:\n")
-        for name, doc in re.findall(r"^    (\w+): (.*(?:\n     .*)*)", text, re.M):
-            doc = " ".join(doc.split()).removesuffix(".")
-            first = doc[:1].lower() if doc[1:2].islower() else doc[:1]
-            docs[name] = (first + doc[1:]).replace("%", "%%")
+    _, _, text = (inspect.getdoc(cls) or "").partition("Attributes:\n")
+    for name, doc in re.findall(r"^    (\w+): (.*(?:\n     .*)*)", text, re.MULTILINE):
+        doc = " ".join(doc.split()).removesuffix(".").replace("%", "%%")
+        doc = re.sub(r"``([a-z]\w+)``", lambda other: flag_of(other[1]), doc)
+        docs[name] = (doc[0].lower() if doc[1:2].islower() else doc[0]) + doc[1:]
     return docs
-
-
-def default_of(field: dataclasses.Field) -> Any:
-    """What a field is unless given; MISSING if it must be given."""
-    if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory() or None
-    return field.default
 
 
 def _kind_of(hint: Any, default: Any) -> dict[str, Any]:
@@ -174,37 +170,62 @@ def _kind_of(hint: Any, default: Any) -> dict[str, Any]:
         return {"action": no if default is True else "store_true"}
     if hint is int:
         return {"type": non_negative if default == 0 else positive}
+    if outer is tuple and Ellipsis not in inner:
+        return {"nargs": len(inner), **_kind_of(inner[0], None)}
     if isinstance(outer, type) and issubclass(outer, Mapping):
         return {"nargs": "+", "action": Assignments}
     if isinstance(outer, type) and issubclass(outer, Sequence):
-        if typing.get_origin(inner[0]) is tuple:
-            count = len(typing.get_args(inner[0]))
-            return {"nargs": count, "action": "append"}
         return {"nargs": "+", **_kind_of(inner[0], None)}
     return {} if hint is str else {"type": hint}
 
 
 def from_args(cls: type[Run], args: argparse.Namespace, **more: Any) -> Run:
-    """The value of a dataclass that the arguments are; ``more`` are further fields."""
-    names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
-    given = {name: vars(args)[name] for name in names if name in vars(args)}
-    return cls(**given | more)
+    """The value of a dataclass, and of those that it is composed of, from arguments.
+
+    Args:
+        cls: The dataclass.
+        args: The arguments, by the fields' names.
+        more: Fields, anywhere in it, that are something else.
+    """
+    hints, values = typing.get_type_hints(cls), vars(args) | more
+    for name, hint in hints.items():
+        if name not in more and dataclasses.is_dataclass(hint):
+            values[name] = from_args(hint, args, **more)
+        elif isinstance(values.get(name), list):
+            values[name] = tuple(values[name])
+    return cls(**{name: values[name] for name in hints if name in values})
+
+
+def option(
+    group: Group, words: str, what: str, default: Any = None, **more: Any
+) -> None:
+    """An option that no dataclass has: ``option(parser, "--json FILE", "write …")``.
+
+    Args:
+        group: The parser, or one of its groups.
+        words: The flag and what stands for its value; an option whose default is False
+            takes none.
+        what: The help; the default is added to it.
+        default: What it is unless given; its type is the option's.
+        more: See ``add_argument``.
+    """
+    flag, _, metavar = words.partition(" ")
+    if default is False:
+        more["action"] = "store_true"
+    elif default is not None:
+        more = {"type": type(default)} | more
+        what += "" if "(default" in what else f" (default: {default})"
+    if metavar:
+        more["metavar"] = metavar
+    group.add_argument(flag, help=what, default=default, **more)
 
 
 class Assignments(argparse.Action):
     """``KEY=VALUE ...`` to a dictionary, to which a repeated option adds."""
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        before = getattr(namespace, self.dest) or {}
-        form = str(self.metavar or "KEY=VALUE")
-        added = assignments(str(option_string), values, form)
-        setattr(namespace, self.dest, before | added)
+    def __call__(self, parser, namespace, values, option_string=None):  # type: ignore  # noqa: D102
+        added = assignments(option_string, values, self.metavar)
+        setattr(namespace, self.dest, (getattr(namespace, self.dest) or {}) | added)
 
 
 def assignments(
@@ -227,45 +248,55 @@ def assignments(
     return found
 
 
-def add_running(parser: Options, cls: type, **more: Mapping[str, Any]) -> Options:
+def add_running(parser: Group, **more: str) -> Group:
     """Where and how a tool runs detectors: the last group of its help, returned.
 
     Batch size and workers change no result beyond rounding; a device of another kind
     rounds otherwise as well.
     """
     group = parser.add_argument_group("running")
-    known = {field.name for field in dataclasses.fields(cls)}
-    names = ("device", "batch_size", "workers", "cfg_options")
-    add_options(group, cls, *(name for name in names if name in known), **more)
+    add_options(group, Running, "device", "batch_size", "workers", **more)
+    add_options(group, DetectorSpec, "cfg_options", **more)
     return group
+
+
+def add_runner(parser: Group) -> None:
+    """Options of the tools that hand a whole config to MMEngine's runner."""
+    what = "where logs and all else goes (default: work_dirs/<folder>_<config>)"
+    option(parser, "--work-dir DIR", what)
+    what = "set entries of the config, e.g. max_epochs=2 data_root=data/kitti"
+    add_options(parser, DetectorSpec, "cfg_options", cfg_options=what)
+    what, how = "how processes were started; pytorch is torchrun", ("pytorch", "slurm")
+    option(parser, "--launcher", what, "none", choices=("none", *how))
+    # torchrun of some versions passes it; MMEngine reads the environment.
+    rank = ("--local_rank", "--local-rank")
+    parser.add_argument(*rank, type=int, default=0, help=argparse.SUPPRESS)
 
 
 def positive(text: str) -> int:
     """A whole number above zero, for argparse."""
-    return _at_least(1, text)
+    return non_negative(text, least=1)
 
 
-def non_negative(text: str) -> int:
+def non_negative(text: str, least: int = 0) -> int:
     """A whole number, zero or above, for argparse."""
-    return _at_least(0, text)
-
-
-def _at_least(least: int, text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"invalid number: {text!r}") from None
+    value = int(text)
     if value < least:
         raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
     return value
 
 
 def pick_device(name: str) -> str:
-    """``auto`` is the first CUDA device, if there is one; others must be usable."""
-    import torch  # start-up
+    """``auto`` is a CUDA device, if there is one; others must be usable.
+
+    Under torchrun it is the one of this rank, else the first.
+    """
+    import torch
 
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        rank, count = os.environ.get("LOCAL_RANK"), torch.cuda.device_count()
+        own = "cuda" if rank is None else f"cuda:{int(rank) % max(count, 1)}"
+        return own if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
@@ -290,24 +321,3 @@ def fail_on(problems: Sequence[str], where: object) -> None:
     if problems:
         print("\n".join(problems))
         raise DataError(f"{where}: {len(problems)} problem(s), listed above")
-
-
-def add_runner_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the tools that hand a whole config to MMEngine's runner."""
-    add = parser.add_argument
-    what = "where logs and all else goes (default: work_dirs/<folder>_<config>)"
-    add("--work-dir", metavar="DIR", help=what)
-    what = "set entries of the config, e.g. max_epochs=2 data_root=data/kitti"
-    form = "KEY=VALUE"
-    add("--cfg-options", nargs="+", action=Assignments, metavar=form, help=what)
-    what = "how several processes were started; pytorch is torchrun (default: none)"
-    choices = ("none", "pytorch", "slurm")
-    add("--launcher", choices=choices, default="none", help=what)
-    # torchrun of some versions passes it; MMEngine reads the environment.
-    rank = {"type": int, "default": 0, "help": argparse.SUPPRESS}
-    add("--local_rank", "--local-rank", **rank)
-
-
-def export_local_rank(rank: int) -> None:
-    """Make the rank given as an argument known where MMEngine looks for it."""
-    os.environ.setdefault("LOCAL_RANK", str(rank))

@@ -1,7 +1,7 @@
 """Make one HTML page of attack results, with pictures, to put before others.
 
 It is one self-contained file: worst cases per sensor, every attack, accuracy over the
-attack's budget, to which sensor the gate attributes alarms, failing sensors by severity,
+attack's budget, whom the gate attributes alarms to, failing sensors by severity,
 attacked frames with a slider, and what is needed to repeat it all. It needs no network,
 and opens in any browser, on a phone and on paper.
 

@@ -7,10 +7,10 @@ DIR receives
 
   robustness.json      per detector: AP clean and under each attack, worst case per
                        sensor and overall, differences to the baseline, the oracle (a
-                       fusion that is told which sensor is compromised), to which sensor
-                       the gate attributes alarms, AUROC and detection delay, mCE and mRR
-                       of failures, audit flags; mean and spread where a config comes
-                       with several checkpoints
+                       fusion that is told which sensor is compromised), whom the gate
+                       attributes alarms to, AUROC and detection delay, mCE and mRR of
+                       failures, audit flags; mean and spread where a config comes with
+                       several checkpoints
   robustness.md        the same as tables
   DETECTOR/            every frame: results.json as tools/attack.py writes it, and one
                        folder per attack
@@ -24,21 +24,15 @@ Results are the same whatever --jobs, since each attack runs on one CPU thread.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from perception.cli.attacking import attack_run
-from perception.cli.options import (
-    Parser,
-    add_options,
-    add_running,
-    from_args,
-    pick_device,
-)
+from perception.cli.attacking import add_attacks, add_frames, run_of
+from perception.cli.bridge import old
+from perception.cli.options import Parser, add_options, add_running, option
 from perception.core.structures import DataError
-from perception.evaluation.robustness.spec import AttackRun, RobustnessRun
+from perception.evaluation.robustness.spec import DetectorSpec, RobustnessRun
 
 EXAMPLES = """\
 examples:
@@ -78,43 +72,26 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="CONFIG CHECKPOINT",
         help="config file and weights (.pth or .safetensors) of each detector",
     )
-    parser.add_argument(
-        "--suite",
-        nargs="+",
-        metavar="SUITE",
-        help="quick, quiet, standard, full, failures, … of the attacks file (default: "
-        "quick and quiet, unless --threat is given)",
+    what = "quick, quiet, standard, full, failures, … of the attacks file (default: "
+    what += "quick and quiet, unless --threat is given)"
+    option(parser, "--suite SUITE", what, nargs="+")
+    add_attacks(parser, "threats", default=[], help="single attacks")
+    more = {
+        "names": "names of the detectors (default: from the configs' paths)",
+        "baseline": "name of the one to compare with (default: the first)",
+    }
+    add_options(parser, RobustnessRun, "out", "names", "baseline", **more)
+    add_attacks(parser, "attacks_file", "source")
+    group = add_frames(parser, "frames and further figures")
+    what = (
+        "audit each detector with --probe, as tools/attack.py --audit does; with DIR: "
     )
-    threat = {"nargs": "+", "required": False, "default": [], "help": "single attacks"}
-    add_options(parser, RobustnessRun, "threats", threats=threat)
-    add_options(parser, AttackRun, "out", out={"required": True})
-    names = {"metavar": "NAME", "help": "names of the detectors (default: from configs)"}
-    baseline = {"help": "name of the one to compare with (default: the first)"}
-    more = {"names": names, "baseline": baseline}
-    add_options(parser, RobustnessRun, "names", "baseline", **more)
-    source = {"help": "detector for transfer attacks (default: that of --attacks)"}
-    add_options(parser, AttackRun, "attacks_file", "source", source=source)
-    group = parser.add_argument_group("frames and further figures")
-    add_options(group, AttackRun, "split", "num")
-    group.add_argument(
-        "--audit",
-        nargs="?",
-        const="",
-        metavar="DIR",
-        help="audit each detector with --probe, as tools/attack.py --audit does; with "
-        "DIR: take the audit.json files below it that are about these weights",
-    )
-    add_options(
-        group,
-        RobustnessRun,
-        *("audit_num", "curve", "probe"),
-        curve={"type": _factor, "metavar": "FACTOR"},
-        probe={"metavar": "NAME"},
-    )
-    group = add_running(parser, AttackRun)
-    add_options(group, RobustnessRun, "processes")
-    resume = {"default": True, "action": argparse.BooleanOptionalAction}
-    add_options(group, AttackRun, "resume", resume=resume)
+    what += "take the audit.json files below it that are about these weights"
+    option(group, "--audit DIR", what, nargs="?", const="")
+    curve = {"type": _factor}
+    add_options(group, RobustnessRun, "audit_num", "curve", "probe", curve=curve)
+    running = add_running(parser, batch_size="frames attacked at a time")
+    add_options(running, RobustnessRun, "processes", "resume")
     args = parser.parse_args(argv)
     if len(args.detectors) % 2:
         parser.error("every CONFIG needs its CHECKPOINT")
@@ -126,17 +103,6 @@ def _factor(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"must be above zero, got {text}")
     return value
-
-
-def _device(name: str) -> str:
-    """The device asked for; under torchrun ``auto`` is each rank's own GPU."""
-    import torch
-
-    device = pick_device(name)
-    rank = os.environ.get("LOCAL_RANK")
-    if device == "cuda" and rank is not None:
-        return f"cuda:{int(rank) % torch.cuda.device_count()}"
-    return device
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -152,18 +118,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     if suites is None:
         known = [] if args.threats else AttackFile(args.attacks_file).suites
         suites = [name for name in ("quick", "quiet") if name in known]
-    device = _device(args.device)
-    common = {"config": "", "checkpoint": "", "threats": (), "device": device}
-    run = from_args(
+    pairs = zip(args.detectors[::2], args.detectors[1::2], strict=True)
+    options = args.cfg_options
+    run = run_of(
         RobustnessRun,
         args,
-        detectors=list(zip(args.detectors[::2], args.detectors[1::2], strict=True)),
+        *("robustness.py", argv),
+        detectors=[
+            DetectorSpec(config=config, checkpoint=checkpoint, cfg_options=options)
+            for config, checkpoint in pairs
+        ],
         threats=[*suites, *args.threats],
-        common=attack_run(args, "robustness.py", argv, **common),
         audit=args.audit == "",
         audit_dir=args.audit or None,
     )
-    results = run_robustness(run)
+    results = run_robustness(old(run))
     if results is None:  # a rank of torchrun that only helped
         return
     print(markdown(results))

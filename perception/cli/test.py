@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from perception.cli.options import (
     Parser,
-    add_runner_options,
+    add_runner,
     command_line,
-    export_local_rank,
 )
 
 EXAMPLES = """\
@@ -32,12 +32,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--dump-kitti", metavar="DIR", help=what)
     what = "write the figures and how to reproduce them"
     add("--json", metavar="FILE", help=what)
-    add_runner_options(parser)
+    add_runner(parser)
     args = parser.parse_args(argv)
     from perception.core.config import default_work_dir, load_config
     from perception.training.runner import test
 
-    export_local_rank(args.local_rank)
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))  # MMEngine reads it
     figures = test(
         load_config(args.config, args.cfg_options),
         args.checkpoint,

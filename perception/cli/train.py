@@ -17,10 +17,11 @@ a config of your own (`_base_ = "…/concat.py"`, then one line each).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from perception.cli.options import Parser, add_runner_options, export_local_rank
+from perception.cli.options import Parser, add_runner
 
 EXAMPLES = """\
 examples:
@@ -45,12 +46,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     what = "mixed precision in bfloat16: faster on GPUs and recent server CPUs"
     add("--amp", action="store_true", help=what)
     add("--seed", type=int, help="replaces the config's seed")
-    add_runner_options(parser)
+    add_runner(parser)
     args = parser.parse_args(argv)
     from perception.core.config import default_work_dir, load_config
     from perception.training.runner import train
 
-    export_local_rank(args.local_rank)
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))  # MMEngine reads it
     best = train(
         load_config(args.config, args.cfg_options),
         work_dir=Path(args.work_dir or default_work_dir(args.config)),

@@ -8,9 +8,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from perception.cli.attacking import add_detector, add_threat_changes, attack_run
-from perception.cli.options import Parser, add_options, add_running, positive
-from perception.evaluation.robustness.spec import AttackRun
+from perception.cli.attacking import (
+    add_attacks,
+    add_detector,
+    add_threat_changes,
+    run_of,
+)
+from perception.cli.bridge import old
+from perception.cli.options import Parser, add_options, add_running
+from perception.evaluation.robustness.spec import FramesSpec, PatchRun
 
 EXAMPLES = """\
 examples:
@@ -25,24 +31,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = Parser(description=__doc__, epilog=EXAMPLES)
     add_detector(parser)
-    add_options(
-        parser,
-        AttackRun,
-        *("threats", "attacks_file", "split", "num", "resume"),
-        threats={"nargs": 1, "required": True, "help": "the patch's threat model"},
-        split={"default": "train", "help": "frames to train on"},
-        resume={"help": "go on with an unfinished training"},
-    )
-    add = parser.add_argument
-    what = "the picture; a .json comes with it"
-    add("--out", required=True, metavar="PNG", dest="picture", help=what)
-    add("--epochs", type=positive, default=10, help="passes (default: 10)")
-    what = "first step in grey levels (default: 12)"
-    add("--step-levels", type=float, default=12.0, help=what)
-    what = "weight of the total variation: smooth patches survive printing (default: 0)"
-    add("--smoothness", type=float, default=0.0, help=what)
+    add_attacks(parser, nargs=1, help="the patch's threat model")
+    out = {"metavar": "PNG", "help": "the picture; a .json comes with it"}
+    names = ("out", "epochs", "step_levels", "smoothness", "resume")
+    add_options(parser, PatchRun, *names, out=out)
+    split = {"default": "train", "help": "frames to train on"}
+    add_options(parser, FramesSpec, "split", "num", split=split)
     add_threat_changes(parser)
-    add_running(parser, AttackRun)
+    add_running(parser, batch_size="frames attacked at a time")
     return parser.parse_args(argv)
 
 
@@ -51,16 +47,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     from perception.training.patch import train_universal_patch
 
+    run = run_of(PatchRun, args, "train_patch.py", argv)
     result = train_universal_patch(
-        attack_run(args, "train_patch.py", argv),
-        args.picture,
-        epochs=args.epochs,
-        step_levels=args.step_levels,
-        smoothness=args.smoothness,
+        old(run),
+        run.out,
+        epochs=run.epochs,
+        step_levels=run.step_levels,
+        smoothness=run.smoothness,
     )
-    per_epoch = len(result.history) // args.epochs
+    per_epoch = len(result.history) // run.epochs
     first, last = result.history[:per_epoch], result.history[-per_epoch:]
     print(
         f"objective {sum(first) / per_epoch:.3f} in the first epoch, "
-        f"{sum(last) / per_epoch:.3f} in the last\n{args.picture}"
+        f"{sum(last) / per_epoch:.3f} in the last\n{run.out}"
     )

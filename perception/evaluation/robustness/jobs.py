@@ -23,8 +23,8 @@ from datetime import timedelta
 
 import torch
 
-from perception.cli.options import one_line
 from perception.core.structures import DataError
+from perception.core.words import one_line
 from perception.evaluation.robustness.cell import evaluate_attack
 from perception.evaluation.robustness.old_spec import Job
 from perception.evaluation.robustness.prepare import prepare

@@ -14,6 +14,7 @@ from mmengine.utils import import_modules_from_strings
 from perception.core.config_options import apply_options, check_options
 from perception.core.structures import DataError
 
+
 def load_config(
     path: str | os.PathLike, options: Mapping[str, Any] | None = None
 ) -> Config:

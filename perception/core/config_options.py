@@ -1,4 +1,4 @@
-"""What options set in a config: checked against it, and what depends on them follows."""
+"""Options of a config: checked against it, and what depends on them follows."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def check_options(config: Config, options: Mapping[str, Any]) -> None:
         DataError: Naming the option, and the entry that may have been meant.
     """
     for option in options:
-        where: Any = config
+        where: Any = config._cfg_dict
         for depth, word in enumerate(option.split(".")):
             path = ".".join(option.split(".")[: depth + 1])
             if isinstance(where, Sequence) and not isinstance(where, str):
@@ -65,8 +65,8 @@ def _no_entry(config: Config, path: str, known: Any) -> DataError:
     if not parent and word in config:
         return DataError(
             f"{config.filename}: {word!r} is only used while the file is read, so an "
-            "option cannot set it; set the entries that it stands for, or write a config "
-            "of your own"
+            "option cannot set it; set the entries that it stands for, or write a "
+            "config of your own"
         )
     hint = did_you_mean(word, known)
     return DataError(f"{config.filename}: has no entry {word!r} to set{of}{hint}")
@@ -127,9 +127,9 @@ def apply_options(config: Config, options: Mapping[str, Any]) -> None:
     config.merge_from_dict(dict(options))
     loaders = [config[name] for name in LOADERS if config.get(name)]
     training = config.get("train_cfg") or {}
-    if "max_epochs" in config and "type" in training:
-        if "max_epochs" in options or "max_epochs" not in training:
-            training["max_epochs"] = config.max_epochs
+    forced = "max_epochs" in options or "max_epochs" not in training
+    if "max_epochs" in config and "type" in training and forced:
+        training["max_epochs"] = config.max_epochs
     _follow_epochs(config, options, epochs)
     if config.get("input_size") is not None:
         size = _size_of(config.input_size)

@@ -38,6 +38,8 @@ RUNTIME = [
     "scipy==1.15.3",  # required by mmdet; the last for Python 3.10
     "matplotlib==3.10.9",  # required by mmengine; the last for Python 3.10
     "pillow==12.3.0",  # pictures and their text; required by mmcv
+    "pydantic==2.14.4",  # checks results when they are read; required by open3d's dash
+    "scikit-learn==1.7.2",  # AUROC; required by nuscenes-devkit; last for Python 3.10
     "safetensors==0.8.0",  # weights that cannot carry code
     "tensorboard==2.21.0",  # training curves
     "jinja2==3.1.6",  # HTML reports; required by torch

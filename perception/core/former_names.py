@@ -34,13 +34,21 @@ BASE_ENTRIES = {"view_head": "branch_head"}
 """Of the base configs, which others mention as ``{{_base_.NAME}}``."""
 
 
-def refuse_former_names(path: str | os.PathLike, config: Mapping[str, Any]) -> None:
+def refuse_former_names(
+    path: str | os.PathLike,
+    config: Mapping[str, Any],
+    options: Mapping[str, Any] | None = None,
+) -> None:
     """Raise DataError, with the successor, if a config uses what has another name now.
 
     Args:
         path: The config's file.
         config: Of a whole detector, with or without its ``model``.
+        options: Dotted entries to set in it.
     """
+    for option in options or {}:
+        if option in ENTRIES:
+            raise DataError(f"{path}: {option} is called {ENTRIES[option]} now")
     fusion = (config.get("model") or {}).get("fusion") or {}
     if (former := fusion.get("type")) in TYPES:
         raise DataError(f"{path}: {former} is in model now: {TYPES[former]}")

@@ -24,6 +24,7 @@ from perception.datasets.loading import (
     numbered_batches,
 )
 from perception.evaluation.recording_report import Moment, summarise, write_csv
+from perception.evaluation.robustness.old_results import settings_of
 from perception.evaluation.robustness.prepare import (
     AttackRun,
     Prepared,
@@ -31,7 +32,6 @@ from perception.evaluation.robustness.prepare import (
     load_subject,
     prepare,
 )
-from perception.evaluation.robustness.results import settings_of
 from perception.models.consensus.monitor import SensorMonitor
 from perception.targets import DetectorTarget
 

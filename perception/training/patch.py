@@ -11,8 +11,8 @@ from perception.attacks.patch.threat import PatchThreat
 from perception.attacks.patch.training import PatchResult, train_patch
 from perception.core.structures import DataError
 from perception.datasets.loading import build_loader
+from perception.evaluation.robustness.old_results import settings_of, versions
 from perception.evaluation.robustness.prepare import AttackRun, prepare
-from perception.evaluation.robustness.results import settings_of, versions
 from perception.targets import DetectorTarget
 
 

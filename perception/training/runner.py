@@ -150,7 +150,7 @@ def test(
     figures = {name: float(value) for name, value in runner.test().items()}
     if json_file is not None:
         # These import this module.
-        from perception.evaluation.robustness.results import settings_of, versions
+        from perception.evaluation.robustness.old_results import settings_of, versions
 
         frames: Any = runner.test_dataloader.dataset
         write_json(

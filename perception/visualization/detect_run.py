@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -23,6 +21,7 @@ from perception.evaluation.robustness.prepare import (
     load_subject,
     prepare,
 )
+from perception.evaluation.robustness.spec import DetectRun
 from perception.visualization.attack_figure import draw_scene
 from perception.visualization.compare_figure import draw_comparison
 from perception.visualization.observe import Observation, Observer
@@ -34,73 +33,13 @@ from perception.visualization.sheet import MIN_WIDTH, write_picture
 from perception.visualization.video import LazyPictures, write_video
 
 
-@dataclass(frozen=True)
-class DetectRun:
-    """What to draw.
-
-    Attributes:
-        detectors: (config, checkpoint) pairs; with more than one, sheets compare them.
-        out: Folder of the pictures.
-        threats: Names of attacks; none: the clean input only.
-        attacks_file: File that defines the names.
-        changes: Fields of the threat models to replace, e.g. ``eps``.
-        transfer: Craft attacks on the first detector alone and show them to all;
-            otherwise each detector is attacked by itself (white-box).
-        frames: Names of the frames; None takes ``num`` spread evenly.
-        num: How many frames.
-        split: Name of a split file instead of the config's test frames.
-        video: ``mp4`` or ``gif``, None for none.
-        video_of: ``frames`` or ``steps`` (of each attack on each frame).
-        fps: Pictures per second of a video.
-        rerun: File of a Rerun recording, None for none.
-        width: Width of a sheet in pixels.
-        score_threshold: Detections below it are not drawn.
-        cfg_options: Dotted options to set in every config.
-        device: Where detectors run.
-    """
-
-    detectors: Sequence[tuple[str, str]]
-    out: str
-    threats: Sequence[str] = ()
-    attacks_file: str = ""
-    changes: Mapping[str, Any] | None = None
-    transfer: bool = False
-    frames: Sequence[str] | None = None
-    num: int = 8
-    split: str | None = None
-    video: str | None = None
-    video_of: str = "frames"
-    fps: float = 2.0
-    rerun: str | None = None
-    width: int = 1600
-    score_threshold: float = 0.3
-    cfg_options: Mapping[str, Any] | None = None
-    device: str = "cpu"
-
-    def check(self) -> None:
-        """Raise DataError if the wishes contradict each other."""
-        steps = self.video is not None and self.video_of == "steps"
-        for wrong, message in (
-            (self.width < MIN_WIDTH, f"--width must be at least {MIN_WIDTH}"),
-            (not self.fps > 0, "--fps must be positive"),
-            (not self.threats and self.changes, "--eps and --steps need --threat"),
-            (not self.threats and steps, "--video-of steps needs --threat"),
-            (len(self.detectors) < 2 and self.transfer, "--transfer needs --compare"),
-            (not self.threats and self.transfer, "--transfer needs --threat"),
-        ):
-            if wrong:
-                raise DataError(message)
-        if self.rerun is not None:
-            load_rerun()
-
-
 def draw_detections(run: DetectRun) -> Iterator[Path]:
     """Draw everything that was asked for; yields each file when it is written.
 
     Raises:
         DataError: If anything asked for is impossible.
     """
-    run.check()
+    _check(run)
     contestants = _contestants(run)
     observers = [
         Observer(one.detector, one.dataset, _detector_name(config, checkpoint))
@@ -250,3 +189,20 @@ def _detector_name(config: str | Path, checkpoint: str | Path) -> str:
     """Config, checkpoint and the beginning of the checkpoint's SHA-256."""
     file = local_file(checkpoint)
     return f"{Path(config).stem} · {file.name} · {sha256(file)[:8]}"
+
+
+def _check(run: DetectRun) -> None:
+    """Raise DataError if the wishes contradict each other."""
+    steps = run.video is not None and run.video_of == "steps"
+    for wrong, message in (
+        (run.width < MIN_WIDTH, f"--width must be at least {MIN_WIDTH}"),
+        (not run.fps > 0, "--fps must be positive"),
+        (not run.threats and run.changes, "--eps and --steps need --threat"),
+        (not run.threats and steps, "--video-of steps needs --threat"),
+        (len(run.detectors) < 2 and run.transfer, "--transfer needs --compare"),
+        (not run.threats and run.transfer, "--transfer needs --threat"),
+    ):
+        if wrong:
+            raise DataError(message)
+    if run.rerun is not None:
+        load_rerun()

@@ -14,9 +14,9 @@ from perception.core.structures import DataError
 from perception.evaluation.robustness import attack_report as attacked_report
 from perception.evaluation.robustness.attack_file import AttackFile
 from perception.evaluation.robustness.cell import describe_attack, evaluate_attack
+from perception.evaluation.robustness.old_results import attack_table
 from perception.evaluation.robustness.prepare import choose_frames, scoring_of
 from perception.evaluation.robustness.records import outcome_of
-from perception.evaluation.robustness.results import attack_table
 from perception.evaluation.robustness.store import FrameStore
 
 CAMERA = dict(type="MapThreat", sensor="camera", eps=16.0, steps=2)

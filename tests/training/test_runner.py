@@ -13,7 +13,7 @@ from perception.apis import as_config, build_dataset
 from perception.core.checkpoints import load_checkpoint, secure_mmengine, sha256
 from perception.core.config import default_work_dir, load_config
 from perception.core.structures import DataError
-from perception.evaluation.robustness.results import settings_of
+from perception.evaluation.robustness.old_results import settings_of
 from perception.training.runner import build_runner, train
 from perception.training.runner import test as score
 from perception.training.work_folder import best_checkpoint

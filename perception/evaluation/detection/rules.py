@@ -7,7 +7,7 @@ another data set passes its own classes, overlaps and difficulties.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,3 +117,29 @@ def kitti_rules(names: Iterable[str]) -> tuple[ClassRule, ...]:
         for name in names
         if (rule := known.get(name.lower())) is not None
     )
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How detections are judged.
+
+    Attributes:
+        overlaps: For each class the overlap that a detection must exceed in the
+            headline figures.
+        difficulties: What has to be found.
+        headline: Name of the difficulty that mean AP is about.
+        score_threshold: Detections below it do not count for per-frame success.
+    """
+
+    overlaps: Mapping[str, float]
+    difficulties: Sequence[Difficulty] = KITTI_DIFFICULTIES
+    headline: str = "moderate"
+    score_threshold: float = 0.3
+
+    @property
+    def rules(self) -> dict[str, tuple[ClassRule, ...]]:
+        """The rules behind ``headline`` and ``kitti`` figures."""
+        return {
+            "headline": rules_with_overlaps(self.overlaps),
+            "kitti": kitti_rules(self.overlaps),
+        }

@@ -15,11 +15,7 @@ from perception.attacks.goals import Goal
 from perception.core.provenance import MadeOn
 from perception.evaluation.detection.kitti_ap import Result, evaluate, mean_ap
 from perception.evaluation.detection.rules import (
-    KITTI_DIFFICULTIES,
-    ClassRule,
-    Difficulty,
-    kitti_rules,
-    rules_with_overlaps,
+    Scoring,
 )
 from perception.evaluation.robustness.records import (
     FrameRecord,
@@ -40,32 +36,6 @@ DEFINITIONS = {
     "in_doubt: frames of 'none' in which somebody lies, but it is not known who",
     "change": "largest absolute change of each channel of the model input",
 }
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """How detections are judged.
-
-    Attributes:
-        overlaps: For each class the overlap that a detection must exceed in the
-            headline figures.
-        difficulties: What has to be found.
-        headline: Name of the difficulty that mean AP is about.
-        score_threshold: Detections below it do not count for per-frame success.
-    """
-
-    overlaps: Mapping[str, float]
-    difficulties: Sequence[Difficulty] = KITTI_DIFFICULTIES
-    headline: str = "moderate"
-    score_threshold: float = 0.3
-
-    @property
-    def rules(self) -> dict[str, tuple[ClassRule, ...]]:
-        """The rules behind ``headline`` and ``kitti`` figures."""
-        return {
-            "headline": rules_with_overlaps(self.overlaps),
-            "kitti": kitti_rules(self.overlaps),
-        }
 
 
 @dataclass(frozen=True)

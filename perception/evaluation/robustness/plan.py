@@ -12,6 +12,8 @@ from perception.attacks.threats.budgets import BUDGETS, scaled_budgets
 from perception.core.config import default_work_dir
 from perception.core.structures import DataError
 from perception.evaluation.robustness.attack_file import AttackFile
+from perception.evaluation.robustness.old_results import settings_of
+from perception.evaluation.robustness.old_spec import Job, RobustnessRun, Subject
 from perception.evaluation.robustness.prepare import (
     AttackRun,
     Prepared,
@@ -20,8 +22,6 @@ from perception.evaluation.robustness.prepare import (
     fitting_attack,
     load_subject,
 )
-from perception.evaluation.robustness.results import settings_of
-from perception.evaluation.robustness.spec import Job, RobustnessRun, Subject
 
 
 def subjects_of(run: RobustnessRun) -> list[Subject]:

@@ -21,8 +21,8 @@ from perception.evaluation.detection.kitti_ap import evaluate, mean_ap
 from perception.evaluation.robustness.attack_report import AttackReport
 from perception.evaluation.robustness.cell import evaluate_attack, require_labels
 from perception.evaluation.robustness.export import KittiSaver
+from perception.evaluation.robustness.old_results import results_to_json, settings_of
 from perception.evaluation.robustness.prepare import AttackRun, Prepared, prepare
-from perception.evaluation.robustness.results import results_to_json, settings_of
 from perception.evaluation.robustness.store import FrameStore
 from perception.targets import DetectorTarget
 from perception.targets.loading import load_target

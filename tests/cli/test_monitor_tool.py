@@ -11,11 +11,8 @@ import pytest
 from attacked_project import REPOSITORY, make_project
 from tiny_kitti import write_kitti
 
-sys.path.insert(0, str(REPOSITORY / "tools"))
-
-import monitor as tool
-
 from perception.apis import SensorMonitor, build_dataset, detect, load_detector
+from perception.cli import monitor as tool
 from perception.cli.options import run_tool
 from perception.core.checkpoints import sha256
 from perception.core.config import load_config

@@ -1,14 +1,9 @@
 """tools/benchmark.py: what is compared is the same, and errors are one line."""
 
-import sys
-
 import pytest
-from attacked_project import REPOSITORY
 from tool_runner import status_of
 
-sys.path.insert(0, str(REPOSITORY / "tools"))
-
-import benchmark as tool
+from perception.cli import benchmark as tool
 
 
 def test_both_ways_to_rasterise_give_the_same_image(capsys):

@@ -11,11 +11,8 @@ from attacked_project import REPOSITORY, make_project
 from tiny_kitti import write_config
 from tool_runner import status_of
 
-sys.path.insert(0, str(REPOSITORY / "tools"))
-
-import visualize as tool
-
 from perception.apis import load_detector
+from perception.cli import visualize as tool
 from perception.core.checkpoints import save_weights
 from perception.core.images import read_image
 from perception.core.structures import DataError

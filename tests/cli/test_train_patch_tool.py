@@ -1,20 +1,15 @@
 """One patch for many frames: trained, saved, then shown to frames it never saw."""
 
 import json
-import sys
 from dataclasses import replace
 
 import pytest
 import torch
-from attacked_project import REPOSITORY, make_project
-
-sys.path.insert(0, str(REPOSITORY / "tools"))
-
-import attack
-import train_patch
+from attacked_project import make_project
 
 from perception.apis import load_detector
 from perception.attacks.patch.files import load_patch
+from perception.cli import attack, train_patch
 from perception.cli.options import run_tool
 from perception.core.checkpoints import save_weights, sha256
 from perception.core.structures import DataError

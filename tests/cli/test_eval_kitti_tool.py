@@ -132,8 +132,8 @@ def test_runs_without_torch(folders, tmp_path):
     code = (
         "import sys"
         "; sys.modules.update(torch=None, mmcv=None, mmdet=None, mmengine=None)"
-        f"; sys.path[:0] = [{str(REPOSITORY)!r}, {str(REPOSITORY / 'tools')!r}]"
-        "; import eval_kitti; sys.exit(eval_kitti.main(sys.argv[1:]))"
+        f"; sys.path.insert(0, {str(REPOSITORY)!r})"
+        "; from perception.cli.eval_kitti import main; sys.exit(main(sys.argv[1:]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, folders)],

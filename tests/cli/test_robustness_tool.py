@@ -10,17 +10,14 @@ import torch
 from attacked_project import EXTRAS, REPOSITORY, make_project
 from tiny_kitti import write_config
 
-sys.path.insert(0, str(REPOSITORY / "tools"))
-
-import robustness as tool
-
 from perception.apis import load_detector
+from perception.cli import robustness as tool
 from perception.cli.options import run_tool
 from perception.core.checkpoints import save_weights
 from perception.evaluation.robustness import jobs as robustness_jobs
 from perception.evaluation.robustness.jobs import Outcome, Ranks, execute
+from perception.evaluation.robustness.old_spec import Job
 from perception.evaluation.robustness.prepare import AttackRun
-from perception.evaluation.robustness.spec import Job
 
 ATTACKS = """
 camera = dict(type="MapThreat", sensor="camera", eps=16.0, steps=1)

@@ -6,10 +6,7 @@ import sys
 import pytest
 from attacked_project import REPOSITORY, make_project
 
-sys.path.insert(0, str(REPOSITORY / "tools"))
-
-import attack as tool
-
+from perception.cli import attack as tool
 from perception.cli.options import run_tool
 
 

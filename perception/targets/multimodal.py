@@ -20,11 +20,14 @@ from perception.attacks.target import (
     DoesNotApplyError,
     Frames,
     Inputs,
+    Reach,
     Response,
     Scores,
 )
 from perception.core.parts import LeaveOut, Part
 from perception.core.structures import DataError, Objects, Prediction, SensorSpec
+from perception.models.heads.losses import losses_by_frame
+from perception.models.heads.outputs import HeadOutputs
 from perception.models.modes import frozen
 from perception.models.output import DetectorOutput
 
@@ -180,9 +183,31 @@ class _DetectorResponse(Response):
 
     def scores(self, part: Part | None = None) -> Scores:
         """Class logits (N, L, K), the best anchor's per location."""
+        return self._scores(self._raw(part)[0])
+
+    def numbers(self, part: Part | None = None) -> list[Tensor]:
+        """Raw outputs of the head, kind by kind and level by level."""
+        return [level for kind in self._raw(part) for level in kind]
+
+    def reach(self, sensor: str) -> list[Reach]:
+        """The aggregator's bounds."""
+        if self._output.aggregator is None:
+            raise DoesNotApplyError("the detector's fusion bounds nothing")
+        low, high = self._output.bounds(sensor)
+        flat = ([level for kind in one for level in kind] for one in (low, high))
+        return [Reach(*pair) for pair in zip(*flat, strict=True)]
+
+    def with_numbers(self, numbers: Sequence[Tensor]) -> Response:
+        """Loss and scores of other raw outputs."""
+        left = iter(numbers)
+        kinds = tuple([next(left) for _ in kind] for kind in self._output.outputs)
+        return _RawResponse(self, kinds)
+
+    def _raw(self, part: Part | None) -> HeadOutputs:
         self._check(part)
-        output = self._output
-        levels = (output.outputs if part is None else output.part(part))[0]
+        return self._output.outputs if part is None else self._output.part(part)
+
+    def _scores(self, levels: Sequence[Tensor]) -> Scores:
         classes = self._detector.bbox_head.cls_out_channels
         flat, centers = [], []
         height, width = self._frames[0].batch_input_shape
@@ -200,6 +225,22 @@ class _DetectorResponse(Response):
     def _check(self, part: Part | None) -> None:
         if part is not None and part not in self.parts:
             raise DoesNotApplyError(f"the detector's fusion combines no {part}")
+
+
+class _RawResponse(Response):
+    """What follows from given raw outputs of the head."""
+
+    def __init__(self, of: _DetectorResponse, kinds: HeadOutputs) -> None:
+        self._of, self._kinds, self.classes = of, kinds, of.classes
+
+    def losses(self, part: Part | None = None) -> Tensor:
+        """(N,) detection losses."""
+        head, frames = self._of._detector.bbox_head, self._of._frames
+        return losses_by_frame(head, self._kinds, frames)
+
+    def scores(self, part: Part | None = None) -> Scores:
+        """Class logits (N, L, K)."""
+        return self._of._scores(self._kinds[0])
 
 
 def read_prediction(sample: DetDataSample, classes: Sequence[str]) -> Prediction:

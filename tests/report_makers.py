@@ -71,7 +71,7 @@ def attack(
 
 def failure(sensor, kind, severity, mean):
     """The entry of a failing sensor."""
-    threat = {"type": "FailureThreat", "kind": kind, "severity": severity}
+    threat = {"type": "Corruption", "kind": kind, "severity": severity}
     name = f"{sensor}_{kind}_{severity}"
     return attack(name, sensor, mean, threat=threat)
 

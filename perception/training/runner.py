@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.dist import barrier
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from mmengine.runner.checkpoint import find_latest_checkpoint
 
-from perception.core.checkpoints import load_checkpoint
+from perception.core.checkpoints import (
+    load_checkpoint,
+    secure_mmengine,
+)
+from perception.core.locks import sole_user
 from perception.core.structures import DataError
 from perception.models.loading import compute_in_float32
+from perception.training.hooks import MissedValidation
+from perception.training.work_folder import best_checkpoint, latest_checkpoint
 
 LAUNCHERS = ("none", "pytorch", "slurm")
 
@@ -41,23 +47,32 @@ def train(
         launcher: One of ``none``, ``pytorch`` (torchrun) and ``slurm``.
 
     Raises:
-        DataError: If the data or a checkpoint cannot be used.
+        DataError: If the data or a checkpoint cannot be used, a loss is not finite, or
+            ``work_dir`` holds another training, or this one and ``resume`` is not set.
     """
     config.work_dir = str(work_dir)
     if seed is not None:
         config.randomness.seed = seed
     if amp:
         config.optim_wrapper.type = "BFloat16OptimWrapper"
-    # Without a checkpoint to go on from, `load_from` keeps its weights to start with.
-    if resume and (latest := find_latest_checkpoint(str(work_dir))):
-        config.resume = True
-        config.load_from = latest
-    runner = build_runner(config, launcher)
-    if config.load_from and not config.resume:
-        _check_start(runner.model, config.load_from)
-    runner.register_hook(_MissedValidation(), priority="LOWEST")
-    runner.train()
-    barrier()  # the first process may still be writing the last checkpoint
+    first = int(os.environ.get("RANK", 0)) == 0  # the others are its helpers
+    with sole_user(work_dir, "a training") if first else nullcontext():
+        latest = latest_checkpoint(work_dir)
+        if latest is not None and not resume and first:
+            raise DataError(
+                f"{work_dir}: holds a training already ({latest.name}); --resume goes "
+                "on with it, another --work-dir keeps it"
+            )
+        # Without one to go on from, `load_from` keeps its weights to start with.
+        if latest is not None:
+            config.resume = True
+            config.load_from = str(latest)
+        runner = build_runner(config, launcher)
+        if config.load_from and not config.resume:
+            _check_start(runner.model, config.load_from)
+        runner.register_hook(MissedValidation(), priority="LOWEST")
+        runner.train()
+        barrier()  # the first process may still be writing the last checkpoint
     return best_checkpoint(work_dir)
 
 
@@ -79,23 +94,9 @@ def _check_start(model: torch.nn.Module, checkpoint: str) -> None:
         )
 
 
-class _MissedValidation(Hook):
-    """Validates a checkpoint that is gone on from, if that was due.
-
-    An epoch's checkpoint is written before its validation, so that a run stopped in
-    between would never know how good it was.
-    """
-
-    def before_train(self, runner: Runner) -> None:
-        """After everything is loaded and the checkpoint hook knows the best score."""
-        loop = runner.train_loop
-        due = loop.epoch % loop.val_interval == 0 or loop.epoch == loop.max_epochs
-        if loop.epoch > 0 and due and runner.val_loop is not None:
-            runner.val_loop.run()
-
-
 def build_runner(config: Config, launcher: str = "none") -> Runner:
     """MMEngine's runner, also for several processes on CPU."""
+    secure_mmengine()
     compute_in_float32()
     config.launcher = launcher
     config.train_dataloader.dataset.seed = config.randomness.seed
@@ -108,20 +109,13 @@ def build_runner(config: Config, launcher: str = "none") -> Runner:
             broadcast_buffers=False,
             find_unused_parameters=config.get("find_unused_parameters", False),
         )
-    return Runner.from_cfg(config)
+    return _Runner.from_cfg(config)
 
 
-def best_checkpoint(work_dir: str | os.PathLike) -> Path:
-    """The checkpoint that scored best in validation, else the newest.
+class _Runner(Runner):
+    """MMEngine's, which prints the whole config; it is in the work folder as well."""
 
-    Raises:
-        DataError: If the folder holds no checkpoint.
-    """
-    folder = Path(work_dir)
-    best = sorted(folder.glob("best_*.pth"), key=lambda path: path.stat().st_mtime)
-    if best:
-        return best[-1]
-    last = find_latest_checkpoint(str(folder))
-    if last is None:
-        raise DataError(f"{folder}: no checkpoint; train first")
-    return Path(last)
+    def _log_env(self, env_cfg: dict) -> None:
+        """One line instead of some hundreds."""
+        folder = Path(self.work_dir)
+        self.logger.info(f"config {self.cfg.filename}, seed {self.seed}, in {folder}")

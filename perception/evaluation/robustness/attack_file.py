@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,20 +13,19 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 
-from perception.attacks import ATTACKS, THREATS, Attack, build_attack
-from perception.attacks.base import Perturbation
+from perception.attacks import ATTACKS, THREATS, Attack, Perturbation
 from perception.attacks.goals import Goal
 from perception.attacks.searches.black_box import with_sources
 from perception.core.checkpoints import local_file, sha256
 from perception.core.structures import DataError
-from perception.corruptions import FailureThreat
+from perception.corruptions import CORRUPTIONS, build_perturbation
 from perception.datasets.splits import listing as shortened
 from perception.evaluation.robustness.spec import AttacksSpec
 from perception.evaluation.robustness.subject import Subject
 from perception.targets.loading import load_target
 
-CORRUPTION = "Corruption"
-"""``type`` of a description of a corruption."""
+_SEARCH = ("steps", "restarts", "goal")  # fields that corruptions have none of
+
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,8 @@ class AttackFile:
 
         Args:
             name: Name of the attack.
-            changes: Fields of the threat model that replace the file's.
+            changes: Fields of the threat model that replace the file's; those of a
+                search (``steps``, ``restarts``, ``goal``) mean nothing to corruptions.
             source: Config and checkpoint of the detector on which a transfer attack
                 is crafted; None takes the file's.
             patch: Picture of a trained patch that a patch threat shows instead of
@@ -124,6 +123,8 @@ class AttackFile:
         if source is not None and "source" in config:
             config["source"] = dict(zip(("config", "checkpoint"), source, strict=True))
         changes = dict(changes or {})
+        if "threat" not in config:
+            changes = {k: v for k, v in changes.items() if k not in _SEARCH}
         self._check_changes(name, changes)
         told = [
             f"{field}={_told(value)}"
@@ -136,7 +137,7 @@ class AttackFile:
         name = "@".join([name, ",".join(told)] if told else [name])
         loadable = with_sources(config, partial(load_target, device=device))
         try:
-            attack = build_attack(name, loadable, **changes)
+            attack = build_perturbation(name, loadable, **changes)
         except (ValueError, KeyError) as error:
             raise DataError(str(error)) from error
         return Named(attack, _with_files(describe(attack, config), config))
@@ -157,7 +158,7 @@ class AttackFile:
         """
         sensors, own = subject.target.sensors, threat_of(self._config(name))
         # A stale sensor shows earlier frames of the data set.
-        if own["type"] in ("FailureThreat", CORRUPTION):
+        if own["type"] in CORRUPTIONS.module_dict:
             changes = {**changes, "replay": subject.dataset}
         device = str(subject.target.device)
         named = self.build(name, changes, source=source, patch=patch, device=device)
@@ -204,12 +205,13 @@ class AttackFile:
 
     def _config(self, name: str) -> dict[str, Any]:
         config = self.attacks[name]
-        if config.get("type") != CORRUPTION and (
-            "type" not in config or "type" not in config.get("threat", {})
+        corruption = config.get("type") in CORRUPTIONS.module_dict
+        if "type" not in config or not (
+            corruption or "type" in config.get("threat", {})
         ):
             raise DataError(
                 f"{self.path}: attack {name!r} must be a dict with type and "
-                "threat=dict(type=…, …)"
+                "threat=dict(type=…, …), or a corruption"
             )
         return config
 
@@ -220,10 +222,12 @@ class AttackFile:
 
     def _check_changes(self, name: str, changes: Mapping[str, Any]) -> None:
         threat = threat_of(self._config(name))
-        made = THREATS.get(threat["type"]) or ATTACKS.get(threat["type"])
-        if made is None or ATTACKS.get(self.attacks[name]["type"]) is None:
-            return  # build_attack names the unknown type
-        known = [one for one in inspect.signature(made).parameters if one != "name"]
+        made = THREATS.module_dict | CORRUPTIONS.module_dict
+        types = ATTACKS.module_dict | CORRUPTIONS.module_dict
+        if threat["type"] not in made or self.attacks[name]["type"] not in types:
+            return  # build_perturbation names the unknown type
+        known = [one.name for one in fields(made[threat["type"]]) if one.init]
+        known.remove("name")
         for field, value in changes.items():
             if field not in known:
                 shown = ", ".join(one for one in known if one != "replay")
@@ -275,9 +279,10 @@ def describe(
         config: What it was built from. Without it, parameters that it does not keep as
             plain values (a patch's texture, another attack) are left out.
     """
-    if isinstance(threat := getattr(perturbation, "threat", None), FailureThreat):
-        names = ("name", "sensor", "kind", "severity", "seed")
-        return {"type": CORRUPTION} | {name: getattr(threat, name) for name in names}
+    described: dict[str, Any]
+    if not isinstance(perturbation, Attack):
+        described = plain(perturbation)
+        return described
     told: dict[str, Any] = {"type": type(perturbation).__name__}
     told |= {k: v for k, v in (config or {}).items() if k not in ("type", "threat")}
     told |= {
@@ -286,9 +291,7 @@ def describe(
         if name not in ("threat", "goal")
         and isinstance(value, bool | int | float | str | tuple | dict | None)
     }
-    if isinstance(perturbation, Attack):
-        told["threat"] = perturbation.threat
-    described: dict[str, Any] = plain(told)
+    described = plain(told | {"threat": perturbation.threat})
     return described
 
 

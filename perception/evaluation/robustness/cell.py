@@ -1,4 +1,4 @@
-"""One target x one perturbation, over batches: what every frame was like before and after.
+"""One target x one perturbation: what every frame was like before and after.
 
 A perturbation's random draws are seeded by the frame's number in the data set, so a
 frame fares the same whatever the batch size, and a run that was killed and resumed ends

@@ -14,7 +14,7 @@ from perception.core.provenance import settings_of
 from perception.core.structures import DataError
 from perception.datasets.frame_dataset import FrameDataset
 from perception.datasets.kitti.sources import KITTI_SOURCES
-from perception.datasets.loading import build_dataset, build_loader
+from perception.datasets.loading import build_dataset, build_loader, numbered_batches
 from perception.datasets.splits import listing
 from perception.evaluation.detection.rules import Scoring
 from perception.evaluation.detection.scoring import scoring_of
@@ -64,12 +64,9 @@ class Subject:
             DataError: If a frame has no labels.
         """
         chosen = self.indices if indices is None else indices
-        size = running.batch_size
-        loader = build_loader(
-            self.dataset, chosen, batch_size=size, workers=running.workers
-        )
-        for number, data in enumerate(loader):
-            ids = chosen[number * size : (number + 1) * size]
+        size, workers = running.batch_size, running.workers
+        loader = build_loader(self.dataset, chosen, batch_size=size, workers=workers)
+        for ids, data in numbered_batches(loader, chosen):
             yield self.target.batch(data, ids)
 
 

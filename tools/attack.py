@@ -126,42 +126,66 @@ def _add_frames(parser: argparse.ArgumentParser) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
+    from perception.evaluation.audit.run import audit_detector
+    from perception.evaluation.robustness.attack import run_attacks
     from perception.evaluation.robustness.attack_file import AttackFile
-    from perception.evaluation.robustness.old_results import attack_table
-    from perception.evaluation.robustness.prepare import AttackRun
-    from perception.evaluation.robustness.run import audit_attacks, run_attacks
+    from perception.evaluation.robustness.spec import (
+        AttackRun,
+        AttacksSpec,
+        AuditRun,
+        DetectorSpec,
+        FramesSpec,
+        Running,
+    )
+    from perception.evaluation.robustness.tables import attack_table
 
     if args.list:
         print(AttackFile(args.attacks).listing())
         return
-    run = AttackRun(
-        config=args.config,
-        checkpoint=args.checkpoint,
+    detector = DetectorSpec(
+        config=args.config, checkpoint=args.checkpoint, cfg_options=args.cfg_options
+    )
+    attacks = AttacksSpec(
         threats=args.threat,
-        out=args.out,
         attacks_file=args.attacks,
-        changes=threat_changes(args),
-        source=args.source and {"config": args.source[0], "checkpoint": args.source[1]},
-        patch=args.patch,
-        cfg_options=args.cfg_options,
-        split=args.split,
-        frames=args.frames,
-        num=args.num,
-        resume=args.resume,
-        save_data=args.save_data,
-        score_threshold=args.score_threshold,
+        source=args.source and (args.source[0], args.source[1]),
+    )
+    frames = FramesSpec(split=args.split, frames=args.frames, num=args.num)
+    running = Running(
         batch_size=args.batch_size,
         workers=args.workers,
         device=pick_device(args.device),
         command=command_line("attack.py", argv),
     )
     if args.audit:
-        report = audit_attacks(run, lambda check: print(check.line(), flush=True))
+        report = audit_detector(
+            AuditRun(
+                detector=detector,
+                attacks=attacks,
+                out=args.out,
+                frames=frames,
+                running=running,
+                changes=threat_changes(args),
+            ),
+            lambda check: print(check.line(), flush=True),
+        )
         print(
             f"{len(report.checks) - len(report.failed())} checks passed, "
             f"{len(report.failed())} failed; {args.out}/audit.json"
         )
         sys.exit(0 if report.passed else 1)
+    run = AttackRun(
+        detector=detector,
+        attacks=attacks,
+        out=args.out,
+        frames=frames,
+        running=running,
+        changes=threat_changes(args),
+        patch=args.patch,
+        resume=args.resume,
+        save_data=args.save_data,
+        score_threshold=args.score_threshold,
+    )
     print(attack_table(run_attacks(run)))
     print(f"{args.out}/results.json")
 

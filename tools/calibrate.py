@@ -48,29 +48,27 @@ def main() -> None:
     args = parse_args()
     from perception.core.checkpoints import save_weights
     from perception.core.structures import DataError
-    from perception.evaluation.robustness.prepare import AttackRun, load_subject
+    from perception.evaluation.robustness.spec import DetectorSpec, FramesSpec
+    from perception.evaluation.robustness.subject import load_subject
     from perception.training.calibration import calibrate_gate
 
     if not args.out.endswith(".safetensors"):
         raise DataError(f"{args.out}: weights are written as .safetensors")
     ready = load_subject(
-        AttackRun(
-            config=args.config,
-            checkpoint=args.checkpoint,
-            cfg_options=args.cfg_options,
-            split=args.split,
-            num=args.num,
-            device=pick_device(args.device),
-        )
+        DetectorSpec(
+            config=args.config, checkpoint=args.checkpoint, cfg_options=args.cfg_options
+        ),
+        FramesSpec(split=args.split, num=args.num),
+        device=pick_device(args.device),
     )
     rates = calibrate_gate(
-        ready.detector,
+        ready.target.detector,
         ready.dataset,
         ready.indices,
         batch_size=args.batch_size,
         workers=args.workers,
     )
-    save_weights(args.out, ready.detector.state_dict())
+    save_weights(args.out, ready.target.detector.state_dict())
     print(
         f"{len(ready.indices)} frames; a sensor blamed in {rates['before'][0]:.1%}, "
         f"now {rates['after'][0]:.1%}; in doubt {rates['before'][1]:.1%}, "

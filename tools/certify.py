@@ -55,49 +55,55 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Certify and print one line per sensor."""
     args = parse_args(argv)
+
     from perception.core.files import write_json
+    from perception.core.provenance import versions
     from perception.core.structures import DataError
     from perception.evaluation.certified_run import certify
-    from perception.evaluation.robustness.old_results import settings_of, versions
-    from perception.evaluation.robustness.prepare import AttackRun, load_subject
-
-    run = AttackRun(
-        config=args.config,
-        checkpoint=args.checkpoint,
-        cfg_options=args.cfg_options,
-        split=args.split,
-        num=args.num,
-        score_threshold=args.score_threshold,
-        device=pick_device(args.device),
+    from perception.evaluation.robustness.spec import (
+        CertifyRun,
+        DetectorSpec,
+        FramesSpec,
+        Running,
     )
-    ready = load_subject(run)
-    try:
-        figures = certify(
-            ready.detector,
-            ready.dataset,
-            ready.indices,
-            overlaps=ready.scoring.overlaps,
-            threshold=args.score_threshold,
-            check_steps=args.check,
+    from perception.evaluation.robustness.subject import load_subject
+
+    detector = DetectorSpec(
+        config=args.config, checkpoint=args.checkpoint, cfg_options=args.cfg_options
+    )
+    run = CertifyRun(
+        detector=detector,
+        frames=FramesSpec(split=args.split, num=args.num),
+        running=Running(
             batch_size=args.batch_size,
             workers=args.workers,
-        )
+            device=pick_device(args.device),
+            command=command_line("certify.py", argv),
+        ),
+        score_threshold=args.score_threshold,
+        check_steps=args.check,
+    )
+    subject = load_subject(
+        run.detector,
+        run.frames,
+        device=run.running.device,
+        score_threshold=run.score_threshold,
+    )
+    try:
+        figures = certify(subject, run.running, check_steps=run.check_steps)
     except ValueError as error:
         raise DataError(str(error)) from error
     if not figures["objects"]:
         raise DataError(f"{args.config}: its test frames hold no object to certify")
-    _print(figures, len(ready.indices))
+    _print(figures, len(subject.indices))
     if args.json:
-        settings = settings_of(
-            ready.config, args.config, args.checkpoint, ready.dataset, ready.indices
-        )
         used = {
-            "command": command_line("certify.py", argv),
+            "command": run.running.command,
             "cfg_options": args.cfg_options or {},
             "checkpoint": args.checkpoint,
-            **settings,
-            "frames": len(ready.indices),
-            "device": run.device,
+            **subject.settings,
+            "frames": len(subject.indices),
+            "device": run.running.device,
             "versions": versions(),
         }
         write_json(args.json, used | figures)

@@ -146,28 +146,37 @@ def _calibration(args: argparse.Namespace) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
-    from perception.evaluation.recording import CleanFrames, follow_recording
+    from perception.evaluation.recording import follow_recording
     from perception.evaluation.recording_report import in_words
-    from perception.evaluation.robustness.prepare import AttackRun
+    from perception.evaluation.robustness.spec import (
+        AttacksSpec,
+        CleanFrames,
+        DetectorSpec,
+        MonitorRun,
+        Running,
+    )
     from perception.visualization.timeline import write_timeline
 
-    run = AttackRun(
-        config=args.config,
-        checkpoint=args.checkpoint,
-        threats=[args.threat] if args.threat else [],
-        out=args.out,
-        attacks_file=args.attacks,
-        cfg_options=args.cfg_options,
-        split=args.split,
-        batch_size=args.batch_size,
-        workers=args.workers,
-        device=pick_device(args.device),
-        command=command_line("monitor.py", argv),
-    )
     given = _calibration(args)
     settings = {name.removeprefix("calibration_"): given[name] for name in given}
-    monitor = args.monitor or CleanFrames(root=args.calibration_root, **settings)
-    recording = follow_recording(run, monitor, num=args.num)
+    attack = AttacksSpec(threats=[args.threat or ""], attacks_file=args.attacks)
+    run = MonitorRun(
+        detector=DetectorSpec(
+            config=args.config, checkpoint=args.checkpoint, cfg_options=args.cfg_options
+        ),
+        monitor=args.monitor or CleanFrames(root=args.calibration_root, **settings),
+        out=args.out,
+        attack=attack if args.threat else None,
+        split=args.split,
+        num=args.num,
+        running=Running(
+            batch_size=args.batch_size,
+            workers=args.workers,
+            device=pick_device(args.device),
+            command=command_line("monitor.py", argv),
+        ),
+    )
+    recording = follow_recording(run)
     picture = Path(args.out) / "trust.png"
     write_timeline(picture, recording)
     print(in_words(recording.summary))

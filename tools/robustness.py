@@ -193,8 +193,13 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     from perception.evaluation.robustness.attack_file import AttackFile
     from perception.evaluation.robustness.grid import run_robustness
-    from perception.evaluation.robustness.old_spec import RobustnessRun
-    from perception.evaluation.robustness.prepare import AttackRun
+    from perception.evaluation.robustness.spec import (
+        AttacksSpec,
+        DetectorSpec,
+        FramesSpec,
+        RobustnessRun,
+        Running,
+    )
     from perception.evaluation.robustness.tables import markdown
 
     suites = args.suite
@@ -203,26 +208,26 @@ def main(argv: list[str] | None = None) -> None:
         suites = [name for name in ("quick", "quiet") if name in known]
     if args.audit and not Path(args.audit).is_dir():
         raise DataError(f"--audit {args.audit}: no such folder")
-    common = AttackRun(
-        config="",
-        checkpoint="",
-        out=args.out,
-        attacks_file=args.attacks,
-        source=args.source and {"config": args.source[0], "checkpoint": args.source[1]},
-        cfg_options=args.cfg_options,
-        split=args.split,
-        num=args.num,
-        resume=args.resume,
-        batch_size=args.batch_size,
-        workers=args.workers,
-        device=_device(args.device),
-        command=command_line("robustness.py", argv),
-    )
+    pairs = zip(args.detectors[::2], args.detectors[1::2], strict=True)
     results = run_robustness(
         RobustnessRun(
-            detectors=list(zip(args.detectors[::2], args.detectors[1::2], strict=True)),
-            threats=[*suites, *args.threat],
-            common=common,
+            detectors=[
+                DetectorSpec(config=one, checkpoint=two, cfg_options=args.cfg_options)
+                for one, two in pairs
+            ],
+            attacks=AttacksSpec(
+                threats=[*suites, *args.threat],
+                attacks_file=args.attacks,
+                source=args.source and (args.source[0], args.source[1]),
+            ),
+            out=args.out,
+            frames=FramesSpec(split=args.split, num=args.num),
+            running=Running(
+                batch_size=args.batch_size,
+                workers=args.workers,
+                device=_device(args.device),
+                command=command_line("robustness.py", argv),
+            ),
             names=args.names,
             baseline=args.baseline,
             curve=args.curve,
@@ -231,13 +236,14 @@ def main(argv: list[str] | None = None) -> None:
             audit_dir=args.audit or None,
             audit_num=args.audit_num,
             processes=args.jobs,
+            resume=args.resume,
         )
     )
     if results is None:  # a rank of torchrun that only helped
         return
     print(markdown(results))
     print(f"{args.out}/robustness.json")
-    if any(detector["failed"] for detector in results["detectors"]):
+    if any(detector.failed for detector in results.detectors):
         sys.exit(1)
 
 

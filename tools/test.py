@@ -44,11 +44,11 @@ def main() -> None:
     """Test and print the headline figures."""
     args = parse_args()
     from perception.core.config import default_work_dir, load_config
-    from perception.training.runner import test
+    from perception.evaluation.detection.scoring import score_checkpoint
 
     export_local_rank(args.local_rank)
     config = load_config(args.config, args.cfg_options)
-    figures = test(
+    figures = score_checkpoint(
         config,
         args.checkpoint,
         work_dir=Path(args.work_dir or default_work_dir(args.config)),

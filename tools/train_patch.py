@@ -72,31 +72,35 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
-    from perception.evaluation.robustness.prepare import AttackRun
-    from perception.training.patch import train_universal_patch
-
-    run = AttackRun(
-        config=args.config,
-        checkpoint=args.checkpoint,
-        threats=[args.threat],
-        attacks_file=args.attacks,
-        changes=threat_changes(args),
-        cfg_options=args.cfg_options,
-        split=args.split,
-        num=args.num,
-        resume=args.resume,
-        batch_size=args.batch_size,
-        workers=args.workers,
-        device=pick_device(args.device),
-        command=command_line("train_patch.py", argv),
+    from perception.evaluation.patch import train_universal_patch
+    from perception.evaluation.robustness.spec import (
+        AttacksSpec,
+        DetectorSpec,
+        FramesSpec,
+        PatchRun,
+        Running,
     )
-    result = train_universal_patch(
-        run,
-        args.out,
+
+    run = PatchRun(
+        detector=DetectorSpec(
+            config=args.config, checkpoint=args.checkpoint, cfg_options=args.cfg_options
+        ),
+        attacks=AttacksSpec(threats=[args.threat], attacks_file=args.attacks),
+        out=args.out,
+        frames=FramesSpec(split=args.split, num=args.num),
+        running=Running(
+            batch_size=args.batch_size,
+            workers=args.workers,
+            device=pick_device(args.device),
+            command=command_line("train_patch.py", argv),
+        ),
+        changes=threat_changes(args),
         epochs=args.epochs,
         step_levels=args.step_levels,
         smoothness=args.smoothness,
+        resume=args.resume,
     )
+    result = train_universal_patch(run)
     per_epoch = len(result.history) // args.epochs
     first, last = result.history[:per_epoch], result.history[-per_epoch:]
     print(

@@ -126,7 +126,7 @@ def _frames_of_config(args: argparse.Namespace) -> Chosen:
     """Frames of a config's reader, which of them, and the detector's sensors."""
     from perception.core.config import load_config
     from perception.datasets.loading import build_dataset
-    from perception.evaluation.robustness.prepare import choose_frames
+    from perception.evaluation.robustness.subject import choose_frames
 
     split = args.split or "test"
     if split not in ("train", "val", "test"):

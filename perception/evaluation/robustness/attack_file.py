@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from pathlib import Path
@@ -20,12 +20,15 @@ from perception.core.checkpoints import local_file, sha256
 from perception.core.structures import DataError
 from perception.corruptions import CORRUPTIONS, build_perturbation
 from perception.datasets.splits import listing as shortened
-from perception.evaluation.robustness.spec import AttacksSpec
-from perception.evaluation.robustness.subject import Subject
+from perception.evaluation.robustness.spec import (
+    AttacksSpec,
+    DetectorSpec,
+    FramesSpec,
+)
+from perception.evaluation.robustness.subject import Subject, load_subject
 from perception.targets.loading import load_target
 
 _SEARCH = ("steps", "restarts", "goal")  # fields that corruptions have none of
-
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,8 @@ class AttackFile:
             named.perturbation.check(sensors)
         except ValueError as error:
             raise DataError(str(error)) from error
-        before, now = own.get("sensor"), changes.get("sensor", own.get("sensor"))
+        before = own.get("sensor", "")
+        now = changes.get("sensor", before)
         if before != now and "eps" in own and "eps" not in changes:
             units = {channel.unit for channel in sensors[now].channels}
             known = sensors[before].channels if before in sensors else ()
@@ -231,7 +235,9 @@ class AttackFile:
         for field, value in changes.items():
             if field not in known:
                 shown = ", ".join(one for one in known if one != "replay")
-                raise DataError(f"threat {name!r} has no {field} to change, only {shown}")
+                raise DataError(
+                    f"threat {name!r} has no {field} to change, only {shown}"
+                )
             budgets = threat.get(field)
             if isinstance(budgets, Mapping) and not isinstance(value, Mapping):
                 each = " ".join(f"{k}={v:.3g}" for k, v in budgets.items())
@@ -241,25 +247,37 @@ class AttackFile:
                 )
 
 
-def fitting_attacks(
-    attack_file: AttackFile,
-    subject: Subject,
-    spec: AttacksSpec,
+def prepare(
+    detector: DetectorSpec,
+    attacks: AttacksSpec,
+    frames: FramesSpec,
+    *,
+    device: str = "cpu",
     changes: Mapping[str, Any] | None = None,
     patch: str | None = None,
-) -> list[Named]:
-    """Every attack asked for, of suites those on the detector's sensors.
+    score_threshold: float = 0.3,
+) -> tuple[Subject, list[Named]]:
+    """A detector with its frames, and every attack asked for that fits it.
+
+    Attacks of suites on sensors that it lacks are left out; see :func:`load_subject`
+    and :meth:`AttackFile.build` for the arguments.
 
     Raises:
-        DataError: If there is none, or one does not fit the detector.
+        DataError: If anything asked for is missing or impossible.
     """
-    names = attack_file.names(spec.threats, subject.target.sensors)
+    file = AttackFile(attacks.attacks_file)
+    subject = load_subject(
+        detector,
+        frames,
+        device=device,
+        right_pictures=file.right_pictures(file.names(attacks.threats)),
+        score_threshold=score_threshold,
+    )
+    names = file.names(attacks.threats, subject.target.sensors)
     if not names:
-        raise DataError(f"no attack of {', '.join(spec.threats)} fits the detector")
-    return [
-        attack_file.fitting(
-            name, subject, changes or {}, source=spec.source, patch=patch
-        )
+        raise DataError(f"no attack of {', '.join(attacks.threats)} fits the detector")
+    return subject, [
+        file.fitting(name, subject, changes or {}, source=attacks.source, patch=patch)
         for name in names
     ]
 

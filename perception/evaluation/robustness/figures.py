@@ -126,8 +126,8 @@ def attack_result(
 
 
 def detector_result(
-    made: Mapping[str, str],
-    sensors: Sequence[str],
+    made: Mapping[str, Any],
+    sensors: Iterable[str],
     attacks: Attacks,
     *,
     all_attacks: Attacks | None = None,
@@ -146,12 +146,14 @@ def detector_result(
     every = attacks if all_attacks is None else all_attacks
     first = next(iter(every.values()), None)
     clean = None if first is None else first.ap.clean
+    sensors = tuple(sensors)
     worst, corruptions = worst_per_sensor(attacks), corruption_figures(attacks)
     gated = [one for one in every.values() if one.gate is not None]
-    found = _monitor([f.gate_clean for f in gated[0].frames], sensors) if gated else None
+    frames = gated[0].frames if gated else ()
+    found = _monitor([frame.gate_clean for frame in frames], sensors)
     return DetectorResult(
         **made,
-        sensors=tuple(sensors),
+        sensors=sensors,
         clean=clean,
         attacks=attacks,
         worst=worst,
@@ -159,7 +161,7 @@ def detector_result(
         gate=gate_summary(attacks, sensors),
         monitor=found and found[1],
         corruptions=corruptions,
-        mrr=mean_resilience_rate(corruptions, clean and clean.headline.mean),
+        mrr=mean_resilience_rate(corruptions, clean.headline.mean if clean else None),
         seconds=round(sum(one.seconds for one in every.values()), 2),
         **more,
     )
@@ -382,9 +384,7 @@ def _frame_result(
     )
 
 
-def _accuracy(
-    records: Sequence[FrameRecord], when: str, scoring: Scoring
-) -> Accuracy:
+def _accuracy(records: Sequence[FrameRecord], when: str, scoring: Scoring) -> Accuracy:
     """AP of the detections ``clean``, ``attacked`` or ``oracle``."""
     truth = [record.truth for record in records]
     found = [getattr(record, when) for record in records]
@@ -499,7 +499,7 @@ def _gate_counts(
 
 
 def _monitor(
-    clean: Gates, sensors: Sequence[str]
+    clean: Sequence[Sequence[Figure] | None], sensors: Sequence[str]
 ) -> tuple[SensorMonitor, Monitor] | None:
     """A monitor for every other clean frame, checked on the frames between them.
 

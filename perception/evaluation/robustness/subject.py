@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from mmengine.config import Config
 
 from perception.attacks.batch import AttackBatch
-from perception.core.config import as_config, load_config
+from perception.core.config import as_config, default_work_dir, load_config
 from perception.core.provenance import settings_of
 from perception.core.structures import DataError
 from perception.datasets.frame_dataset import FrameDataset
@@ -28,6 +29,7 @@ class Subject:
     """A detector and frames.
 
     Attributes:
+        name: The detector's name in results.
         spec: Which detector.
         config: Its config.
         target: The detector in eval mode, on its device.
@@ -36,6 +38,7 @@ class Subject:
         scoring: How detections are judged.
     """
 
+    name: str
     spec: DetectorSpec
     config: Config
     target: DetectorTarget
@@ -49,7 +52,7 @@ class Subject:
         names = frame_ids_of(self.dataset)
         return [names[index] for index in self.indices]
 
-    @property
+    @cached_property
     def settings(self) -> dict[str, Any]:
         """What determines its results, apart from attacks."""
         spec = self.spec
@@ -72,11 +75,12 @@ class Subject:
 
 def load_subject(
     detector: DetectorSpec,
-    frames: FramesSpec = FramesSpec(),
+    frames: FramesSpec,
     *,
     device: str = "cpu",
     right_pictures: Iterable[str] = (),
     score_threshold: float = 0.3,
+    name: str | None = None,
 ) -> Subject:
     """Load and check.
 
@@ -86,6 +90,7 @@ def load_subject(
         device: Where the detector runs.
         right_pictures: See :func:`config_of`.
         score_threshold: Detections below it do not count for per-frame success.
+        name: The detector's; None takes it from the config's path.
 
     Raises:
         DataError: If the config, the weights or the frames cannot be used.
@@ -95,7 +100,8 @@ def load_subject(
     dataset = build_dataset(config, "test")
     indices = choose_frames(dataset, frames.frames, frames.num)
     scoring = scoring_of(config, score_threshold)
-    return Subject(detector, config, target, dataset, indices, scoring)
+    name = default_work_dir(detector.config).name if name is None else name
+    return Subject(name, detector, config, target, dataset, indices, scoring)
 
 
 def config_of(

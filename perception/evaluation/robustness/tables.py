@@ -130,7 +130,7 @@ def _rate(value: Figure) -> str:
 
 
 def _names(results: Results, *, corruptions: bool = False) -> dict[str, str]:
-    """{attack: its sensors} of attacks that any detector has, in the order asked for."""
+    """{attack: its sensors} of attacks that any detector has, as asked for."""
     found = {
         name: ", ".join(one.attacked_sensors)
         for detector in results.detectors
@@ -153,14 +153,14 @@ def _summary(results: Results) -> list[str]:
         row += [_versus(one.clean_mean, base.clean_mean, one, base)]
         for name in sensors:
             found = one.worst.get(name)
-            row.append(
-                f"{_least(one, name)} ({found.attack})" if found else NOTHING
-            )
+            row.append(f"{_least(one, name)} ({found.attack})" if found else NOTHING)
         row += [_least(one, one.worst_sensor)]
         row += [_versus(_minimum(one), _minimum(base), one, base)]
         gaps = [oracle.gap for oracle in one.oracle.values()]
         row += [ap(max(gaps)) if gaps else NOTHING]
-        rates = (one.gate.right_rate, one.gate.false_alarms) if one.gate else (None,) * 2
+        rates = (
+            (one.gate.right_rate, one.gate.false_alarms) if one.gate else (None,) * 2
+        )
         row += map(_rate, rates)
         row += [ap(one.mce.get("mean")), ap(one.mrr.get("mean")), _verdict(one.audit)]
         rows.append(row)
@@ -245,7 +245,9 @@ def _classes(results: Results) -> list[str]:
         if found is None:
             return NOTHING
         cells = found.headline.classes
-        return " / ".join(ap(cells[c][level].r40) if c in cells else NOTHING for c in classes)
+        return " / ".join(
+            ap(cells[c][level].r40) if c in cells else NOTHING for c in classes
+        )
 
     rows = [["clean", *(cell(one.clean) for one in results.detectors)]]
     for name in _names(results):
@@ -301,7 +303,7 @@ def _alarms(results: Results) -> list[str]:
     rows = []
     for name in names if gated else []:
         found = [one.attacks.get(name) for one in gated]
-        rows.append([name, *(_alarm(one and one.gate) for one in found)])
+        rows.append([name, *(_alarm(one.gate if one else None) for one in found)])
     header = ["AUROC; frames to the alarm (how often)", *(one.name for one in gated)]
     notes = [
         f"`{one.name}`: monitor with smoothing {m.smoothing:g}, calibrated on "

@@ -85,9 +85,7 @@ class Observer:
             batch = self.target.batch(self._data(index), [index])
             with ExitStack() as stack:
                 if trace:
-                    stack.enter_context(
-                        _Recorder(self.detector, attack.touched, steps)
-                    )
+                    stack.enter_context(_Recorder(self.detector, attack.touched, steps))
                 result = attack(self.target, batch)
         except ValueError as error:
             raise DataError(f"{attack.name}: {error}") from error

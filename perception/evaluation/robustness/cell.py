@@ -16,7 +16,12 @@ from tqdm import tqdm
 
 from perception.attacks.base import Perturbation, Perturbed, detection_loss
 from perception.attacks.batch import AttackBatch
-from perception.attacks.target import Target, frozen, predict_leaving_out
+from perception.attacks.target import (
+    DoesNotApplyError,
+    Target,
+    frozen,
+    predict_leaving_out,
+)
 from perception.attacks.victim import Victim
 from perception.core.parts import LeaveOut
 from perception.core.provenance import Environment
@@ -25,6 +30,11 @@ from perception.evaluation.robustness.records import FrameRecord, largest_change
 from perception.evaluation.robustness.spec import Running
 from perception.evaluation.robustness.store import FrameStore
 from perception.evaluation.robustness.subject import Subject
+
+
+class NotApplicableError(DataError):
+    """The target lacks what the perturbation asks of it; the message says what."""
+
 
 Saver = Callable[[Perturbation, AttackBatch, Perturbed], None]
 
@@ -91,13 +101,16 @@ def run_cell(
         save: Called with each perturbed batch.
 
     Raises:
-        DataError: If the target cannot be perturbed so.
+        NotApplicableError: If the target lacks what the perturbation needs.
+        DataError: If the perturbation is impossible.
     """
     for batch in batches:
         begin = time.perf_counter()
         try:
             result = perturbation(target, batch)
-        except ValueError as error:  # DoesNotApplyError among them
+        except DoesNotApplyError as error:
+            raise NotApplicableError(str(error)) from error
+        except ValueError as error:
             raise DataError(str(error)) from error
         seconds = (time.perf_counter() - begin) / len(batch)
         if save is not None:

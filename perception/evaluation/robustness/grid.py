@@ -87,18 +87,18 @@ def run_robustness(run: RobustnessRun) -> Results | None:
         ended = do_jobs(jobs, run.processes, ranks)
     if ranks.rank > 0:
         return None
-    failed = {
-        (jobs[number].detector, jobs[number].title): how.reason
-        for number, how in sorted(ended.items())
-        if how.reason is not None
-    }
-    detectors = compared(
-        [
-            measured_detector(run, one, jobs, refused[one.name], failed)
-            for one in subjects
-        ],
-        run.baseline or subjects[0].name,
-    )
+    failed: dict[tuple[str, str], str] = {}
+    for number, how in sorted(ended.items()):
+        name, title = jobs[number].detector, jobs[number].title
+        if how.reason is not None and how.applies:
+            failed[name, title] = how.reason
+        elif how.reason is not None:
+            refused[name][title] = how.reason
+    baseline = run.baseline or subjects[0].name
+    alone = [
+        measured_detector(run, one, jobs, refused[one.name], failed) for one in subjects
+    ]
+    detectors = compared(alone, baseline)
     group_of = {one.name: default_work_dir(one.spec.config).name for one in subjects}
     attacks = [one for detector in detectors for one in detector.attacks.values()]
     wall_s, processes = time.perf_counter() - begin, run.processes * ranks.count
@@ -108,7 +108,7 @@ def run_robustness(run: RobustnessRun) -> Results | None:
         run_info(run.attacks, run.running, subjects[0], attacks, wall_s, processes),
         sensors={k: v for one in subjects for k, v in one.target.sensors.items()},
         attacks=tuple(attack_file.names(threats)),
-        baseline=run.baseline or subjects[0].name,
+        baseline=baseline,
         groups=groups(detectors, group_of),
     )
     results.write(Path(run.out) / "robustness.json")
@@ -193,7 +193,9 @@ def measured_detector(
     own = [
         job
         for job in jobs
-        if job.detector == subject.name and not job.is_audit and job.title not in why
+        if job.detector == subject.name
+        and not job.is_audit
+        and job.title not in {*why, *refused}
     ]
     every: dict[str, AttackResult] = {}
     for job in own:

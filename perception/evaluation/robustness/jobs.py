@@ -23,7 +23,7 @@ from perception.core.parallel import run_jobs
 from perception.core.structures import DataError
 from perception.evaluation.audit.run import audit_detector, read_audit
 from perception.evaluation.robustness.attack_file import prepare
-from perception.evaluation.robustness.cell import fill
+from perception.evaluation.robustness.cell import NotApplicableError, fill
 from perception.evaluation.robustness.spec import AttackRun, AuditRun
 from perception.evaluation.robustness.store import FrameStore
 
@@ -86,11 +86,13 @@ class Ended:
     """How a job ended.
 
     Attributes:
-        reason: Why it failed; None if it did not.
+        reason: Why it failed or does not apply; None if it was done.
+        applies: Whether the detector has what it needs.
         wall_s: Seconds it took, loading included.
     """
 
     reason: str | None = None
+    applies: bool = True
     wall_s: float = 0.0
 
 
@@ -113,19 +115,20 @@ def do_jobs(jobs: Sequence[Job], processes: int, ranks: Ranks) -> dict[int, Ende
 
 def run_job(job: Job) -> Ended:
     """Do one job; an error is how it ends, so that other jobs go on."""
-    begin, reason = time.perf_counter(), None
+    begin, reason, applies = time.perf_counter(), None, True
     try:
         if isinstance(job.run, AuditRun):
             audit_detector(job.run)
         else:
             _attack(job, job.run)
     except DataError as error:
+        applies = not isinstance(error, NotApplicableError)
         # PyTorch puts the traceback of a data loader's worker before the message.
         reason = str(error).strip().splitlines()[-1]
         reason = reason.removeprefix(f"{DataError.__module__}.DataError: ")
     except Exception as error:  # a defect in one attack must not lose the others
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-    return Ended(reason, round(time.perf_counter() - begin, 2))
+    return Ended(reason, applies, round(time.perf_counter() - begin, 2))
 
 
 def _attack(job: Job, run: AttackRun) -> None:
@@ -143,7 +146,8 @@ def _attack(job: Job, run: AttackRun) -> None:
 
 def _tell(job: Job, ended: Ended) -> None:
     """A line about a job that ended."""
-    how = "done" if ended.reason is None else f"FAILED: {ended.reason}"
+    bad = "FAILED" if ended.applies else "does not apply"
+    how = "done" if ended.reason is None else f"{bad}: {ended.reason}"
     tqdm.write(f"{job.detector}  {job.title}: {how} ({ended.wall_s:.0f} s)")
 
 

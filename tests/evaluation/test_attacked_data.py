@@ -7,6 +7,7 @@ from attacked_project import make_project
 from hypothesis import given
 from hypothesis import strategies as st
 from mmdet.structures import DetDataSample
+from perception.evaluation.robustness.rasters import in_sight, raster_points
 from tiny_kitti import CALIBRATION
 
 from perception.apis import build_dataset, load_detector
@@ -16,7 +17,6 @@ from perception.core.structures import Channel, DataError, SensorSpec
 from perception.datasets.kitti.reader import KittiFrames
 from perception.evaluation.robustness.cell import evaluate_attack
 from perception.evaluation.robustness.export import KittiSaver, round_within
-from perception.evaluation.robustness.rasters import in_sight, raster_points
 
 GREY = SensorSpec("camera", "image", (Channel("grey", "grey levels", 0, 255),))
 DEPTH = SensorSpec("depth", "depth", (Channel("depth_m", "m", 0, 80),))

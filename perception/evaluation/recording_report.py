@@ -98,8 +98,8 @@ def in_words(summary: Mapping[str, Any]) -> str:
     )
     if summary["unattributed_share"] is not None:
         lines.append(
-            f"in doubt in {summary['doubt_share']:.1%}: the gate says that some "
-            "sensor lies, but not which"
+            f"an alarm of the gate in {summary['unattributed_share']:.1%} that it "
+            "attributes to no sensor: one is compromised, but it is not known which"
         )
     lines.append(
         "No alarm is no proof that no sensor is compromised: a silent attacker stays "

@@ -12,7 +12,7 @@ from perception.core.structures import DataError, Frame
 from perception.datasets.kitti.reader import KittiFrames
 from perception.datasets.kitti.sources import KITTI_SOURCES
 from perception.datasets.loading import build_dataset
-from perception.evaluation.robustness.prepare import choose_frames
+from perception.evaluation.robustness.subject import choose_frames
 from perception.visualization.frame import MIN_WIDTH, save_frames
 
 Chosen = tuple[Sequence[Frame], list[int], list[str]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -12,16 +13,20 @@ from perception.attacks.base import Perturbation
 from perception.core.checkpoints import local_file, sha256
 from perception.core.images import read_image
 from perception.core.structures import DataError
-from perception.evaluation.robustness.attack_report import Scoring
-from perception.evaluation.robustness.cell import frame_ids_of
-from perception.evaluation.robustness.prepare import (
-    AttackRun,
-    Prepared,
-    choose_frames,
-    load_subject,
-    prepare,
+from perception.evaluation.detection.rules import Scoring
+from perception.evaluation.robustness.attack_file import Named, prepare
+from perception.evaluation.robustness.spec import (
+    AttacksSpec,
+    DetectorSpec,
+    DetectRun,
+    FramesSpec,
 )
-from perception.evaluation.robustness.spec import DetectRun
+from perception.evaluation.robustness.subject import (
+    Subject,
+    choose_frames,
+    frame_ids_of,
+    load_subject,
+)
 from perception.visualization.attack_figure import draw_scene
 from perception.visualization.compare_figure import draw_comparison
 from perception.visualization.observe import Observation, Observer
@@ -41,14 +46,15 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
     """
     _check(run)
     contestants = _contestants(run)
+    subjects = [subject for subject, _ in contestants]
     observers = [
-        Observer(one.detector, one.dataset, _detector_name(config, checkpoint))
-        for one, (config, checkpoint) in zip(contestants, run.detectors, strict=True)
+        Observer(one.target.detector, one.dataset, _detector_name(*pair))
+        for one, pair in zip(subjects, run.detectors, strict=True)
     ]
-    first, judge = contestants[0], _judge(contestants[0].scoring)
+    first, judge = subjects[0], _judge(subjects[0].scoring)
     rounds: list[list[Perturbation | None]] = [[None] * len(contestants)]
     if run.threats:
-        rounds, left_out = shared_attacks(contestants)
+        rounds, left_out = shared_attacks([attacks for _, attacks in contestants])
         if left_out:
             tqdm.write(f"not for every detector, left out: {', '.join(left_out)}")
     scenes: list[Scene] = []
@@ -80,39 +86,35 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
         yield Path(run.rerun)
 
 
-def _contestants(run: DetectRun) -> list[Prepared]:
-    """Every detector with its frames and attacks; no attack stands for clean input."""
-    ready = prepare if run.threats else load_subject
-    return [
-        ready(
-            AttackRun(
-                config=config,
-                checkpoint=checkpoint,
-                threats=run.threats,
-                out=run.out,
-                attacks_file=run.attacks_file,
-                changes=run.changes or {},
-                cfg_options=run.cfg_options,
-                split=run.split,
-                frames=run.frames,
-                num=run.num,
-                score_threshold=run.score_threshold,
-                device=run.device,
-            )
+def _contestants(run: DetectRun) -> list[tuple[Subject, list[Named]]]:
+    """Every detector with its frames and attacks; none for clean input alone."""
+    frames = FramesSpec(split=run.split, frames=run.frames, num=run.num)
+    asked = AttacksSpec(threats=run.threats, attacks_file=run.attacks_file)
+    how: dict[str, Any] = {"device": run.device, "score_threshold": run.score_threshold}
+    found = []
+    for config, checkpoint in run.detectors:
+        spec = DetectorSpec(
+            config=config, checkpoint=checkpoint, cfg_options=run.cfg_options
         )
-        for config, checkpoint in run.detectors
-    ]
+        if run.threats:
+            found.append(prepare(spec, asked, frames, changes=run.changes, **how))
+        else:
+            found.append((load_subject(spec, frames, **how), []))
+    return found
 
 
 def shared_attacks(
-    contestants: Sequence[Prepared],
+    contestants: Sequence[Sequence[Named]],
 ) -> tuple[list[list[Perturbation | None]], list[str]]:
     """Each attack that fits all detectors, as each has it; names of the others.
 
     Raises:
         DataError: If no attack fits all.
     """
-    named = [{attack.name: attack for attack, _ in one.attacks} for one in contestants]
+    named = [
+        {one.perturbation.name: one.perturbation for one in attacks}
+        for attacks in contestants
+    ]
     names = list(dict.fromkeys(name for one in named for name in one))
     shared = [name for name in names if all(name in one for one in named)]
     if not shared:

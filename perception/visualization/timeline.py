@@ -88,8 +88,8 @@ def lanes_of(recording: Recording) -> list[Lane]:
         )
         for name in sensors
     ]
-    if recording.summary["doubt_share"] is not None:
-        held = [moment.in_doubt for moment in moments]
+    if recording.summary["unattributed_share"] is not None:
+        held = [moment.has_alarm for moment in moments]
         lanes.append(Lane("alarm: unattributed", sensor_colour(ALARM), held))
     for name in sensors:
         lacks = [name in moment.missing for moment in moments]

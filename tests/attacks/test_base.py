@@ -15,7 +15,7 @@ from perception.attacks.target import DoesNotApplyError, NoGradientError
 from perception.attacks.threats.budgets import scaled
 from perception.attacks.victim import Victim
 from perception.corruptions import build_perturbation
-from perception.evaluation.audit.report import AuditSettings, audit
+from perception.evaluation.audit.checks import AuditSettings, audit
 from perception.targets import DetectorTarget
 
 

@@ -106,7 +106,7 @@ def test_a_comparison_pairs_attacks_by_name(draw, project, tmp_path, first):
 def test_only_attacks_that_all_detectors_have_are_compared():
     def prepared(*names):
         threats = [SimpleNamespace(name=name) for name in names]
-        return SimpleNamespace(attacks=[(threat, {}) for threat in threats])
+        return [SimpleNamespace(perturbation=threat) for threat in threats]
 
     rounds, left_out = shared_attacks([prepared("a", "b"), prepared("b", "c")])
     assert [[one.name for one in same] for same in rounds] == [["b", "b"]]

@@ -11,8 +11,8 @@ from nuscenes_makers import VERSION, make_nuscenes
 from perception.apis import as_config, build_dataset, build_loader
 from perception.attacks import prepare_batch
 from perception.core.config import load_config
+from perception.evaluation.detection.scoring import scoring_of
 from perception.evaluation.robustness.attack_file import AttackFile
-from perception.evaluation.robustness.prepare import scoring_of
 from perception.visualization.frame_figure import draw_frame
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -17,7 +17,7 @@ from perception.attacks.threats.budgets import frame_norm
 from perception.attacks.victim import Victim
 from perception.core.structures import DataError
 from perception.datasets.loading import build_dataset, build_loader
-from perception.evaluation.audit.report import range_threats
+from perception.evaluation.audit.checks import range_threats
 from perception.evaluation.benchmarks.timing import Timed
 from perception.models import MultiModalDetector
 from perception.models.loading import load_detector

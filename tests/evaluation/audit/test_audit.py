@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from perception.evaluation.audit.report import AuditSettings, audit, range_threats
+from perception.evaluation.audit.checks import AuditSettings, audit, range_threats
 from perception.evaluation.audit.subject import Check
 from perception.targets import DetectorTarget
 

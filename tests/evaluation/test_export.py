@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,14 +10,20 @@ from hypothesis import strategies as st
 from mmdet.structures import DetDataSample
 from tiny_kitti import CALIBRATION
 
-from perception.apis import build_dataset, load_detector
+from perception.apis import build_dataset
 from perception.attacks import AttackBatch, MapThreat, build_attack
-from perception.attacks.base import AttackResult
+from perception.attacks.base import Perturbed
 from perception.core.structures import Channel, DataError, SensorSpec
 from perception.datasets.kitti.reader import KittiFrames
-from perception.evaluation.robustness.cell import evaluate_attack
-from perception.evaluation.robustness.export import KittiSaver, round_within
-from perception.evaluation.robustness.rasters import in_sight, raster_points
+from perception.evaluation.robustness.cell import run_cell
+from perception.evaluation.robustness.export import (
+    KittiSaver,
+    in_sight,
+    raster_points,
+    round_within,
+)
+from perception.evaluation.robustness.spec import DetectorSpec, FramesSpec, Running
+from perception.evaluation.robustness.subject import load_subject
 
 GREY = SensorSpec("camera", "image", (Channel("grey", "grey levels", 0, 255),))
 DEPTH = SensorSpec("depth", "depth", (Channel("depth_m", "m", 0, 80),))
@@ -33,7 +40,7 @@ def rounded(spec, clean, attacked, **threat):
     )
     model = MapThreat(name="test", sensor=spec.name, **threat)
     variable = model.project(attacked, batch)
-    result = AttackResult({spec.name: variable}, variable, *torch.zeros(2, 1))
+    result = Perturbed({spec.name: variable}, None, None, variable)
     return round_within(model, spec.name, batch, result).flatten().tolist()
 
 
@@ -119,19 +126,16 @@ def project(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def detector(project):
-    return load_detector(project.config, project.checkpoint)
+def subject(project):
+    spec = DetectorSpec(config=str(project.config), checkpoint=str(project.checkpoint))
+    return load_subject(spec, FramesSpec())
 
 
-@pytest.fixture(scope="module")
-def frames(project):
-    return build_dataset(project.config, "test")
-
-
-def saved(detector, frames, root, attack, indices=(0, 2)):
+def saved(subject, root, attack, indices=(0, 2)):
     """The attacked frames as a data set, and the attack's inputs for each."""
     inputs: dict = {}
-    saver = KittiSaver(root, frames, split="val", indices=indices)
+    subject = replace(subject, indices=list(indices))
+    saver = KittiSaver(root, subject)
 
     def save(attack, batch, result):
         saver(attack, batch, result)
@@ -141,12 +145,14 @@ def saved(detector, frames, root, attack, indices=(0, 2)):
                 {name: value[n] for name, value in result.inputs.items()},
             )
 
-    evaluate_attack(detector, frames, attack, indices, save=save, batch_size=2)
+    batches = subject.batches(Running(batch_size=2))
+    list(run_cell(subject.target, attack, batches, save=save))
     return KittiFrames(root, "val"), inputs
 
 
-def read_back(detector, frames, root):
+def read_back(subject, root):
     """{frame id: model inputs} of a saved folder, through the detector's pipeline."""
+    frames = subject.dataset
     again = type(frames)(
         frames=KittiFrames(root, "val"),
         classes=frames.metainfo["classes"],
@@ -158,7 +164,7 @@ def read_back(detector, frames, root):
             "inputs": {name: [value] for name, value in packed["inputs"].items()},
             "data_samples": [packed["data_samples"]],
         }
-        packed_inputs = detector.data_preprocessor(batch)["inputs"]
+        packed_inputs = subject.target.detector.data_preprocessor(batch)["inputs"]
         frame_id = packed["data_samples"].frame_id
         inputs[frame_id] = {name: value[0] for name, value in packed_inputs.items()}
     return inputs
@@ -171,13 +177,13 @@ CASES = {
 
 
 @pytest.mark.parametrize("sensor", CASES)
-def test_saved_maps_keep_their_budget(detector, frames, tmp_path, sensor):
+def test_saved_maps_keep_their_budget(subject, tmp_path, sensor):
     fields, step = CASES[sensor]
     threat = dict(type="MapThreat", sensor=sensor, steps=2, **fields)
     attack = build_attack("test", dict(type="PGD", threat=threat))
-    stored, inputs = saved(detector, frames, tmp_path, attack)
+    stored, inputs = saved(subject, tmp_path, attack)
     assert list(stored.frame_ids) == ["000001", "000003"]
-    for frame_id, read in read_back(detector, frames, tmp_path).items():
+    for frame_id, read in read_back(subject, tmp_path).items():
         clean, attacked = inputs[frame_id]
         change = (read[sensor] - clean[sensor]).abs().max()
         assert 0 < change <= fields["eps"]
@@ -188,12 +194,12 @@ def test_saved_maps_keep_their_budget(detector, frames, tmp_path, sensor):
     assert about["threat"]["eps"] == fields["eps"]
 
 
-def test_a_saved_lidar_map_comes_back_from_points(detector, frames, tmp_path):
+def test_a_saved_lidar_map_comes_back_from_points(subject, tmp_path):
     eps = dict(depth_m=2.0, reflectance=0.2)
     threat = dict(type="MapThreat", sensor="lidar", steps=2, eps=eps)
     attack = build_attack("test", dict(type="PGD", threat=threat))
-    _, inputs = saved(detector, frames, tmp_path, attack)
-    for frame_id, read in read_back(detector, frames, tmp_path).items():
+    _, inputs = saved(subject, tmp_path, attack)
+    for frame_id, read in read_back(subject, tmp_path).items():
         attacked = inputs[frame_id][1]["lidar"]
         file = tmp_path / "training" / "raster_lidar" / f"{frame_id}.npy"
         np.testing.assert_array_equal(np.load(file), attacked.numpy())
@@ -207,18 +213,18 @@ def test_a_saved_lidar_map_comes_back_from_points(detector, frames, tmp_path):
             )
 
 
-def test_attacked_points_are_saved_as_they_are(detector, frames, tmp_path):
+def test_attacked_points_are_saved_as_they_are(subject, tmp_path):
     threat = dict(type="PointShift", sensor="lidar", radius_m=0.5, steps=1)
     attack = build_attack("test", dict(type="PGD", threat=threat))
-    _, inputs = saved(detector, frames, tmp_path, attack)
+    _, inputs = saved(subject, tmp_path, attack)
     assert not (tmp_path / "training" / "raster_lidar").exists()
-    for frame_id, read in read_back(detector, frames, tmp_path).items():
+    for frame_id, read in read_back(subject, tmp_path).items():
         clean, attacked = inputs[frame_id]
         assert not torch.equal(clean["lidar"], attacked["lidar"])
         torch.testing.assert_close(read["lidar"], attacked["lidar"])
 
 
-def test_labels_and_calibration_are_scaled(detector, project, tmp_path):
+def test_labels_and_calibration_are_scaled(subject, project, tmp_path):
     from perception.apis import as_config
     from perception.core.config import load_config
 
@@ -227,7 +233,7 @@ def test_labels_and_calibration_are_scaled(detector, project, tmp_path):
     frames = build_dataset(config, "test")
     threat = dict(type="MapThreat", sensor="camera", steps=1, eps=4.0)
     attack = build_attack("test", dict(type="PGD", threat=threat))
-    stored, _ = saved(detector, frames, tmp_path, attack, [1])
+    stored, _ = saved(replace(subject, dataset=frames), tmp_path, attack, [1])
     before, after = frames.frames[1], stored[0]
     assert after.image_size == (16, 32)
     about = json.loads((tmp_path / "about.json").read_text())
@@ -242,10 +248,10 @@ def test_labels_and_calibration_are_scaled(detector, project, tmp_path):
     assert after.calibration.baseline_m == pytest.approx(baseline_m)
 
 
-def test_sensors_without_a_folder_are_refused(detector, frames, tmp_path):
-    saver = KittiSaver(tmp_path, frames, split="val", indices=[0])
+def test_sensors_without_a_folder_are_refused(subject, tmp_path):
+    saver = KittiSaver(tmp_path, subject)
     saver.sources = {"camera": saver.sources["camera"]}
     threat = dict(type="MapThreat", sensor="camera", steps=1, eps=4.0)
     attack = build_attack("test", dict(type="PGD", threat=threat))
     with pytest.raises(DataError, match=r"no folder for sensor\(s\).*lidar"):
-        evaluate_attack(detector, frames, attack, [0], save=saver)
+        next(run_cell(subject.target, attack, subject.batches(Running()), save=saver))

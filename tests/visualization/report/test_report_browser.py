@@ -6,7 +6,7 @@ Skipped where there is no Chromium (Debian: ``apt-get install chromium``).
 import shutil
 
 import pytest
-from report_makers import attack, make_pairs, named, robust_results, write_results
+from report_makers import attack, make_pairs, robust_results, write_results
 
 from perception.visualization.report.page import write_report
 
@@ -38,9 +38,7 @@ def tab():
 def file(tmp_path_factory):
     """The report of two detectors, with two attacks' pictures and an evil name."""
     folder = tmp_path_factory.mktemp("report")
-    content = robust_results()
-    evil = named(attack(EVIL, "camera", 50.0))
-    content["detectors"][0]["attacks"] |= evil
+    content = robust_results(attack(EVIL, "camera", 50.0))
     write_results(folder / "robustness.json", content)
     make_pairs(folder / "a", 2)
     make_pairs(folder / "b", 1, attack="lidar_pgd")
@@ -135,7 +133,7 @@ def test_pictures_of_one_attack(open_page):
 def test_link_opens_the_threat_model(open_page):
     page = open_page()
     page.locator("#attacks tbody a").first.click()
-    page.locator("#threat-1 dl").wait_for(state="visible")
+    page.locator("#threat-1 pre").wait_for(state="visible")
 
 
 @pytest.mark.parametrize("width", [320, 390])

@@ -2,13 +2,14 @@
 
 Ink and rules take the page's colours, so that a chart reads in light and in dark, and
 texts stay texts in the page's font. Detectors differ by colour and mark, the same in
-every chart; no detector has a sensor's colour.
+every chart; no detector has a sensor's colour. Sizes are in CSS pixels.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -19,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from perception.evaluation.robustness.results import ConfusionRow
 from perception.visualization.palette import (
     GREEN,
     GREY,
@@ -37,17 +39,17 @@ _INK, _FAINT, _RULE = "#010101", "#020202", "#030303"
 _OF_PAGE = {_INK: "currentColor", _FAINT: "var(--faint)", _RULE: "var(--rule)"}
 _NOT_SHOWN = ("metadata", "style", "clipPath")  # nothing reaches out of its axes
 _MARKS = "osDv^"
-_TEXT_PX, _LINE_PX = 12, 18
+_LINE_PX = 18
 _RC = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.family": "DejaVu Sans",
-    "font.size": _TEXT_PX,
+    "font.size": 12,
     **{f"axes.spines.{side}": False for side in ("left", "right", "top", "bottom")},
-    **{f"{axis}tick.{size}.size": 0 for axis in "xy" for size in ("major", "minor")},
+    **{f"{axis}tick.major.size": 0 for axis in "xy"},
     **{f"{axis}tick.labelcolor": _FAINT for axis in "xy"},
+    "xtick.major.pad": 6,
     "axes.labelcolor": _FAINT,
-    "axes.edgecolor": _RULE,
     "grid.color": _RULE,
     "text.color": _INK,
     "legend.frameon": False,
@@ -88,30 +90,31 @@ def lines_chart(
     figure, axes = _figure((size_px[0], size_px[1] + below), (34, 12, 8, below + 42))
     axes.set_ylim(0, top)
     _grid(axes, "y", top)
-    handles, tips = [], []
+    handles: list[Line2D] = []
+    tips: list[str] = []
     for detector, points in lines.items():
-        style = _style(detectors.index(detector))
-        colour, told = style["color"], (levels or {}).get(detector, {})
-        axes.plot(*zip(*points, strict=True), linewidth=2, color=colour)
+        style, told = (
+            _style(detectors.index(detector)),
+            (levels or {}).get(detector, {}),
+        )
+        axes.plot(*zip(*points, strict=True), linewidth=2, color=style["color"])
         for x, mean in points:
-            axes.plot(x, mean, gid=f"tip_{len(tips)}", clip_on=False, **style)
+            axes.plot(x, mean, gid=f"tip_{len(tips)}", **style)
             tips.append(f"{detector}: {mean:.1f} at {ticks.get(x, x)}")
         for name, mean in told.items():
             dots = (0, (1, 3)) if name == "oracle" else (0, (6, 4))
-            axes.axhline(mean, color=colour, linewidth=1.2, linestyle=dots)
+            axes.axhline(mean, color=style["color"], linewidth=1.2, linestyle=dots)
         texts = ", ".join(f"{name} {mean:.1f}" for name, mean in told.items())
         label = _shown(f"{detector} ({texts})" if texts else detector)
         handles.append(Line2D([], [], linewidth=2, label=label, **style))
-    margin = 0.03 * (max(ticks) - min(ticks))
-    axes.set_xlim(min(ticks) - margin, max(ticks) + margin)
-    axes.set_xticks([])
-    axes.set_xlabel(x_label, labelpad=18)
-    free_px = 0.0
-    for x, text in sorted(ticks.items()):
-        at_px = axes.transData.transform((x, 0))[0]
-        if at_px >= free_px:
-            _beside(axes, (x, 0), (0, -5), text, ha="center", va="top", color=_FAINT)
-            free_px = at_px + 34
+    first, span = min(ticks), max(ticks) - min(ticks)
+    axes.set_xlim(first - 0.03 * span, first + 1.03 * span)
+    labels, free = dict(ticks), first
+    for x in sorted(ticks):
+        labels[x] = ticks[x] if x >= free else ""
+        free = x + span * 36 / size_px[0] if x >= free else free
+    axes.set_xticks(list(labels), list(labels.values()))
+    axes.set_xlabel(x_label)
     if legend:
         figure.legend(handles=handles, loc="lower left")
     return _svg(figure, title, tips)
@@ -146,57 +149,58 @@ def bars_chart(
     _grid(axes, "x", top)
     y_px = 0.0
     for name, bars in groups.items():
+        axes.text(0, y_px + 24, _shown(name), weight="bold", va="bottom")
         y_px += 28
-        axes.text(0, y_px - 4, _shown(name), weight="bold", va="bottom")
         for sensor, mean, text in bars:
             colour = _hex(sensor_colour(sensor)) if sensor else _INK
-            at = (mean, y_px + _LINE_PX / 2)
-            axes.barh(at[1], mean, height=11, color=colour)
-            _beside(axes, at, (5, 0), _shown(text), va="center_baseline")
+            axes.barh(y_px + 9, mean, height=11, color=colour)
+            at = (mean + 0.01 * top, y_px + 9)
+            axes.text(*at, _shown(text), va="center_baseline")
             y_px += _LINE_PX
     return _svg(figure, title)
 
 
 @mpl.rc_context(_RC)
 def gate_chart(
-    title: str, columns: Sequence[str], rows: Mapping[str, Mapping[str, int]]
+    title: str, sensors: Sequence[str], rows: Sequence[ConfusionRow]
 ) -> Markup:
-    """Whom a gate's alarms are attributed to, in percent of the frames of a row.
+    """Which sensor a gate's alarms are attributed to, in percent of a row's frames.
 
-    Args:
-        title: What the chart is, for who cannot see it.
-        columns: Sensors, ``in doubt`` where the gate can tell, ``none``.
-        rows: {truly attacked sensor, ``none`` for clean frames: {column: frames}}. The
-            right answer has a frame, a dashed one if it is only half an answer.
+    The right answer has a frame, a dashed one if it is only half an answer: an alarm
+    under an attack that is attributed to no sensor.
+
+    Raises:
+        ValueError: If more such alarms are counted than frames that blame no sensor.
     """
-    cell_px, left_px, row_px = 92, 110, 30
-    size_px = (left_px + cell_px * (len(columns) + 1), row_px * (len(rows) + 1))
-    figure, axes = _figure(size_px, (0, 0, 0, 0))
-    axes.set(xlim=(0, size_px[0]), ylim=(size_px[1], 0), xticks=[], yticks=[])
+    told = all(row.alarm is not None for row in rows)
+    columns = (*sensors, *([IN_DOUBT] if told else []), NOBODY)
+    wide, high = len(columns) + 2.2, len(rows) + 1
+    figure, axes = _figure((round(92 * wide), 30 * high), (0, 0, 0, 0))
+    axes.set(xlim=(-1.7, wide - 1.7), ylim=(high - 0.5, -0.5), xticks=[], yticks=[])
+    middle: dict[str, Any] = {"ha": "center", "va": "center"}
     headings = {NOBODY: "no alarm", IN_DOUBT: "unattributed"}
-    centres = [left_px + cell_px * (number + 0.5) for number in range(len(columns) + 1)]
-    for x, name in zip(centres, [*columns, "frames"], strict=True):
-        text = _shown(headings.get(name, name), 14)
-        axes.text(x, row_px / 2, text, ha="center", va="center", color=_FAINT)
-    for number, (truth, counts) in enumerate(rows.items(), start=1):
-        y, frames = row_px * number, sum(counts.values())
-        text = "clean" if truth == NOBODY else _shown(f"{truth} attacked", 18)
-        axes.text(0, y + row_px / 2, text, va="center")
-        axes.text(centres[-1], y + row_px / 2, str(frames), ha="center", va="center")
-        for x, name in zip(centres, columns, strict=False):
+    for x, name in enumerate([*columns, "frames"]):
+        axes.text(x, 0, _shown(headings.get(name, name), 14), color=_FAINT, **middle)
+    for y, row in enumerate(rows, start=1):
+        quiet, alarms = row.attributed.get(NOBODY, 0), (row.alarm or 0) if told else 0
+        if not 0 <= alarms <= quiet:
+            raise ValueError(f"{title}: {alarms} unattributed ones in {quiet} frames")
+        counts = {**row.attributed, IN_DOUBT: alarms, NOBODY: quiet - alarms}
+        frames = sum(counts.values())
+        text = _shown(f"{row.sensor} attacked", 18) if row.sensor else "clean"
+        axes.text(-1.7, y, text, va="center")
+        axes.text(len(columns), y, str(frames), **middle)
+        for x, name in enumerate(columns):
             part = counts.get(name, 0) / max(frames, 1)
-            half = name == IN_DOUBT and truth != NOBODY
-            box = Rectangle(
-                (x - cell_px / 2 + 2, y + 2),
-                *(cell_px - 4, row_px - 4),
-                facecolor=(_hex(sensor_colour(name)), 0.08 + 0.5 * part),
-                edgecolor=_INK if half or name == truth else "none",
-                linestyle=(0, (4, 3)) if half else "-",
-            )
+            right = name == (row.sensor or NOBODY)
+            half = name == IN_DOUBT and row.sensor is not None
+            box = Rectangle((x - 0.48, y - 0.43), 0.96, 0.86)
+            box.set_facecolor((_hex(sensor_colour(name)), 0.08 + 0.5 * part))
+            box.set_edgecolor(_INK if right or half else "none")
+            box.set_linestyle((0, (4, 3)) if half else "-")
             axes.add_patch(box)
-            weight = "bold" if name == truth else "normal"
-            text = f"{100 * part:.0f} %"
-            axes.text(x, y + row_px / 2, text, ha="center", va="center", weight=weight)
+            weight = "bold" if right else "normal"
+            axes.text(x, y, f"{100 * part:.0f} %", weight=weight, **middle)
     return _svg(figure, title)
 
 
@@ -206,17 +210,15 @@ def top_of(values: Iterable[float]) -> float:
     return next((top for top in (10.0, 25.0, 50.0) if most <= 0.96 * top), 100.0)
 
 
-def css(colour: Rgb) -> str:
-    """A colour for CSS."""
-    return f"rgb({colour[0]}, {colour[1]}, {colour[2]})"
+def css_colour(sensor: str) -> str:
+    """The colour of a sensor for the page."""
+    return _hex(sensor_colour(sensor))
 
 
-def _style(number: int) -> dict[str, str]:
+def _style(number: int) -> dict[str, Any]:
     colours = (_INK, *map(_hex, (VERMILLION, GREEN, GREY)))
-    return {
-        "color": colours[number % len(colours)],
-        "marker": _MARKS[number % len(_MARKS)],
-    }
+    colour, mark = colours[number % len(colours)], _MARKS[number % len(_MARKS)]
+    return {"color": colour, "marker": mark}
 
 
 def _hex(colour: Rgb) -> str:
@@ -230,8 +232,7 @@ def _shown(text: str, most: int = 56) -> str:
 
 
 def _grid(axes: Axes, axis: str, top: float) -> None:
-    ticks = [top * fifth / 5 for fifth in range(6)]
-    axes.set(**{f"{axis}ticks": ticks, f"{axis}ticklabels": [f"{t:g}" for t in ticks]})
+    axes.set(**{f"{axis}ticks": [top * fifth / 5 for fifth in range(6)]})
     axes.grid(axis=axis, linewidth=1)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
 
@@ -239,24 +240,14 @@ def _grid(axes: Axes, axis: str, top: float) -> None:
 def _figure(
     size_px: tuple[int, int], margins_px: tuple[int, int, int, int]
 ) -> tuple[Figure, Axes]:
-    """A figure with axes inside of margins (left, right, top, bottom) in CSS pixels."""
+    """A figure with axes inside of margins (left, right, top, bottom)."""
     width, height = size_px
     left, right, top, bottom = margins_px
     figure = Figure((width / 72, height / 72), facecolor="none")
-    inside = (left, bottom, width - left - right, height - top - bottom)
-    scale = (width, height, width, height)
-    at = tuple(part / whole for part, whole in zip(inside, scale, strict=True))
-    return figure, figure.add_axes(at, facecolor="none")
-
-
-def _beside(
-    axes: Axes,
-    at: tuple[float, float],
-    shift_px: tuple[int, int],
-    text: str,
-    **more: str,
-) -> None:
-    axes.annotate(text, at, xytext=shift_px, textcoords="offset points", **more)
+    figure.subplots_adjust(
+        left / width, bottom / height, 1 - right / width, 1 - top / height
+    )
+    return figure, figure.add_subplot(facecolor="none")
 
 
 def _svg(figure: Figure, title: str, tips: Sequence[str] = ()) -> Markup:
@@ -276,20 +267,17 @@ def _svg(figure: Figure, title: str, tips: Sequence[str] = ()) -> Markup:
         for inner in [one for one in part if one.tag.endswith(_NOT_SHOWN)]:
             part.remove(inner)
         kept = {key.rpartition("}")[2]: value for key, value in part.attrib.items()}
+        kept.pop("clip-path", None)
         if part.tag == "g" and (gid := kept.pop("id", "")).startswith("tip_"):
             tip = ElementTree.Element("title")
             tip.text = _shown(tips[int(gid.removeprefix("tip_"))], most=120)
             part.insert(0, tip)
-        kept.pop("clip-path", None)
-        style = [
-            one for one in kept.get("style", "").split("; ") if "family" not in one
-        ]
-        for colour, of_page in _OF_PAGE.items():
-            style = [one.replace(colour, of_page) for one in style]
-        if style != [""]:
-            kept["style"] = "; ".join(style)
-        part.attrib.clear()
-        part.attrib.update(kept)
+        if style := kept.get("style"):
+            style = "; ".join(one for one in style.split("; ") if "family" not in one)
+            for colour, of_page in _OF_PAGE.items():
+                style = style.replace(colour, of_page)
+            kept["style"] = style
+        part.attrib = kept
     label = {"role": "img", "aria-label": _shown(title, most=120)}
     root.attrib = {"viewBox": root.attrib["viewBox"], **label}
     return Markup(ElementTree.tostring(root, encoding="unicode"))

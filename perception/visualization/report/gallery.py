@@ -24,12 +24,9 @@ _LADDER = ((640, 80), (640, 68), (560, 62), (480, 58), (400, 52), (320, 45), (24
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture inside the page.
+    """A picture inside the page: a ``data:`` address, its size in pixels.
 
     Attributes:
-        uri: ``data:image/webp;base64,…``.
-        width: In pixels.
-        height: In pixels.
         found: What each detector found, in words.
     """
 
@@ -41,15 +38,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Pair:
-    """One attacked frame.
+    """One attacked frame, before the attack and under it.
 
     Attributes:
         frame_id: Name of the frame.
         attack: Name of the attack.
         sensors: The attacked ones.
         detectors: Whose detections it shows.
-        clean: Before the attack.
-        attacked: Under it.
     """
 
     frame_id: str

@@ -26,12 +26,10 @@ from perception.evaluation.robustness.figures import (
 from perception.evaluation.robustness.results import (
     AttackResult,
     Figure,
-    Group,
     Spread,
 )
 from perception.visualization.captions import budget_of
-from perception.visualization.palette import sensor_colour
-from perception.visualization.report.charts import css, legend_chart, top_of
+from perception.visualization.report.charts import css_colour, legend_chart, top_of
 from perception.visualization.report.gallery import read_gallery
 from perception.visualization.report.runs import Run, read_runs
 from perception.visualization.report.summary import (
@@ -105,7 +103,7 @@ def _environment() -> Environment:
         "counted": _counted,
         "counts": _counts,
         "fixed": _fixed,
-        "sensor": lambda name: css(sensor_colour(name)),
+        "sensor": css_colour,
         "signed": _signed,
         "starred": _starred,
     }
@@ -120,19 +118,12 @@ def _content(runs: Sequence[Run]) -> dict[str, Any]:
         for name in names
     }
     cells = [cell for one in attacks.values() for cell in one.values()]
-    worst = [one for run in runs for one in run.result.worst.values()]
     means = [run.result.clean_mean for run in runs] + [cell.mean for cell in cells]
     top = top_of(mean for mean in means if mean is not None)
     failing = {cell.name for cell in cells if cell.corruption}
     same_frames = len({run.frame_ids for run in runs}) == 1
     wanted = {file.baseline for run in runs for file in run.files}
     baseline = next((run for run in runs if run.result.name in wanted), runs[0])
-    groups = {
-        (group.name, group.detectors): group
-        for run in runs
-        for file in run.files
-        for group in file.groups
-    }
     return {
         "runs": runs,
         "baseline": baseline,
@@ -149,12 +140,13 @@ def _content(runs: Sequence[Run]) -> dict[str, Any]:
         "gates": gate_charts(runs),
         "severities": severity_charts(runs, top),
         "legend": legend_chart([run.name for run in runs]),
-        "groups": list(groups.values()),
-        "spreads": _spreads(list(groups.values())),
+        "spreads": _spreads(runs),
         "notes": {run.name: _notes(run, baseline) for run in runs},
         "ineffective": IN_VAIN,
         "stars": any(cell.ineffective for cell in cells),
-        "worst_stars": any(one.ineffective for one in worst),
+        "worst_stars": any(
+            one.ineffective for run in runs for one in run.result.worst.values()
+        ),
         "few_objects": FEW_OBJECTS,
         "few": any(run.few_objects for run in runs),
     }
@@ -178,18 +170,21 @@ def _lowest(cells: Mapping[str, AttackResult]) -> Figure:
     return min(means) if len(means) > 1 else None
 
 
-def _spreads(groups: Sequence[Group]) -> dict[str, list[Spread | None]]:
-    """{figure: mean and spread of each group}: clean, worst cases, every attack."""
-    figures = [
-        {
-            "clean": group.clean,
-            **{f"worst on {sensor}": worst for sensor, worst in group.worst.items()},
-            **group.attacks,
-        }
-        for group in groups
-    ]
-    names = dict.fromkeys(name for one in figures for name in one)
-    return {name: [one.get(name) for one in figures] for name in names}
+def _spreads(runs: Sequence[Run]) -> list[tuple[str, int, str, Spread]]:
+    """(config, number of trainings, figure, its spread) where there are several."""
+    groups = {
+        (group.name, group.detectors): group
+        for run in runs
+        for file in run.files
+        for group in file.groups
+    }
+    rows = []
+    for group in groups.values():
+        worst = {f"worst on {sensor}": one for sensor, one in group.worst.items()}
+        for name, one in {"clean": group.clean, **worst, **group.attacks}.items():
+            if one is not None:
+                rows.append((group.name, len(group.detectors), name, one))
+    return rows
 
 
 def _notes(run: Run, base: Run) -> dict[str, str]:
@@ -208,7 +203,7 @@ def _notes(run: Run, base: Run) -> dict[str, str]:
         "attacks file": ", ".join(dict.fromkeys(info.attacks_file for info in infos)),
         "data": infos[0].data_root,
         "split": infos[0].split,
-        "frames": f"{len(frames)}: {' … '.join(dict.fromkeys((frames[0], frames[-1])))}",
+        "frames": " … ".join(dict.fromkeys((frames[0], frames[-1]))),
         "objects": _counts(run.objects),
         "seeds": ", ".join(dict.fromkeys(str(s) for info in infos for s in info.seeds)),
         "finished": ", ".join(dict.fromkeys(info.finished for info in infos)),

@@ -160,6 +160,8 @@ def _with_unique_names(runs: Sequence[Run]) -> list[Run]:
             [f" · {number}" for number in range(1, len(alike) + 1)],
         )
         mark = next(m for m in marks if len(set(m)) == len(alike))
-        unique += [replace(run, name=name + m) for run, m in zip(alike, mark, strict=True)]
+        unique += [
+            replace(run, name=name + m) for run, m in zip(alike, mark, strict=True)
+        ]
     order = {id(run.result): number for number, run in enumerate(runs)}
     return sorted(unique, key=lambda run: order[id(run.result)])

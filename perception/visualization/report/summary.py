@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from perception.evaluation.robustness.results import Figure
-from perception.visualization.palette import IN_DOUBT, NOBODY
 from perception.visualization.report.charts import (
     Points,
     bars_chart,
@@ -130,24 +129,11 @@ def severity_charts(runs: Sequence[Run], top: float) -> list[Chart]:
 
 
 def gate_charts(runs: Sequence[Run]) -> list[Chart]:
-    """Whom each gate's alarms are attributed to, under attacks on one sensor.
-
-    Raises:
-        ValueError: If there are more unattributed alarms than frames for them.
-    """
+    """Which sensor a gate's alarms are attributed to, under attacks on one sensor."""
     charts = []
     for run in runs:
-        rows = run.result.gate.confusion if run.result.gate else ()
-        told = all(row.alarm is not None for row in rows)
-        counts = {}
-        for row in rows:
-            alarms, quiet = row.alarm or 0, row.attributed[NOBODY]
-            if not 0 <= alarms <= quiet:
-                raise ValueError(f"{run.name}: {alarms} alarms in {quiet} frames")
-            split = {NOBODY: quiet - alarms, IN_DOUBT: alarms} if told else {}
-            counts[row.sensor or NOBODY] = {**row.attributed, **split}
-        if rows:
-            columns = (*run.sensors, *([IN_DOUBT] if told else []), NOBODY)
-            svg = gate_chart(f"Alarms of the gate of {run.name}", columns, counts)
+        if gate := run.result.gate:
+            title = f"Alarms of the gate of {run.name}"
+            svg = gate_chart(title, tuple(run.sensors), gate.confusion)
             charts.append(Chart(run.name, (), svg))
     return charts

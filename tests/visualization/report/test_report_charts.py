@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import pytest
 
+from perception.evaluation.robustness.results import ConfusionRow
 from perception.visualization.palette import sensor_colour
 from perception.visualization.report.charts import (
     bars_chart,
@@ -84,24 +85,44 @@ def test_bars_are_as_long_as_their_figures():
     assert lengths["currentColor"] == pytest.approx(4 * lengths[lidar])
 
 
+def gate(*rows, sensors=("camera", "lidar")):
+    """Texts and boxes of a gate's chart; a row is (sensor, counts, alarm)."""
+    columns = (*sensors, "none")
+    given = [
+        ConfusionRow(sensor, dict(zip(columns, counts, strict=True)), alarm)
+        for sensor, counts, alarm in rows
+    ]
+    root = ElementTree.fromstring(gate_chart("gate", sensors, given))
+    boxes = [path.get("style") for path in root.iter("path")]
+    boxes = [style for style in boxes if "opacity" in style]
+    return [one.text for one in root.iter("text")], boxes
+
+
 def test_gate_frames_the_right_answers():
-    columns = ("camera", "lidar", "in doubt", "none")
-    rows = {
-        "none": dict(zip(columns, (0, 0, 1, 9), strict=True)),
-        "lidar": dict(zip(columns, (2, 5, 3, 0), strict=True)),
-    }
-    root = ElementTree.fromstring(gate_chart("gate", columns, rows))
-    texts = [one.text for one in root.iter("text")]
+    """Alarms of no sensor are a column of their own, half an answer if attacked."""
+    texts, boxes = gate((None, (0, 0, 10), 1), ("lidar", (2, 5, 3), 3))
     assert texts[:5] == ["camera", "lidar", "unattributed", "no alarm", "frames"]
     shares = [text for text in texts if text.endswith(" %")]
     assert shares == ["0 %", "0 %", "10 %", "90 %", "20 %", "50 %", "30 %", "0 %"]
-    boxes = [
-        path.get("style") for path in root.iter("path") if "opacity" in str(path.attrib)
-    ]
-    assert len(boxes) == 8
+    assert texts.count("10") == 2 and {"clean", "lidar attacked"} <= set(texts)
     framed = ["currentColor" in style for style in boxes]
     assert framed == [False, False, False, True, False, True, True, False]
     assert [n for n, style in enumerate(boxes) if "dasharray" in style] == [6]
+
+
+def test_gate_that_cannot_tell_has_no_such_column():
+    texts, boxes = gate((None, (0, 0, 10), 1), ("lidar", (2, 5, 3), None))
+    assert "unattributed" not in texts and len(boxes) == 6
+    assert [text for text in texts if text.endswith(" %")][-3:] == [
+        "20 %",
+        "50 %",
+        "30 %",
+    ]
+
+
+def test_more_alarms_than_frames_are_an_error():
+    with pytest.raises(ValueError, match="gate: 4 unattributed ones in 3 frames"):
+        gate((None, (0, 0, 10), 1), ("lidar", (2, 5, 3), 4))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +132,7 @@ def test_names_are_only_text(name):
     charts = [
         lines({name: PLAIN}, title=name, levels={name: {name: 3.0}}),
         bars_chart(name, {name: [(name, 3.0, name)]}, top=25.0),
-        gate_chart(name, [name, "none"], {name: {name: 3, "none": 4}}),
+        gate_chart(name, [name], [ConfusionRow(name, {name: 3, "none": 4}, None)]),
         legend_chart([name]),
     ]
     for chart in charts:

@@ -148,7 +148,7 @@ def test_environment_is_told(page):
 
 def test_contradicting_alarms_are_an_error(page):
     gate = {"gate": (9, 0, 1), "alarms": (7, 7)}
-    with pytest.raises(DataError, match="7 alarms in 1 frames"):
+    with pytest.raises(DataError, match="7 unattributed ones in 1 frames"):
         page(results(detector(attack("a", "camera", 40.0, **gate))))
 
 

@@ -77,40 +77,16 @@ def test_bars_are_clean_and_worst_of_each_sensor_alone(read, drawn):
     }
 
 
-def test_gate_counts_frames(read, drawn):
-    summary.gate_charts(read(robust_results()))
-    ((columns, rows, _),) = drawn.values()  # the first detector has no gate
-    assert columns == ("camera", "lidar", "none")
-    assert rows == {
-        "none": {"camera": 1, "lidar": 0, "none": 9},
-        "camera": {"camera": 8, "lidar": 1, "none": 1},
-        "lidar": {"camera": 2, "lidar": 5, "none": 3},
-    }
-
-
-def test_unattributed_alarms_are_a_column_of_their_own(read, drawn):
-    alarms = [
-        attack("camera_pgd", "camera", 40.0, gate=(5, 1, 4), alarms=(2, 3)),
-        attack("camera_apgd", "camera", 40.0, gate=(4, 0, 6), alarms=(2, 1)),
-        attack("lidar_pgd", "lidar", 40.0, gate=(0, 10, 0), alarms=(2, 0)),
+def test_gates_are_drawn_as_counted(read, drawn):
+    (chart,) = summary.gate_charts(read(robust_results()))  # the first has no gate
+    assert chart.name == "toy_robust"
+    ((sensors, rows, _),) = drawn.values()
+    assert sensors == ("camera", "lidar")
+    assert [(row.sensor, tuple(row.attributed.values())) for row in rows] == [
+        (None, (1, 0, 9)),
+        ("camera", (8, 1, 1)),
+        ("lidar", (2, 5, 3)),
     ]
-    summary.gate_charts(read(results(detector(*alarms))))
-    ((columns, rows, _),) = drawn.values()
-    assert columns == ("camera", "lidar", "in doubt", "none")
-    assert rows == {
-        "none": {"camera": 1, "lidar": 0, "in doubt": 2, "none": 7},
-        "camera": {"camera": 9, "lidar": 1, "in doubt": 4, "none": 6},
-        "lidar": {"camera": 0, "lidar": 10, "in doubt": 0, "none": 0},
-    }
-
-
-def test_gates_that_cannot_tell_have_no_such_column(read, drawn):
-    some = attack("camera_pgd", "camera", 40.0, gate=(5, 1, 4))
-    told = attack("lidar_pgd", "lidar", 40.0, gate=(0, 9, 1), alarms=(1, 1))
-    summary.gate_charts(read(results(detector(some, told))))
-    ((columns, rows, _),) = drawn.values()
-    assert columns == ("camera", "lidar", "none")
-    assert rows["camera"] == {"camera": 5, "lidar": 1, "none": 4}
 
 
 def test_curves_from_both_kinds_of_results(read, drawn):

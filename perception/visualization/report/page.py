@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -96,13 +97,14 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "above": _above,
         "breakable": _breakable,
         "budget": lambda attack, sensors: budget_of(attack.threat, sensors),
-        "change": lambda attack: _above(attack.mean, attack.ap.clean.headline.mean),
         "count": lambda number, noun: f"{number} {noun}{'' if number == 1 else 's'}",
         "counted": _counted,
         "counts": _counts,
         "fixed": _fixed,
+        "leaves": _leaves,
         "sensor": css_colour,
         "signed": _signed,
         "starred": _starred,
@@ -127,10 +129,9 @@ def _content(runs: Sequence[Run]) -> dict[str, Any]:
     return {
         "runs": runs,
         "baseline": baseline,
-        "sensors": {k: v for run in reversed(runs) for k, v in run.sensors.items()},
+        "sensors": {k: v for run in runs for k, v in run.sensors.items()},
         "classes": list(dict.fromkeys(c for run in runs for c in run.files[0].classes)),
         "same_frames": same_frames,
-        "clean_changes": {run.name: _clean_change(run, baseline) for run in runs},
         "attacks": {k: v for k, v in attacks.items() if k not in failing},
         "failing": {k: v for k, v in attacks.items() if k in failing},
         "lowest": {k: _lowest(v) for k, v in attacks.items()} if same_frames else {},
@@ -155,13 +156,6 @@ def _content(runs: Sequence[Run]) -> dict[str, Any]:
 def _above(after: Figure, before: Figure) -> Figure:
     """Points above another figure: negative where something was lost."""
     return None if after is None or before is None else after - before
-
-
-def _clean_change(run: Run, base: Run) -> Figure:
-    """Clean points above the baseline; None for itself and on other frames."""
-    if run is base or run.frame_ids != base.frame_ids:
-        return None
-    return _above(run.result.clean_mean, base.result.clean_mean)
 
 
 def _lowest(cells: Mapping[str, AttackResult]) -> Figure:
@@ -257,3 +251,15 @@ def _starred(value: Figure, star: bool) -> str:
 def _breakable(name: str) -> Markup:
     """A name that may be broken after its separators, so that columns stay narrow."""
     return Markup(re.sub(r"([_.@/]+)(?=[^\W\d])", r"\1<wbr>", str(escape(name))))
+
+
+def _leaves(value: Any, name: str = "") -> list[tuple[str, str]]:
+    """A nested description as (dotted name, text) pairs."""
+    if isinstance(value, Mapping):
+        inner = list(value.items())
+    elif isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
+        inner = list(enumerate(value))
+    else:
+        return [(name, value if isinstance(value, str) else json.dumps(value))]
+    named = [(f"{name}.{key}" if name else str(key), one) for key, one in inner]
+    return [leaf for inner_name, one in named for leaf in _leaves(one, inner_name)]

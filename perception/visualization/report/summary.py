@@ -100,7 +100,8 @@ def _levels(run: Run, sensors: Sequence[str]) -> dict[str, float]:
         return {}
     oracle = run.result.oracle.get(sensors[0])
     noise = run.attacks.get(f"{sensors[0]}_noise")
-    told = {"oracle": oracle and oracle.mean, "noise": noise and noise.mean}
+    told = {"oracle": oracle.mean if oracle else None}
+    told["noise"] = noise.mean if noise else None
     return {name: mean for name, mean in told.items() if mean is not None}
 
 

@@ -133,7 +133,7 @@ def test_pictures_of_one_attack(open_page):
 def test_link_opens_the_threat_model(open_page):
     page = open_page()
     page.locator("#attacks tbody a").first.click()
-    page.locator("#threat-1 pre").wait_for(state="visible")
+    page.locator("#threat-1 dl").wait_for(state="visible")
 
 
 @pytest.mark.parametrize("width", [320, 390])

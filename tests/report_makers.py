@@ -26,7 +26,12 @@ from perception.evaluation.robustness.results import (
     Stages,
     Success,
 )
-from perception.visualization.report.interim import summarised
+from perception.visualization.report.interim import (
+    corruption_figures,
+    gate_summary,
+    oracle_per_sensor,
+    worst_per_sensor,
+)
 
 RED = Channel("red", "grey levels", 0.0, 255.0)
 DEPTH = Channel("depth_m", "m", 0.0, 80.0)
@@ -109,9 +114,17 @@ def detector(*attacks, name="toy_concat", clean=80.0, objects=50, **more):
         "checkpoint_sha256": "ab" * 32,
         "sensors": tuple(SENSORS),
         "clean": accuracy(clean, objects=objects),
-        "attacks": {one.name: one for one in attacks},
     }
-    return summarised(DetectorResult(**given | more))
+    by_name = {one.name: one for one in attacks}
+    worst = worst_per_sensor(by_name)
+    given |= {
+        "attacks": by_name,
+        "worst": worst,
+        "oracle": oracle_per_sensor(by_name, worst),
+        "gate": gate_summary(by_name, given["sensors"]),
+        "corruptions": corruption_figures(by_name),
+    }
+    return DetectorResult(**given | more)
 
 
 def results(*detectors, command="python tools/attack.py configs/toy/concat.py", **more):

@@ -116,9 +116,8 @@ def _description(file: Path) -> Mapping[str, Any]:
     content = read_json(file)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DataError(f"{file}: expected a {FORMAT!r}")
-    if content.get("version") != VERSION:
-        got = content.get("version")
-        raise DataError(f"{file}: expected version {VERSION}, got {got!r}")
+    if (version := content.get("version")) != VERSION:
+        raise DataError(f"{file}: expected version {VERSION}, got {version!r}")
     return content
 
 
@@ -132,13 +131,9 @@ def _pair(file: Path, content: Mapping[str, Any], width: int, quality: int) -> P
                 raise ValueError(f"{side}: {len(found)} texts for {len(detectors)}")
             path = file.parent / Path(content[side]["file"]).name
             pictures[side] = _picture(path, found, width, quality)
-        return Pair(
-            frame_id=str(content["frame_id"]),
-            attack=str(content["attack"]),
-            sensors=tuple(map(str, content["touched"])),
-            detectors=detectors,
-            **pictures,
-        )
+        sensors = tuple(map(str, content["touched"]))
+        names = str(content["frame_id"]), str(content["attack"])
+        return Pair(*names, sensors, detectors, pictures["clean"], pictures["attacked"])
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{file}: damaged description: {error!r}") from error
 

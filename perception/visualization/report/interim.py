@@ -1,58 +1,74 @@
-"""A detector's derived figures, until the evaluation computes them on the schema."""
+"""Derived figures until ``evaluation.robustness.figures`` has these very functions."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from perception.evaluation.robustness.results import (
     AttackResult,
     ConfusionRow,
-    DetectorResult,
+    Figure,
     GateSummary,
     Oracle,
     Worst,
 )
 
-
-def summarised(one: DetectorResult) -> DetectorResult:
-    """The same with worst cases, oracle, gate and corruptions of its attacks."""
-    worst, oracle = {}, {}
-    corruptions: dict = {}
-    for attack in one.attacks.values():
-        if found := attack.corruption:
-            kinds = corruptions.setdefault(found.sensor, {})
-            kinds.setdefault(found.kind, {})[str(found.severity)] = attack.mean
-        elif len(attack.attacked_sensors) == 1 and attack.mean is not None:
-            (sensor,) = attack.attacked_sensors
-            if sensor not in worst or attack.mean < worst[sensor].mean:
-                worst[sensor] = Worst(attack.name, attack.mean, attack.ineffective)
-    for sensor, least in worst.items():
-        told = one.attacks[least.attack].ap.oracle
-        if told and (mean := told.headline.mean) is not None:
-            oracle[sensor] = Oracle(least.attack, mean, mean - least.mean)
-    gate = _gate(one)
-    return replace(one, worst=worst, oracle=oracle, gate=gate, corruptions=corruptions)
+Attacks = Mapping[str, AttackResult]
 
 
-def _gate(one: DetectorResult) -> GateSummary | None:
-    attacks = [a for a in one.attacks.values() if a.gate is not None]
-    if not attacks:
+def worst_per_sensor(attacks: Attacks) -> dict[str, Worst]:
+    """For each attacked sensor the attack that leaves the least mean AP."""
+    worst: dict[str, Worst] = {}
+    for name, one in attacks.items():
+        if len(one.attacked_sensors) == 1 and one.corruption is None:
+            (sensor,), left = one.attacked_sensors, one.mean
+            if left is not None and (sensor not in worst or left < worst[sensor].mean):
+                worst[sensor] = Worst(name, left, one.ineffective)
+    return worst
+
+
+def oracle_per_sensor(
+    attacks: Attacks, worst: Mapping[str, Worst]
+) -> dict[str, Oracle]:
+    """Each sensor's worst attack, the fusion being told which is compromised."""
+    told = {}
+    for sensor, found in worst.items():
+        oracle = attacks[found.attack].ap.oracle
+        if oracle is not None and (left := oracle.headline.mean) is not None:
+            told[sensor] = Oracle(found.attack, left, left - found.mean)
+    return told
+
+
+def gate_summary(attacks: Attacks, sensors: Sequence[str]) -> GateSummary | None:
+    """What the gate makes of all attacks on one sensor; None without a gate."""
+    gated = [one for one in attacks.values() if one.gate is not None]
+    if not gated or gated[0].gate is None:
         return None
-    clean = attacks[0].gate.clean
-    rows = [ConfusionRow(None, clean.attributed, clean.alarm)]
-    for sensor in one.sensors:
-        own = [a for a in attacks if _only(a, sensor)]
-        if own:
-            counts = [a.gate.attacked for a in own]
-            total = {n: sum(c.attributed[n] for c in counts) for n in clean.attributed}
-            alarms = [c.alarm for c in counts]
-            alarm = None if None in alarms else sum(alarms)
-            rows.append(ConfusionRow(sensor, total, alarm))
-    right = sum(row.attributed[row.sensor] for row in rows[1:])
-    frames = sum(sum(row.attributed.values()) for row in rows[1:])
-    false = 1 - clean.attributed["none"] / sum(clean.attributed.values())
-    return GateSummary(tuple(rows), right / frames if frames else None, false)
+    clean = gated[0].gate.clean
+    rows = [ConfusionRow(None, dict(clean.attributed), clean.alarm)]
+    for sensor in sensors:
+        found = [
+            one.gate.attacked
+            for one in gated
+            if one.attacked_sensors == (sensor,) and not one.corruption and one.gate
+        ]
+        if found:
+            counts = Counter[str]()
+            for one in found:
+                counts.update(one.attributed)
+            alarms = [one.alarm for one in found if one.alarm is not None]
+            alarm = sum(alarms) if len(alarms) == len(found) else None
+            rows.append(ConfusionRow(sensor, dict(counts), alarm))
+    quiet = clean.attributed["none"] / sum(clean.attributed.values())
+    return GateSummary(tuple(rows), None, 1 - quiet)
 
 
-def _only(attack: AttackResult, sensor: str) -> bool:
-    return attack.corruption is None and attack.attacked_sensors == (sensor,)
+def corruption_figures(attacks: Attacks) -> dict[str, dict[str, dict[str, Figure]]]:
+    """{sensor: {kind: {severity: mean AP}}}."""
+    figures: dict[str, dict[str, dict[str, Figure]]] = {}
+    for one in attacks.values():
+        if (what := one.corruption) is not None:
+            kinds = figures.setdefault(what.sensor, {})
+            kinds.setdefault(what.kind, {})[str(what.severity)] = one.mean
+    return figures

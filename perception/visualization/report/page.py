@@ -20,11 +20,11 @@ from perception.core.files import replacing
 from perception.core.structures import DataError
 from perception.evaluation.detection.kitti_ap import RECALLS
 from perception.evaluation.robustness.figures import (
-    IN_VAIN,
     mean_corruption_error,
     mean_resilience_rate,
 )
 from perception.evaluation.robustness.results import (
+    DEFINITIONS,
     AttackResult,
     Figure,
     Spread,
@@ -40,6 +40,10 @@ from perception.visualization.report.summary import (
     worst_chart,
 )
 
+INEFFECTIVE = (
+    f"It {DEFINITIONS['ineffective']}, and no measure of robustness; look at the "
+    "suites quiet and adaptive."
+)
 FEW_OBJECTS = (
     f"Fewer than {RECALLS} objects of some class: KITTI’s sampling of the recall keeps "
     "its AP below 100 even for perfect detections, and each object moves it by points. "
@@ -143,7 +147,7 @@ def _content(runs: Sequence[Run]) -> dict[str, Any]:
         "legend": legend_chart([run.name for run in runs]),
         "spreads": _spreads(runs),
         "notes": {run.name: _notes(run, baseline) for run in runs},
-        "ineffective": IN_VAIN,
+        "ineffective": INEFFECTIVE,
         "stars": any(cell.ineffective for cell in cells),
         "worst_stars": any(
             one.ineffective for run in runs for one in run.result.worst.values()

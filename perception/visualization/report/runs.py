@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,12 @@ from perception.evaluation.robustness.results import (
     Results,
     read_results,
 )
-from perception.visualization.report.interim import summarised
+from perception.visualization.report.interim import (
+    corruption_figures,
+    gate_summary,
+    oracle_per_sensor,
+    worst_per_sensor,
+)
 
 
 @dataclass(frozen=True)
@@ -54,10 +59,8 @@ class Run:
     @cached_property
     def objects(self) -> dict[str, int]:
         """{class: objects to find at the headline difficulty}."""
-        if self.result.clean is None:
-            return {}
-        level = self.files[0].scoring.headline
-        classes = self.result.clean.headline.classes
+        clean, level = self.result.clean, self.files[0].scoring.headline
+        classes = clean.headline.classes if clean else {}
         return {name: levels[level].objects for name, levels in classes.items()}
 
     @property
@@ -67,9 +70,9 @@ class Run:
 
     def class_ap(self, accuracy: Accuracy | None, name: str) -> Figure:
         """AP of a class at the headline difficulty (R40)."""
-        levels = {} if accuracy is None else accuracy.headline.classes.get(name, {})
+        levels = accuracy.headline.classes.get(name, {}) if accuracy else {}
         cell = levels.get(self.files[0].scoring.headline)
-        return None if cell is None else cell.r40
+        return cell.r40 if cell else None
 
 
 def read_runs(paths: Sequence[str | os.PathLike]) -> list[Run]:
@@ -80,14 +83,18 @@ def read_runs(paths: Sequence[str | os.PathLike]) -> list[Run]:
             files say different things of one attack.
     """
     runs: dict[tuple, Run] = {}
-    for path in map(Path, paths):
+    for path in paths:
         file = read_results(path)
-        for result in file.detectors:
-            if unknown := set(result.sensors) - file.sensors.keys():
-                raise DataError(f"{path}: {result.name}: no sensor {min(unknown)!r}")
-            same = ("config", "config_sha256", "checkpoint", "checkpoint_sha256")
-            key = (*(getattr(result, name) for name in same), file.frame_ids)
-            run = Run(result.name, result, (file,))
+        for one in file.detectors:
+            if unknown := set(one.sensors) - file.sensors.keys():
+                raise DataError(f"{path}: {one.name}: no sensor {min(unknown)!r}")
+            made = (
+                one.config,
+                one.config_sha256,
+                one.checkpoint,
+                one.checkpoint_sha256,
+            )
+            run, key = Run(one.name, one, (file,)), (*made, file.frame_ids)
             try:
                 runs[key] = _joined(runs[key], run) if key in runs else run
             except ValueError as error:
@@ -104,25 +111,29 @@ def _joined(first: Run, second: Run) -> Run:
     one, two = first.result, second.result
     for name in one.attacks.keys() & two.attacks.keys():
         _require_same(one.attacks[name], two.attacks[name])
-    attacks = {**one.attacks, **_others(two.attacks, one.attacks)}
-    joined = replace(
+    attacks = {**one.attacks, **{**two.attacks, **one.attacks}}
+    failed = {**two.failed, **one.failed}
+    audits = [audit for audit in (one.audit, two.audit) if audit]
+    failing = dict.fromkeys(name for audit in audits for name in audit.failed)
+    passed = all(audit.passed for audit in audits)
+    worst = worst_per_sensor(attacks)
+    result = replace(
         one,
         clean=one.clean or two.clean,
         attacks=attacks,
-        failed=_others({**two.failed, **one.failed}, attacks),
+        failed={name: why for name, why in failed.items() if name not in attacks},
         not_applicable={**two.not_applicable, **one.not_applicable},
+        worst=worst,
+        oracle=oracle_per_sensor(attacks, worst),
+        gate=gate_summary(attacks, one.sensors),
+        corruptions=corruption_figures(attacks),
         curves={
             name: (*one.curves.get(name, ()), *two.curves.get(name, ()))
             for name in {**one.curves, **two.curves}
         },
-        audit=_joined_audits(one.audit, two.audit),
-        monitor=one.monitor or two.monitor,
+        audit=AuditResult(passed, tuple(failing)) if audits else None,
     )
-    return Run(first.name, summarised(joined), (*first.files, *second.files))
-
-
-def _others(given: Mapping, known: Mapping) -> dict:
-    return {name: value for name, value in given.items() if name not in known}
+    return Run(first.name, result, (*first.files, *second.files))
 
 
 def _require_same(one: AttackResult, two: AttackResult) -> None:
@@ -138,30 +149,23 @@ def _require_same(one: AttackResult, two: AttackResult) -> None:
             )
 
 
-def _joined_audits(
-    one: AuditResult | None, two: AuditResult | None
-) -> AuditResult | None:
-    found = [audit for audit in (one, two) if audit is not None]
-    failed = dict.fromkeys(name for audit in found for name in audit.failed)
-    passed = all(audit.passed for audit in found)
-    return AuditResult(passed, tuple(failed)) if found else None
-
-
 def _with_unique_names(runs: Sequence[Run]) -> list[Run]:
-    """Runs of one name are told apart by weights, or frames, or number: all of them."""
-    unique = []
-    for name in dict.fromkeys(run.name for run in runs):
-        alike = [run for run in runs if run.name == name]
-        marks: Iterable[Sequence[str]] = (
-            [""] if len(alike) == 1 else [],
-            [f" · {Path(run.result.checkpoint).name}" for run in alike],
-            [f" · {run.result.checkpoint_sha256[:8]}" for run in alike],
-            [f" · {len(run.frame_ids)} frames" for run in alike],
-            [f" · {number}" for number in range(1, len(alike) + 1)],
-        )
-        mark = next(m for m in marks if len(set(m)) == len(alike))
-        unique += [
-            replace(run, name=name + m) for run, m in zip(alike, mark, strict=True)
+    """Runs of one name each get what tells them apart, until no two are alike."""
+    numbers = {id(run.result): f"{number}" for number, run in enumerate(runs, start=1)}
+    marks: tuple[Callable[[Run], str], ...] = (
+        lambda run: Path(run.result.checkpoint).name,
+        lambda run: run.result.checkpoint_sha256[:8],
+        lambda run: f"{len(run.frame_ids)} frames",
+        lambda run: numbers[id(run.result)],
+    )
+    for mark in marks:
+        alike: dict[str, set[str]] = {}
+        for run in runs:
+            alike.setdefault(run.name, set()).add(mark(run))
+        runs = [
+            replace(run, name=f"{run.name} · {mark(run)}")
+            if len(alike[run.name]) > 1
+            else run
+            for run in runs
         ]
-    order = {id(run.result): number for number, run in enumerate(runs)}
-    return sorted(unique, key=lambda run: order[id(run.result)])
+    return list(runs)

@@ -23,11 +23,10 @@ from scene_makers import make_scene
 
 from perception.core.provenance import Environment
 from perception.core.structures import DataError
-from perception.evaluation.robustness.figures import IN_VAIN
 from perception.visualization.detections import Judge
 from perception.visualization.pairs import draw_pair, write_pair
 from perception.visualization.report.gallery import read_gallery
-from perception.visualization.report.page import FEW_OBJECTS, write_report
+from perception.visualization.report.page import FEW_OBJECTS, INEFFECTIVE, write_report
 
 EVIL = "<script>alert('x')</script>\"'&"
 
@@ -113,7 +112,7 @@ def stars(text, name):
     """Values with a star in a section's table, and the notes that explain it."""
     body = section(text, name)
     found = re.findall(r"([\d.]+)\N{NO-BREAK SPACE}\*", body)
-    return found, body.count(str(escape(f"* {IN_VAIN}")))
+    return found, body.count(str(escape(f"* {INEFFECTIVE}")))
 
 
 @pytest.mark.parametrize("alone", [True, False], ids=["one detector", "two"])
@@ -131,7 +130,7 @@ def test_ineffective_attacks_have_a_star(page, alone):
         'data-value="62.0"><span class="value">62.0\N{NO-BREAK SPACE}*</span>' in text
     )
     plain = page(attack_results())
-    assert "\N{NO-BREAK SPACE}*" not in plain and str(escape(IN_VAIN)) not in plain
+    assert "\N{NO-BREAK SPACE}*" not in plain and str(escape(INEFFECTIVE)) not in plain
 
 
 def test_environment_is_told(page):

@@ -181,7 +181,13 @@ def test_others_are_told_apart_by_name(read):
     assert names == ["toy_concat · abababab", "toy_concat · 11111111"]
     fewer = replace(named, frame_ids=("000001",))
     names = [one.name for one in read(first, named, fewer)]
-    assert names == ["toy_concat · 1", "toy_concat · 2", "toy_concat · 3"]
+    assert names == [
+        "toy_concat · epoch_1.pth",
+        "toy_concat · concat.pth · 2 frames",
+        "toy_concat · concat.pth · 1 frames",
+    ]
+    elsewhere = replace(first, frame_ids=("000001", "000007"))
+    assert [one.name[-4:] for one in read(first, elsewhere)] == [" · 1", " · 2"]
 
 
 def damaged(path, value):

@@ -8,6 +8,12 @@ from PIL import Image
 from perception.core.provenance import Environment
 from perception.core.structures import Channel, SensorSpec
 from perception.evaluation.detection.rules import Scoring
+from perception.evaluation.robustness.figures import (
+    corruption_figures,
+    gate_summary,
+    oracle_per_sensor,
+    worst_per_sensor,
+)
 from perception.evaluation.robustness.results import (
     Accuracy,
     AttackResult,
@@ -25,12 +31,6 @@ from perception.evaluation.robustness.results import (
     Spread,
     Stages,
     Success,
-)
-from perception.visualization.report.interim import (
-    corruption_figures,
-    gate_summary,
-    oracle_per_sensor,
-    worst_per_sensor,
 )
 
 RED = Channel("red", "grey levels", 0.0, 255.0)
@@ -90,6 +90,7 @@ def attack(
         "gate": gate,
         "ineffective": False,
         "changed": True,
+        "seconds": 1.0,
         "seconds_per_frame": 0.5,
         "environments": (CPU,),
     }

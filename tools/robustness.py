@@ -193,8 +193,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     from perception.evaluation.robustness.attack_file import AttackFile
     from perception.evaluation.robustness.grid import run_robustness
+    from perception.evaluation.robustness.old_spec import RobustnessRun
     from perception.evaluation.robustness.prepare import AttackRun
-    from perception.evaluation.robustness.spec import RobustnessRun
     from perception.evaluation.robustness.tables import markdown
 
     suites = args.suite

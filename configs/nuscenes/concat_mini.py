@@ -6,9 +6,3 @@ _base_ = [
     "../_base_/schedules/small.py",
     "../_base_/runtime/default.py",
 ]
-custom_imports = dict(
-    imports=[
-        *_base_.custom_imports.imports,
-        "perception.evaluation.detection.coco_metric",
-    ]
-)

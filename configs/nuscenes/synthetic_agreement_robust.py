@@ -6,8 +6,6 @@ _base_ = [
     "../_base_/schedules/nuscenes_adversarial.py",
     "../_base_/runtime/default.py",
 ]
-coco = "perception.evaluation.detection.coco_metric"
-custom_imports = dict(imports=[*_base_.custom_imports.imports, coco])
 head = dict(**_base_.bbox_head)
 head.update(num_classes=3)
 fusion = dict(type="AgreementFusion", margin=3.0, box_margin=0.25, loss_weight=1.0)

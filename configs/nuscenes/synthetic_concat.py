@@ -6,11 +6,5 @@ _base_ = [
     "../_base_/schedules/short.py",
     "../_base_/runtime/default.py",
 ]
-custom_imports = dict(
-    imports=[
-        *_base_.custom_imports.imports,
-        "perception.evaluation.detection.coco_metric",
-    ]
-)
 model = dict(bbox_head=dict(num_classes=3))
 view_head = dict(num_classes=3)

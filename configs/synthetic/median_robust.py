@@ -10,6 +10,6 @@ model = dict(
     ),
     view_head={{_base_.view_head}},
 )
-variation = dict(goals=("detection", "detection|view", "detection|none*1"))
+variation = dict(goals=("detection", "detection|branch", "detection|none*1"))
 train_cfg = dict(variation=variation)
 load_from = "work_dirs/synthetic_median/epoch_10.pth"

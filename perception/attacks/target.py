@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -29,6 +30,10 @@ Frames = Sequence[Any]
 
 class DoesNotApplyError(ValueError):
     """The target lacks what was asked of it; the message says what, in one line."""
+
+
+class NoGradientError(ValueError):
+    """The target lets no gradient through where there should be one."""
 
 
 @runtime_checkable
@@ -166,8 +171,13 @@ class DirectResponse(Response):
     def __init__(self, target: Target, inputs: Inputs, frames: Frames) -> None:
         self._target, self._inputs, self._frames = target, inputs, frames
         self.classes = target.classes
-        if isinstance(target, HasGate):
-            self.gate_logits = target.gate(inputs)
+
+    @cached_property
+    def gate_logits(self) -> Tensor | None:  # type: ignore[override]
+        """(N, S + 1), asked for when needed."""
+        if not isinstance(self._target, HasGate):
+            return None
+        return self._target.gate(self._inputs)
 
     def losses(self, part: Part | None = None) -> Tensor:
         """See :meth:`Response.losses`."""

@@ -1,10 +1,10 @@
 """Loading weights without running anybody's code.
 
 MMEngine falls back to unrestricted unpickling when a checkpoint holds more than
-tensors. Importing this module replaces its loaders, also those of addresses, by one
-that never does: only tensors and plain containers are read, and
-:class:`PlainCheckpointHook` has checkpoints hold nothing else. ``.safetensors`` files
-are read as well.
+tensors. :func:`secure_mmengine`, which whoever loads a detector or trains calls first,
+replaces its loaders by one that never does: only tensors and plain containers are read,
+and ``training.work_folder.PlainCheckpointHook`` has checkpoints hold nothing else.
+``.safetensors`` files are read as well.
 """
 
 from __future__ import annotations
@@ -15,11 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.fileio import LocalBackend, register_backend
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
 from mmengine.runner import CheckpointLoader
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -86,11 +83,6 @@ def _load_for_mmengine(filename: str, map_location: Any = None) -> dict[str, Any
     return load_checkpoint(filename, map_location)
 
 
-# The schemes we do not serve (open-mmlab:// and so on) become missing files.
-for _prefix in list(CheckpointLoader._schemes):
-    CheckpointLoader.register_scheme(_prefix, _load_for_mmengine, force=True)
-
-
 class _WholeFiles(LocalBackend):
     """MMEngine's files, each in place only when it is whole."""
 
@@ -100,31 +92,15 @@ class _WholeFiles(LocalBackend):
             temporary.write_bytes(obj)
 
 
-register_backend("local", _WholeFiles, force=True, prefixes="")
+def secure_mmengine() -> None:
+    """From now on MMEngine reads checkpoints by :func:`load_checkpoint` alone.
 
-
-@HOOKS.register_module()
-class PlainCheckpointHook(Hook):
-    """Reduces checkpoints to what can be loaded without unpickling objects.
-
-    MMEngine's message hub holds its log histories as objects. Resuming needs only its
-    plain values (best score, best file); the histories merely smooth the log.
+    Also those of addresses; the schemes that we do not serve (open-mmlab:// and so on)
+    become missing files. And what it writes is in place only when it is whole.
     """
-
-    def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """Replace the message hub by its plain values."""
-        info = checkpoint["message_hub"]["runtime_info"]
-        # NumPy's scalars are instances of float; only the built-in types are plain.
-        plain = {
-            name: value.item() if isinstance(value, np.generic) else value
-            for name, value in info.items()
-            if isinstance(value, bool | int | float | str)
-        }
-        checkpoint["message_hub"] = {
-            "log_scalars": {},
-            "runtime_info": plain,
-            "resumed_keys": dict.fromkeys(plain, True),
-        }
+    for prefix in list(CheckpointLoader._schemes):
+        CheckpointLoader.register_scheme(prefix, _load_for_mmengine, force=True)
+    register_backend("local", _WholeFiles, force=True, prefixes="")
 
 
 def as_safetensors(state_dict: dict[str, torch.Tensor]) -> bytes:

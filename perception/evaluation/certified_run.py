@@ -13,7 +13,7 @@ from tqdm import tqdm
 from perception.attacks import PGD, MapThreat
 from perception.attacks.batch import AttackBatch
 from perception.datasets.frame_dataset import FrameDataset
-from perception.datasets.loading import build_loader
+from perception.datasets.loading import build_loader, numbered_batches
 from perception.evaluation.certified import certified_objects
 from perception.targets import DetectorTarget
 
@@ -62,8 +62,8 @@ def certify(
     }
     attacks = {name: _unbounded(detector, name, check_steps) for name in names}
     loader = build_loader(dataset, indices, batch_size=batch_size, workers=workers)
-    for number, data in enumerate(tqdm(loader, desc="certify", unit="batch")):
-        ids = indices[number * batch_size : (number + 1) * batch_size]
+    bar = tqdm(loader, desc="certify", unit="batch")
+    for ids, data in numbered_batches(bar, indices):
         batch = target.batch(data, ids)
         sure = certified_objects(
             detector, batch, overlaps=overlaps, threshold=threshold

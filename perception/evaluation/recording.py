@@ -14,11 +14,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from perception.attacks import Attack
+from perception.attacks import Perturbation
 from perception.core.files import write_json
 from perception.core.structures import DataError, Prediction
 from perception.datasets.frame_dataset import FrameDataset
-from perception.datasets.loading import build_dataset, build_loader
+from perception.datasets.loading import (
+    build_dataset,
+    build_loader,
+    numbered_batches,
+)
 from perception.evaluation.recording_report import Moment, summarise, write_csv
 from perception.evaluation.robustness.old_results import settings_of
 from perception.evaluation.robustness.prepare import (
@@ -117,7 +121,7 @@ def follow_recording(
 
 def _attack(
     run: AttackRun, ready: Prepared
-) -> tuple[Attack | None, dict[str, Any] | None]:
+) -> tuple[Perturbation | None, dict[str, Any] | None]:
     """The run's attack and its description, if it can be done."""
     if not run.threats:
         return None, None
@@ -175,7 +179,7 @@ def _place(frames: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _moments(
-    run: AttackRun, ready: Prepared, monitor: SensorMonitor, attack: Attack | None
+    run: AttackRun, ready: Prepared, monitor: SensorMonitor, attack: Perturbation | None
 ) -> Iterator[Moment]:
     """Every frame as gate and monitor see it; an attack begins in the middle."""
     indices = ready.indices
@@ -187,7 +191,7 @@ def _moments(
                 state = monitor.update(None, missing)
                 yield Moment(frame_id, None, None, missing, (), state)
             else:
-                touched = tuple(lie.threat.touched) if lie else ()
+                touched = tuple(lie.touched) if lie else ()
                 state = monitor.update(found.gate)
                 yield Moment(frame_id, found.gate, found.alarm, (), touched, state)
 
@@ -197,19 +201,19 @@ def _look(
     detector: Any,
     dataset: FrameDataset,
     indices: Sequence[int],
-    attack: Attack | None = None,
+    attack: Perturbation | None = None,
 ) -> Iterator[tuple[str, Prediction | None, tuple[str, ...]]]:
     """For each frame its name, what the detector says of it, and the sensors it lacks.
 
     The detector says nothing of a frame that lacks one.
     """
-    size = run.batch_size
-    loader = build_loader(dataset, indices, batch_size=size, workers=run.workers)
-    name = attack.threat.name if attack else "looking"
+    loader = build_loader(
+        dataset, indices, batch_size=run.batch_size, workers=run.workers
+    )
+    name = attack.name if attack else "looking"
     with tqdm(desc=name, total=len(indices), unit="frame", disable=None) as bar:
-        for number, data in enumerate(loader):
-            ids, inputs = indices[number * size :], data["inputs"]
-            samples = data["data_samples"]
+        for ids, data in numbered_batches(loader, indices):
+            inputs, samples = data["inputs"], data["data_samples"]
             lacks = [
                 tuple(
                     s
@@ -229,7 +233,7 @@ def _look(
 
 
 def _detect(
-    detector: Any, data: Any, ids: Sequence[int], attack: Attack | None
+    detector: Any, data: Any, ids: Sequence[int], attack: Perturbation | None
 ) -> list[Prediction]:
     """What a detector says of frames that have every sensor, attacked or not."""
     if not ids:

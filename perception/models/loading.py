@@ -11,7 +11,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from perception.core.checkpoints import load_checkpoint
+from perception.core.checkpoints import load_checkpoint, secure_mmengine
 from perception.core.config import as_config
 from perception.core.structures import DataError
 from perception.models.detector import MultiModalDetector
@@ -35,6 +35,7 @@ def load_detector(
     Raises:
         DataError: If the checkpoint does not fit the config; names what differs.
     """
+    secure_mmengine()
     compute_in_float32()
     config = as_config(config)
     detector = MODELS.build(copy.deepcopy(config.model))

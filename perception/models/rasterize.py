@@ -135,12 +135,30 @@ def rasterize_points(
         points, _ = pillars(points, image_P_sensor, size, pillar_m)
     index, pixel = visible_points(points, image_P_sensor, size, max_depth_m)
     seen = points.index_select(0, index).unbind(dim=1)
-    named = dict(zip(columns, seen, strict=True))
-    named |= {"depth_m": project_row(seen, image_P_sensor[2]), "height_m": seen[2]}
-    values = torch.stack([named[name] for name in channels])
+    depth_m = project_row(seen, image_P_sensor[2])
+    values = torch.stack(point_values(seen, depth_m, columns, channels))
     image = values.new_zeros(len(channels), height * width)
     image = image.scatter_(1, pixel.expand(len(channels), -1), values)
     return image.view(-1, height, width)
+
+
+def point_values(
+    points: Sequence[Tensor],
+    depth_m: Tensor,
+    columns: Sequence[str],
+    channels: Sequence[str],
+) -> list[Tensor]:
+    """What points leave in their pixels, (P,) of each channel.
+
+    Args:
+        points: (P,) of each column.
+        depth_m: (P,) depth along the optical axis.
+        columns: Names of the columns.
+        channels: What to draw, see :func:`rasterize_points`.
+    """
+    named = dict(zip(columns, points, strict=True))
+    named |= {"depth_m": depth_m, "height_m": points[2]}
+    return [named[name] for name in channels]
 
 
 def pillars(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from perception.attacks.base import Attack
 from perception.attacks.patch.files import save_patch
 from perception.attacks.patch.threat import PatchThreat
 from perception.attacks.patch.training import PatchResult, train_patch
@@ -49,9 +50,9 @@ def train_universal_patch(
             "remove it"
         )
     ready = prepare(run)
-    if len(ready.attacks) != 1 or not isinstance(
-        threat := ready.attacks[0][0].threat, PatchThreat
-    ):
+    attack = ready.attacks[0][0]
+    threat = attack.threat if isinstance(attack, Attack) else None
+    if len(ready.attacks) != 1 or not isinstance(threat, PatchThreat):
         raise DataError(
             f"one patch is trained at a time, not {', '.join(run.threats)}; patches "
             "are the threats of type PatchThreat in "

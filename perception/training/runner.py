@@ -1,26 +1,26 @@
-"""Training and testing through MMEngine's runner, from a config."""
+"""Training through MMEngine's runner, from a config."""
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.dist import barrier
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from mmengine.runner.checkpoint import find_latest_checkpoint
 
-from perception.core.checkpoints import load_checkpoint, local_file
-from perception.core.config import first_evaluator
-from perception.core.files import write_json
+from perception.core.checkpoints import (
+    load_checkpoint,
+    secure_mmengine,
+)
+from perception.core.locks import sole_user
 from perception.core.structures import DataError
-from perception.evaluation.detection.report import check_result_folder
 from perception.models.loading import compute_in_float32
+from perception.training.hooks import MissedValidation
+from perception.training.work_folder import best_checkpoint, latest_checkpoint
 
 LAUNCHERS = ("none", "pytorch", "slurm")
 
@@ -47,23 +47,32 @@ def train(
         launcher: One of ``none``, ``pytorch`` (torchrun) and ``slurm``.
 
     Raises:
-        DataError: If the data or a checkpoint cannot be used.
+        DataError: If the data or a checkpoint cannot be used, a loss is not finite, or
+            ``work_dir`` holds another training, or this one and ``resume`` is not set.
     """
     config.work_dir = str(work_dir)
     if seed is not None:
         config.randomness.seed = seed
     if amp:
         config.optim_wrapper.type = "BFloat16OptimWrapper"
-    # Without a checkpoint to go on from, `load_from` keeps its weights to start with.
-    if resume and (latest := find_latest_checkpoint(str(work_dir))):
-        config.resume = True
-        config.load_from = latest
-    runner = build_runner(config, launcher)
-    if config.load_from and not config.resume:
-        _check_start(runner.model, config.load_from)
-    runner.register_hook(_MissedValidation(), priority="LOWEST")
-    runner.train()
-    barrier()  # the first process may still be writing the last checkpoint
+    first = int(os.environ.get("RANK", 0)) == 0  # the others are its helpers
+    with sole_user(work_dir, "a training") if first else nullcontext():
+        latest = latest_checkpoint(work_dir)
+        if latest is not None and not resume and first:
+            raise DataError(
+                f"{work_dir}: holds a training already ({latest.name}); --resume goes "
+                "on with it, another --work-dir keeps it"
+            )
+        # Without one to go on from, `load_from` keeps its weights to start with.
+        if latest is not None:
+            config.resume = True
+            config.load_from = str(latest)
+        runner = build_runner(config, launcher)
+        if config.load_from and not config.resume:
+            _check_start(runner.model, config.load_from)
+        runner.register_hook(MissedValidation(), priority="LOWEST")
+        runner.train()
+        barrier()  # the first process may still be writing the last checkpoint
     return best_checkpoint(work_dir)
 
 
@@ -85,96 +94,9 @@ def _check_start(model: torch.nn.Module, checkpoint: str) -> None:
         )
 
 
-class _MissedValidation(Hook):
-    """Validates a checkpoint that is gone on from, if that was due.
-
-    An epoch's checkpoint is written before its validation, so that a run stopped in
-    between would never know how good it was.
-    """
-
-    def before_train(self, runner: Runner) -> None:
-        """After everything is loaded and the checkpoint hook knows the best score."""
-        loop = runner.train_loop
-        due = loop.epoch % loop.val_interval == 0 or loop.epoch == loop.max_epochs
-        if loop.epoch > 0 and due and runner.val_loop is not None:
-            runner.val_loop.run()
-
-
-def test(
-    config: Config,
-    checkpoint: str | os.PathLike,
-    *,
-    work_dir: str | os.PathLike,
-    dump_kitti: str | os.PathLike | None = None,
-    json_file: str | os.PathLike | None = None,
-    invocation: Mapping[str, Any] | None = None,
-    launcher: str = "none",
-) -> dict[str, float]:
-    """Score a checkpoint on the config's test frames.
-
-    Args:
-        config: The run that the checkpoint came from.
-        checkpoint: ``.pth`` or ``.safetensors``, a file or an http(s) address.
-        work_dir: Folder of logs.
-        dump_kitti: Folder for one KITTI result file per frame; files of these frames
-            are replaced.
-        json_file: File for the figures and what is needed to reproduce them.
-        invocation: What that file says of how the run was started, e.g. ``command``.
-        launcher: As in :func:`train`.
-
-    Returns:
-        The metric's figures by name.
-
-    Raises:
-        DataError: If the data or the checkpoint cannot be used, the checkpoint's
-            weights are not those of the config's detector, or ``dump_kitti`` holds
-            result files of other frames.
-    """
-    weights = local_file(checkpoint)
-    config.work_dir = str(work_dir)
-    config.load_from = None
-    config.resume = False
-    if dump_kitti is not None:
-        first_evaluator(config)["dump_dir"] = str(dump_kitti)
-    runner = build_runner(config, launcher)
-    if dump_kitti is not None:  # before hours of work
-        dataset = runner.test_dataloader.dataset
-        check_result_folder(dump_kitti, dataset.frames.frame_ids[: len(dataset)])
-    try:  # MMEngine would only warn, and score weights that are half random
-        runner.load_checkpoint(str(weights), strict=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise DataError(
-            f"{checkpoint}: does not fit {config.filename}: {reason}"
-        ) from error
-    figures = {name: float(value) for name, value in runner.test().items()}
-    if json_file is not None:
-        # These import this module.
-        from perception.evaluation.robustness.old_results import settings_of, versions
-
-        frames: Any = runner.test_dataloader.dataset
-        write_json(
-            json_file,
-            {
-                **(invocation or {}),
-                "checkpoint": str(checkpoint),
-                **settings_of(
-                    config, config.filename, weights, frames, range(len(frames))
-                ),
-                "frames": len(frames),
-                "versions": versions(),
-                # JSON knows no NaN, the figure of a class without objects
-                "figures": {
-                    name: None if math.isnan(value) else value
-                    for name, value in figures.items()
-                },
-            },
-        )
-    return figures
-
-
 def build_runner(config: Config, launcher: str = "none") -> Runner:
     """MMEngine's runner, also for several processes on CPU."""
+    secure_mmengine()
     compute_in_float32()
     config.launcher = launcher
     config.train_dataloader.dataset.seed = config.randomness.seed
@@ -187,20 +109,13 @@ def build_runner(config: Config, launcher: str = "none") -> Runner:
             broadcast_buffers=False,
             find_unused_parameters=config.get("find_unused_parameters", False),
         )
-    return Runner.from_cfg(config)
+    return _Runner.from_cfg(config)
 
 
-def best_checkpoint(work_dir: str | os.PathLike) -> Path:
-    """The checkpoint that scored best in validation, else the newest.
+class _Runner(Runner):
+    """MMEngine's, which prints the whole config; it is in the work folder as well."""
 
-    Raises:
-        DataError: If the folder holds no checkpoint.
-    """
-    folder = Path(work_dir)
-    best = sorted(folder.glob("best_*.pth"), key=lambda path: path.stat().st_mtime)
-    if best:
-        return best[-1]
-    last = find_latest_checkpoint(str(folder))
-    if last is None:
-        raise DataError(f"{folder}: no checkpoint; train first")
-    return Path(last)
+    def _log_env(self, env_cfg: dict) -> None:
+        """One line instead of some hundreds."""
+        folder = Path(self.work_dir)
+        self.logger.info(f"config {self.cfg.filename}, seed {self.seed}, in {folder}")

@@ -12,8 +12,7 @@ from perception.visualization.scene import Scene
 
 if TYPE_CHECKING:
     # Pictures alone must not load PyTorch and MMDetection.
-    from perception.attacks.base import Attack
-    from perception.attacks.threats.base import ThreatModel
+    from perception.attacks.base import Perturbation
 
 Facts = tuple[tuple[str, str], ...]
 
@@ -23,11 +22,11 @@ _TOLD_ELSEWHERE = {
 }
 
 
-def attack_facts(attack: Attack, sensors: Mapping[str, SensorSpec]) -> Facts:
+def attack_facts(attack: Perturbation, sensors: Mapping[str, SensorSpec]) -> Facts:
     """What the attacker may do and how he searches, as (name, value) pairs."""
-    threat = attack.threat
-    if hasattr(threat, "severity"):  # a failure: nobody searches
-        return (("failure", budget_text(threat, sensors)),)
+    threat = getattr(attack, "threat", None)
+    if threat is None:  # a corruption: nobody searches
+        return (("failure", budget_text(attack, sensors)),)
     search = f"{type(attack).__name__}, {threat.steps} steps"
     if threat.restarts > 1:
         search += f" × {threat.restarts} restarts"
@@ -37,12 +36,12 @@ def attack_facts(attack: Attack, sensors: Mapping[str, SensorSpec]) -> Facts:
     )
 
 
-def budget_text(threat: ThreatModel, sensors: Mapping[str, SensorSpec]) -> str:
-    """The budget with its unit, e.g. ``L∞ ε = 16 grey levels``."""
+def budget_text(threat: Any, sensors: Mapping[str, SensorSpec]) -> str:
+    """A threat model's budget with its unit, e.g. ``L∞ ε = 16 grey levels``."""
     return budget_of(_described(threat), sensors)
 
 
-def _described(threat: ThreatModel) -> dict[str, Any]:
+def _described(threat: Any) -> dict[str, Any]:
     """A threat model's fields, as results in JSON have them."""
     values = {field.name: getattr(threat, field.name) for field in fields(threat)}
     if is_dataclass(placement := values.get("placement")):

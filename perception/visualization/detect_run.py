@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from perception.attacks.base import Attack
+from perception.attacks.base import Perturbation
 from perception.core.checkpoints import local_file, sha256
 from perception.core.images import read_image, write_image
 from perception.core.structures import DataError
@@ -108,7 +108,7 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
         for one, (config, checkpoint) in zip(contestants, run.detectors, strict=True)
     ]
     first, judge = contestants[0], _judge(contestants[0].scoring)
-    rounds: list[list[Attack | None]] = [[None] * len(contestants)]
+    rounds: list[list[Perturbation | None]] = [[None] * len(contestants)]
     if run.threats:
         rounds, left_out = shared_attacks(contestants)
         if left_out:
@@ -132,7 +132,7 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
                     yield _write_steps(run, observers[0], index, seen[0], judge)
                 bar.update()
             if run.video and run.video_of == "frames":
-                name = attack.threat.name if attack else "clean"
+                name = attack.name if attack else "clean"
                 path = Path(run.out) / f"{name}.{run.video}"
                 pictures = LazyPictures(len(sheets), lambda i: read_image(sheets[i]))  # noqa: B023
                 write_video(path, pictures, fps=run.fps)
@@ -168,20 +168,20 @@ def _contestants(run: DetectRun) -> list[Prepared]:
 
 def shared_attacks(
     contestants: Sequence[Prepared],
-) -> tuple[list[list[Attack | None]], list[str]]:
+) -> tuple[list[list[Perturbation | None]], list[str]]:
     """Each attack that fits all detectors, as each has it; names of the others.
 
     Raises:
         DataError: If no attack fits all.
     """
     named = [
-        {attack.threat.name: attack for attack, _ in one.attacks} for one in contestants
+        {attack.name: attack for attack, _ in one.attacks} for one in contestants
     ]
     names = list(dict.fromkeys(name for one in named for name in one))
     shared = [name for name in names if all(name in one for one in named)]
     if not shared:
         raise DataError(f"no attack fits every detector: {', '.join(names)}")
-    rounds: list[list[Attack | None]] = [
+    rounds: list[list[Perturbation | None]] = [
         [one[name] for one in named] for name in shared
     ]
     return rounds, [name for name in names if name not in shared]
@@ -197,7 +197,7 @@ def _observe(
     run: DetectRun,
     observers: Sequence[Observer],
     index: int,
-    attacks: Sequence[Attack | None],
+    attacks: Sequence[Perturbation | None],
 ) -> list[Observation]:
     """One frame through all detectors, each with its own attack of the same name."""
     frame_id = frame_ids_of(observers[0].dataset)[index]

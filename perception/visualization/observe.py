@@ -15,10 +15,11 @@ import torch
 from mmdet.structures import DetDataSample
 from torch import Tensor
 
-from perception.attacks.base import Attack, Perturbed
+from perception.attacks.base import Attack, Perturbation, Perturbed
 from perception.attacks.batch import AttackBatch
 from perception.attacks.goals import Goal
 from perception.attacks.target import frozen
+from perception.attacks.threats.points import PointThreat
 from perception.attacks.victim import Victim
 from perception.core.structures import DataError
 from perception.datasets.frame_dataset import FrameDataset, collate_frames
@@ -67,7 +68,7 @@ class Observer:
         return Observation(replace(scene, detector=self.name))
 
     def attacked(
-        self, index: int, attack: Attack, *, trace: bool = False
+        self, index: int, attack: Perturbation, *, trace: bool = False
     ) -> Observation:
         """The frame before and after an attack on this detector.
 
@@ -85,17 +86,17 @@ class Observer:
             with ExitStack() as stack:
                 if trace:
                     stack.enter_context(
-                        _Recorder(self.detector, attack.threat.touched, steps)
+                        _Recorder(self.detector, attack.touched, steps)
                     )
                 result = attack(self.target, batch)
         except ValueError as error:
-            raise DataError(f"{attack.threat.name}: {error}") from error
+            raise DataError(f"{attack.name}: {error}") from error
         assert result.detection_loss is not None
         scene = self._compared(batch, result.inputs, result.detection_loss.item())
         scene = _told(scene, attack, _clouds(attack, result, batch))
         return Observation(scene, result.inputs, tuple(steps))
 
-    def shown(self, index: int, attack: Attack, inputs: Inputs) -> Observation:
+    def shown(self, index: int, attack: Perturbation, inputs: Inputs) -> Observation:
         """The frame before and after an attack that was made elsewhere.
 
         Args:
@@ -196,24 +197,26 @@ class _Recorder:
 
 
 def _clouds(
-    attack: Attack, result: Perturbed, batch: AttackBatch
+    attack: Perturbation, result: Perturbed, batch: AttackBatch
 ) -> dict[str, np.ndarray]:
     """The attacked cloud (P, 3 + F), where the attacker controls points themselves."""
-    points = getattr(attack.threat, "points", None)
-    if points is None:
+    threat = attack.threat if isinstance(attack, Attack) else None
+    if not isinstance(threat, PointThreat) or result.variable is None:
         return {}
-    (cloud,) = points(result.variable, batch)
-    return {attack.threat.sensor: cloud.detach().cpu().numpy()}
+    (cloud,) = threat.points(result.variable, batch)
+    return {threat.sensor: cloud.detach().cpu().numpy()}
 
 
-def _told(scene: Scene, attack: Attack, clouds: Mapping[str, np.ndarray]) -> Scene:
+def _told(
+    scene: Scene, attack: Perturbation, clouds: Mapping[str, np.ndarray]
+) -> Scene:
     """The scene with what its attack is called and did to points."""
     assert scene.attacked is not None
     points = {**scene.attacked.points, **clouds}
     return replace(
         scene,
         attacked=replace(scene.attacked, points=points),
-        touched=tuple(attack.threat.touched),
-        attack=attack.threat.name,
+        touched=tuple(attack.touched),
+        attack=attack.name,
         facts=attack_facts(attack, scene.sensors),
     )

@@ -48,7 +48,7 @@ def entry(touched, left, *, oracle=None, blamed=None, **threat):
 
 def failure(sensor, kind, severity, left):
     threat = dict(sensor=sensor, kind=kind, severity=severity)
-    return entry([sensor], left, type="FailureThreat", **threat)
+    return entry([sensor], left, type="Corruption", **threat)
 
 
 ATTACKS = {
@@ -270,7 +270,7 @@ def test_the_monitor_is_checked_on_frames_held_out():
         ("PGD", "detection", 1.06, False),
         ("PGD", "detection|none*0.1", 1.0, False),
         ("PGD", "hide", 1.0, False),
-        ("Failure", "detection", 1.0, False),
+        ("Corruption", "detection", 1.0, False),
         ("PGD", "detection", None, False),
     ],
     ids=[

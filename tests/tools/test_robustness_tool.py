@@ -20,21 +20,21 @@ from perception.core.checkpoints import save_weights
 from perception.evaluation.robustness import jobs as robustness_jobs
 from perception.evaluation.robustness.jobs import Outcome, Ranks, execute
 from perception.evaluation.robustness.prepare import AttackRun
-from perception.evaluation.robustness.spec import Job
+from perception.evaluation.robustness.old_spec import Job
 
 ATTACKS = """
 camera = dict(type="MapThreat", sensor="camera", eps=16.0, steps=1)
 lidar = dict(type="MapThreat", sensor="lidar", eps=dict(depth_m=5.0), steps=1)
 shift = dict(type="PointShift", sensor="lidar", radius_m=0.5, steps=1)
-fails = dict(type="FailureThreat", sensor="camera", kind="blackout", steps=1)
+fails = dict(type="Corruption", sensor="camera", kind="blackout")
 gated = dict(camera, goal="detection|none*1.0")
 attacks = dict(
     camera_pgd=dict(type="PGD", threat=camera),
     lidar_pgd=dict(type="PGD", threat=lidar),
     lidar_shift=dict(type="PGD", threat=shift),
     camera_gate=dict(type="PGD", threat=gated),
-    camera_blackout_1=dict(type="Failure", threat=dict(fails, severity=1)),
-    camera_blackout_5=dict(type="Failure", threat=dict(fails, severity=5)),
+    camera_blackout_1=dict(fails, severity=1),
+    camera_blackout_5=dict(fails, severity=5),
 )
 suites = dict(quick=["camera_pgd", "lidar_pgd"], all=list(attacks))
 """
@@ -129,7 +129,7 @@ def test_what_does_not_apply_and_what_fails_is_listed(done):
     assert camera["not_applicable"]["lidar_pgd"] == LIDAR_MISSING
     assert "lidar_shift" in camera["not_applicable"]
     (reason,) = camera["failed"].values()
-    assert "the detector has none" in reason
+    assert "the target has none" in reason
     assert list(camera["attacks"]) == [
         *("camera_pgd", "camera_blackout_1", "camera_blackout_5")
     ]

@@ -10,6 +10,7 @@ import torch
 from tiny_kitti import write_config, write_kitti
 
 from perception.attacks.batch import AttackBatch
+from perception.attacks.goals import Goal
 from perception.core.checkpoints import load_checkpoint
 from perception.core.config import load_config
 from perception.models import MultiModalDetector
@@ -23,7 +24,7 @@ OPTIONS = {
     "default_hooks.checkpoint.max_keep_ckpts": -1,
     "load_from": None,
 }
-DARK = dict(type="Failure", threat=dict(type="FailureThreat", sensor="camera"))
+DARK = dict(type="Corruption", sensor="camera")
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +79,11 @@ def test_features_of_the_sensors_left_alone_are_shared_and_losses_the_same(loop)
 def test_goals_that_do_not_fit_are_told_at_the_first_step(loop, monkeypatch):
     data = next(iter(loop.dataloader))
     monkeypatch.setattr(loop, "_goals_fit", False)
-    monkeypatch.setattr(loop.mix, "goals", ["detection", "detection|without"])
-    with pytest.raises(ValueError, match=r"goal .detection.without. of 'camera': goal"):
+    goals = [Goal(), Goal.parse("detection|expert:radar")]
+    monkeypatch.setattr(loop.mix, "goals", goals)
+    with pytest.raises(ValueError, match=r"goal .detection.expert:radar. of '"):
         loop.attacked(data)
-    monkeypatch.setattr(loop.mix, "goals", ["detection", "class:Tram"])
+    monkeypatch.setattr(loop.mix, "goals", [Goal(), Goal.parse("class:Tram")])
     with pytest.raises(
         ValueError, match=r"goal .class:Tram. of 'camera': .*classes are"
     ):
@@ -111,10 +113,7 @@ STICKER = dict(
     "attack",
     [
         DARK,
-        dict(
-            type="Failure",
-            threat=dict(type="FailureThreat", sensor="camera", kind="stale"),
-        ),
+        dict(type="Corruption", sensor="camera", kind="stale"),
         dict(type="FixedPatch", texture="noise", threat=STICKER),
         dict(type="PGD", threat=STICKER),
         dict(type="PGD", threat=dict(type="PointDrop", sensor="lidar", count=50)),
@@ -133,7 +132,7 @@ def test_any_attack_on_one_sensor_may_be_in_the_mix(loop, monkeypatch, attack):
     monkeypatch.setattr(loop, "warmup_iters", 2)
     monkeypatch.setattr(loop, "_goals_fit", False)
     doubled = loop.attacked(next(iter(loop.dataloader)))
-    clean, attacked = doubled["inputs"][attack["threat"]["sensor"]].chunk(2)
+    clean, attacked = doubled["inputs"][attack.get("threat", attack)["sensor"]].chunk(2)
     assert not torch.equal(clean, attacked)
 
 

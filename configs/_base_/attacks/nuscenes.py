@@ -3,8 +3,8 @@
 Maps: budgets are 16/255 of each channel's range, the gradient is exact. Raw points:
 the image is the true one, and so is the gradient of what a point leaves in its pixels;
 where it falls and whether it is there are steps, whose gradient is approximated
-straight through (perception/attacks/threats/splat.py). A radar's point is an upright line of
-such pixels, and its gradient their sum.
+straight through (perception/attacks/threats/splat.py). A radar's point is an upright
+line of such pixels, and its gradient their sum.
 
 Radar: `radar_shift` moves each return along its ray, as an attacker who delays the echo
 does; `radar_doppler` changes its radial velocity, as one who shifts its frequency does;
@@ -40,7 +40,7 @@ maps = dict(
     all_pgd=dict(type="PGD", threat=every_sensor),
 )
 
-# Around a gate, from the clean input, where it blames nobody; see standard.py.
+# Around a gate, from the clean input, where it raises no alarm; see standard.py.
 quietly = dict(
     type="Adaptive",
     search=dict(type="PGD", random_start=False, step_fraction=0.1),
@@ -89,10 +89,7 @@ radar_kinds = [kind for kind in every_kind if kind not in ("fog", "rain")]
 kinds = dict(camera=every_kind, lidar=[*every_kind, "beam_loss"], radar=radar_kinds)
 failures = {
     f"{name}_{kind}_{severity}": dict(
-        type="Failure",
-        threat=dict(
-            type="FailureThreat", sensor=name, kind=kind, severity=severity, steps=1
-        ),
+        type="Corruption", sensor=name, kind=kind, severity=severity
     )
     for name in kinds
     for kind in kinds[name]

@@ -68,9 +68,9 @@ adaptive = dict(
     depth_adaptive_rank=dict(**knowing, threat=dict(depth, goal="rank")),
 )
 
-# Around a gate, from the clean input, where it blames nobody: at a random start it
-# blames the attacked sensor, and what that sensor delivers moves the outputs no more,
-# so that there is no gradient to follow. Small steps stay where the gate is quiet.
+# Around a gate, from the clean input, where it raises no alarm: at a random start its
+# alarm is attributed to the attacked sensor, which then moves the outputs no more, so
+# that there is no gradient to follow. Small steps stay where the gate is quiet.
 softly = dict(type="PGD", random_start=False)
 around = dict(type="Adaptive", ways=("none",), patience=0)
 quietly = dict(**around, search=dict(**softly, step_fraction=0.1), weights=(0.1,))
@@ -155,16 +155,13 @@ several = dict(
     all_pgd=dict(type="PGD", threat=every_sensor),
 )
 
-# Failures, for example camera_blackout_5: severity 1 (hardly noticeable) to 5.
+# Corruptions, for example camera_blackout_5: severity 1 (hardly noticeable) to 5.
 every_kind = ["blackout", "stale", "noise", "view_loss", "fog", "rain"]
 every_kind += ["miscalibration", "time_offset"]
 kinds = dict(camera=every_kind, lidar=[*every_kind, "beam_loss"], depth=every_kind)
 failures = {
     f"{name}_{kind}_{severity}": dict(
-        type="Failure",
-        threat=dict(
-            type="FailureThreat", sensor=name, kind=kind, severity=severity, steps=1
-        ),
+        type="Corruption", sensor=name, kind=kind, severity=severity
     )
     for name in kinds
     for kind in kinds[name]

@@ -3,13 +3,15 @@
 default_scope = "mmdet"
 custom_imports = dict(
     imports=[
-        "perception.core.checkpoints",
         "perception.models",
         "perception.datasets.frame_dataset",
         "perception.datasets.transforms",
+        "perception.evaluation.detection.coco_metric",
         "perception.evaluation.detection.kitti_metric",
         "perception.training.adversarial",
         "perception.training.amp",
+        "perception.training.hooks",
+        "perception.training.work_folder",
     ]
 )
 randomness = dict(seed=0)
@@ -20,7 +22,7 @@ env_cfg = dict(
 )
 default_hooks = dict(
     timer=dict(type="IterTimerHook"),
-    logger=dict(type="LoggerHook", interval=25),
+    logger=dict(type="LoggerHook", interval=25, ignore_last=False),
     param_scheduler=dict(type="ParamSchedulerHook"),
     checkpoint=dict(
         type="CheckpointHook",
@@ -31,6 +33,8 @@ default_hooks = dict(
     ),
     sampler_seed=dict(type="DistSamplerSeedHook"),
     plain_checkpoint=dict(type="PlainCheckpointHook"),
+    finite_loss=dict(type="FiniteLossHook"),
+    progress=dict(type="ProgressBarHook"),
     # batch norm's statistics are each process's own; validate and save their mean
     sync_buffers=dict(type="SyncBuffersHook"),
 )

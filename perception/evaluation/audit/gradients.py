@@ -11,7 +11,7 @@ from torch import Tensor
 from perception.attacks.base import Search
 from perception.attacks.batch import AttackBatch
 from perception.attacks.searches.pgd import PGD
-from perception.attacks.target import frozen
+from perception.attacks.target import NoGradientError, frozen
 from perception.attacks.threats.budgets import frame_norm, generator
 from perception.attacks.threats.maps import MapThreat
 from perception.attacks.victim import Victim
@@ -41,6 +41,11 @@ def gradient_reaches(subject: Subject, threat: MapThreat) -> Check:
         "points only pixels with a return are judged. Few: something rounds, "
         "saturates or detaches, and gradient attacks are blind",
     )
+
+
+def no_gradient(sensor: str, error: NoGradientError) -> Check:
+    """What is said where an attack finds that there is no gradient at all."""
+    return Check(f"gradient reaches {sensor}", False, {"share": 0.0}, str(error))
 
 
 def gradient_is_true(subject: Subject, threat: MapThreat) -> Check:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from perception.attacks.batch import AttackBatch
-from perception.attacks.target import Target
+from perception.attacks.target import NoGradientError, Target
 from perception.attacks.threats.maps import MapThreat
 from perception.evaluation.audit import damage as audit_damage
 from perception.evaluation.audit import gradients as audit_gradients
@@ -78,6 +78,12 @@ def audit(
 def _all_checks(subject: Subject, threats: Sequence[MapThreat]) -> Iterator[Check]:
     for threat in threats:
         threat.check(subject.target.sensors)
-        for check in (*audit_gradients.CHECKS, *audit_damage.CHECKS):
-            yield check(subject, threat)
-    yield audit_damage.whole_range(subject, max(threat.steps for threat in threats))
+        try:
+            for check in (*audit_gradients.CHECKS, *audit_damage.CHECKS):
+                yield check(subject, threat)
+        except NoGradientError as error:  # the first check needs one; so do the others
+            yield audit_gradients.no_gradient(threat.sensor, error)
+    try:
+        yield audit_damage.whole_range(subject, max(threat.steps for threat in threats))
+    except NoGradientError as error:
+        yield audit_gradients.no_gradient("all sensors", error)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from perception.attacks.base import Attack, Perturbed
 from perception.attacks.batch import AttackBatch
-from perception.attacks.registry import search_for
+from perception.attacks.build import search_for
 from perception.attacks.searches.black_box import RandomNoise
 from perception.attacks.target import DoesNotApplyError, Target
 from perception.attacks.threats.base import ThreatModel

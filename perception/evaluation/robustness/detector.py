@@ -21,7 +21,7 @@ from perception.evaluation.robustness.figures import (
 )
 from perception.evaluation.robustness.gate import attack_figures, calibrated_monitor
 from perception.evaluation.robustness.old_results import results_to_json
-from perception.evaluation.robustness.spec import (
+from perception.evaluation.robustness.old_spec import (
     Job,
     RobustnessRun,
     Subject,

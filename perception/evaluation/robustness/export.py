@@ -30,12 +30,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from perception.attacks.base import Attack, Perturbed
+from perception.attacks.base import Attack, Perturbation, Perturbed
 from perception.attacks.batch import AttackBatch
 from perception.attacks.threats.base import ThreatModel
+from perception.attacks.threats.points import PointThreat
 from perception.core.files import replacing, write_json
 from perception.core.images import DEPTH_UNITS_PER_M, write_depth, write_image
 from perception.core.structures import DataError, Frame
+from perception.corruptions import Corruption
 from perception.datasets.frame_dataset import FrameDataset
 from perception.datasets.kitti.files import write_calib, write_objects, write_points
 from perception.datasets.kitti.sources import KITTI_SOURCES, SensorSource
@@ -49,10 +51,11 @@ from perception.evaluation.robustness.rasters import in_sight, raster_points
 _STEP = {"image": 1.0, "depth": 1 / DEPTH_UNITS_PER_M}
 
 
-def _about(threat: ThreatModel, batch: AttackBatch) -> dict[str, object]:
+def _about(attack: Perturbation, batch: AttackBatch) -> dict[str, object]:
     """The threat, and KITTI's difficulties for pictures so much smaller."""
     scale = batch.samples[0].scale_factor[1]
     levels = [replace(d, min_height_px=d.min_height_px * scale) for d in DIFFICULTIES]
+    threat = attack.threat if isinstance(attack, Attack) else attack
     return {"threat": plain(threat), "scale": scale, "difficulties": plain(levels)}
 
 
@@ -87,21 +90,22 @@ class KittiSaver:
             self.root / "ImageSets" / f"{split}.txt", [frame_ids[i] for i in indices]
         )
 
-    def __call__(self, attack: Attack, batch: AttackBatch, result: Perturbed) -> None:
+    def __call__(
+        self, attack: Perturbation, batch: AttackBatch, result: Perturbed
+    ) -> None:
         """Write the N frames of a batch."""
-        threat = attack.threat
+        threat = attack.threat if isinstance(attack, Attack) else None
         if unknown := [name for name in batch.sensors if name not in self.sources]:
             raise DataError(
                 f"{self.root}: KITTI's layout has no folder for sensor(s) {unknown}"
             )
-        write_json(self.root / "about.json", _about(threat, batch))
+        write_json(self.root / "about.json", _about(attack, batch))
         kept = {
             name: round_within(threat, name, batch, result)
-            for name in threat.touched
+            for name in attack.touched
             if batch.sensors[name].kind in _STEP
         }
-        assert result.variable is not None, "corruptions are not saved"
-        points = attacked_points(threat, result.variable, batch)
+        points = attacked_points(attack, result, batch)
         for n in range(len(batch)):
             frame = self._resized(batch, n)
             height, width = frame.image_size
@@ -110,7 +114,7 @@ class KittiSaver:
                 sensors[name] = _as_array(values[n, :, :height, :width])
             for name, clouds in points.items():
                 sensors[name] = clouds[n].detach().cpu().numpy()
-            for name in set(threat.touched) - set(kept) - set(points):
+            for name in set(attack.touched) - set(kept) - set(points):
                 raster = result.inputs[name][n, :, :height, :width].cpu().numpy()
                 spec = batch.sensors[name]
                 clean = batch.inputs[name][n, :, :height, :width].cpu().numpy()
@@ -168,7 +172,7 @@ class KittiSaver:
 
 
 def round_within(
-    threat: ThreatModel, sensor: str, batch: AttackBatch, result: Perturbed
+    threat: ThreatModel | None, sensor: str, batch: AttackBatch, result: Perturbed
 ) -> Tensor:
     """Attacked values (N, C, H, W) that a file can hold, still within the budget.
 
@@ -183,36 +187,32 @@ def round_within(
     towards = torch.where(attacked >= clean, attacked.floor(), attacked.ceil())
     overshot = torch.where(attacked >= clean, towards < clean, towards > clean)
     towards = torch.where(overshot, clean.round(), towards)
-    assert result.variable is not None
-    if not torch.equal(result.variable, result.inputs[sensor]):
+    variable = result.variable
+    if threat is None or variable is None:
+        return towards * step
+    if not torch.equal(variable, result.inputs[sensor]):
         return towards * step
     nearest = attacked.round()
-    allowed = threat.project((nearest * step).to(result.variable), batch)
+    allowed = threat.project((nearest * step).to(variable), batch)
     fits = allowed.double() == nearest * step
     return torch.where(fits, nearest, towards) * step
 
 
 def attacked_points(
-    threat: ThreatModel, variable: Tensor, batch: AttackBatch
+    attack: Perturbation, result: Perturbed, batch: AttackBatch
 ) -> dict[str, list[Tensor]]:
-    """{sensor: N clouds (P, 3 + F)} where the threat model changes points themselves.
+    """{sensor: N clouds (P, 3 + F)} where the points themselves were changed.
 
     A failed sensor's points count as well, unless what is wrong is where they are
     projected to, which only the map shows.
     """
-    sensor = threat.sensor
-    if hasattr(threat, "points"):
-        return {sensor: threat.points(variable, batch)}
-    if not hasattr(threat, "reading") or batch.sensors[sensor].kind != "points":
+    if isinstance(attack, Corruption):
+        clouds = attack.clouds(batch)
+        return {} if clouds is None else {attack.sensor: clouds}
+    threat = attack.threat if isinstance(attack, Attack) else None
+    if not isinstance(threat, PointThreat) or result.variable is None:
         return {}
-    readings = [threat.reading(batch, n) for n in range(len(batch))]
-    right = [torch.as_tensor(s.projections[sensor]) for s in batch.samples]
-    if any(
-        not torch.equal(reading.projection, projection)
-        for reading, projection in zip(readings, right, strict=True)
-    ):
-        return {}
-    return {sensor: [reading.value for reading in readings]}
+    return {threat.sensor: threat.points(result.variable, batch)}
 
 
 def _as_array(values: Tensor) -> np.ndarray:

@@ -31,9 +31,9 @@ from perception.evaluation.robustness.figures import (
 )
 from perception.evaluation.robustness.jobs import Outcome, Ranks, execute
 from perception.evaluation.robustness.old_results import versions
+from perception.evaluation.robustness.old_spec import Job, RobustnessRun, Subject
 from perception.evaluation.robustness.plan import jobs_of, subjects_of
 from perception.evaluation.robustness.progress import progress_of
-from perception.evaluation.robustness.spec import Job, RobustnessRun, Subject
 from perception.evaluation.robustness.tables import markdown
 
 FORMAT = "perception robustness results"

@@ -26,9 +26,9 @@ import torch
 from perception.cli.options import one_line
 from perception.core.structures import DataError
 from perception.evaluation.robustness.cell import evaluate_attack
+from perception.evaluation.robustness.old_spec import Job
 from perception.evaluation.robustness.prepare import prepare
 from perception.evaluation.robustness.run import audit_attacks
-from perception.evaluation.robustness.spec import Job
 
 
 @dataclass(frozen=True)

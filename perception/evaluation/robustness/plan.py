@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from perception.attacks import Adaptive, Attack
+from perception.attacks import Adaptive, Attack, Perturbation
 from perception.attacks.threats.budgets import BUDGETS, scaled_budgets
 from perception.core.config import default_work_dir
 from perception.core.structures import DataError
 from perception.evaluation.robustness.attack_file import AttackFile
 from perception.evaluation.robustness.old_results import settings_of
+from perception.evaluation.robustness.old_spec import Job, RobustnessRun, Subject
 from perception.evaluation.robustness.prepare import (
     AttackRun,
     Prepared,
@@ -21,7 +22,6 @@ from perception.evaluation.robustness.prepare import (
     fitting_attack,
     load_subject,
 )
-from perception.evaluation.robustness.spec import Job, RobustnessRun, Subject
 
 
 def subjects_of(run: RobustnessRun) -> list[Subject]:
@@ -96,11 +96,11 @@ def _job(
     return Job(
         subject=subject.name,
         threat=threat,
-        title=attack.threat.name,
+        title=attack.name,
         run=own,
         settings=settings | {"attack": description},
         description=description,
-        touched=tuple(attack.threat.touched),
+        touched=attack.touched,
         cost=_cost(attack, subject.ready.detector),
         eps_scale=scale,
     )
@@ -130,18 +130,21 @@ def _settings(
     return settings_of(config, run.config, run.checkpoint, ready.dataset, ready.indices)
 
 
-def _scaled(attack: Attack, scale: float) -> dict[str, Any]:
+def _scaled(attack: Perturbation, scale: float) -> dict[str, Any]:
     """The fields of a threat model that hold its budget, times ``scale``."""
-    if changes := scaled_budgets(attack.threat, scale):
+    threat = attack.threat if isinstance(attack, Attack) else attack
+    if changes := scaled_budgets(threat, scale):
         return changes
     raise DataError(
-        f"--curve: threat {attack.threat.name!r} has no budget to scale (none of "
+        f"--curve: threat {attack.name!r} has no budget to scale (none of "
         f"{', '.join(BUDGETS)}); choose others with --probe"
     )
 
 
-def _cost(attack: Attack, detector: Any) -> int:
+def _cost(attack: Perturbation, detector: Any) -> int:
     """Gradient steps a frame takes: a guess, for the time left."""
+    if not isinstance(attack, Attack):
+        return 1
     goals = 1
     if isinstance(attack, Adaptive) and detector.can_blame:
         count = len(detector.branches)

@@ -8,9 +8,10 @@ from typing import Any
 
 from mmengine.config import Config
 
-from perception.attacks import Attack
+from perception.attacks import Perturbation
 from perception.core.config import as_config, first_evaluator, load_config
 from perception.core.structures import DataError
+from perception.corruptions import Corruption
 from perception.datasets.frame_dataset import FrameDataset
 from perception.datasets.kitti.sources import KITTI_SOURCES
 from perception.datasets.loading import build_dataset
@@ -105,7 +106,7 @@ class Prepared:
     detector: MultiModalDetector
     dataset: FrameDataset
     indices: list[int]
-    attacks: list[tuple[Attack, dict[str, Any]]]
+    attacks: list[tuple[Perturbation, dict[str, Any]]]
     scoring: Scoring
 
 
@@ -150,7 +151,7 @@ def load_subject(run: AttackRun, right_pictures: Iterable[str] = ()) -> Prepared
 
 def fitting_attack(
     run: AttackRun, ready: Prepared, attack_file: AttackFile, name: str
-) -> tuple[Attack, dict[str, Any]]:
+) -> tuple[Perturbation, dict[str, Any]]:
     """An attack of the file, changed as the run asks, and its description.
 
     Raises:
@@ -159,11 +160,11 @@ def fitting_attack(
     attack, description = attack_file.build(
         name, run.changes, source=run.source, patch=run.patch, device=run.device
     )
-    if hasattr(attack.threat, "replay"):
-        replay: dict[str, Any] = {"replay": ready.dataset}
-        attack.threat = replace(attack.threat, **replay)
+    if isinstance(attack, Corruption):
+        replay: Any = ready.dataset
+        attack = replace(attack, replay=replay)
     check_attack(attack, ready.detector)
-    _check_units(run, ready.detector, attack_file.attacks[name]["threat"])
+    _check_units(run, ready.detector, attack_file.attacks[name].get("threat", {}))
     return attack, description
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from perception.evaluation.robustness.spec import Job
+from perception.evaluation.robustness.old_spec import Job
 
 _LOOK_EVERY_S = 1.0
 

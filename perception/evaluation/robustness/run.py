@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from perception.attacks import Attack, MapThreat
+from perception.attacks import Attack, MapThreat, Perturbation
 from perception.attacks.batch import AttackBatch
 from perception.core.files import write_json
 from perception.core.provenance import made_on
 from perception.core.structures import DataError
-from perception.datasets.loading import build_loader
+from perception.datasets.loading import build_loader, numbered_batches
 from perception.evaluation.audit.report import AuditReport, AuditSettings, Check, audit
 from perception.evaluation.detection.kitti_ap import evaluate, mean_ap
 from perception.evaluation.robustness.attack_report import AttackReport
@@ -43,7 +43,7 @@ def run_attacks(run: AttackRun) -> list[AttackReport]:
     common = _settings(run, ready)
     stores = [
         FrameStore(
-            Path(run.out) / attack.threat.name,
+            Path(run.out) / attack.name,
             common | {"attack": description},
             resume=run.resume,
         )
@@ -90,7 +90,8 @@ def audit_attacks(
         DataError: If anything asked for is impossible.
     """
     ready = prepare(run)
-    threats = [a.threat for a, _ in ready.attacks if isinstance(a.threat, MapThreat)]
+    attacks = [a for a, _ in ready.attacks if isinstance(a, Attack)]
+    threats = [a.threat for a in attacks if isinstance(a.threat, MapThreat)]
     searches = [
         {key: value for key, value in description.items() if key != "threat"}
         for _, description in ready.attacks
@@ -102,8 +103,7 @@ def audit_attacks(
         )
     loader = build_loader(ready.dataset, ready.indices, batch_size=run.batch_size)
     target, batches = DetectorTarget(ready.detector), []
-    for number, data in enumerate(loader):
-        ids = ready.indices[number * run.batch_size : (number + 1) * run.batch_size]
+    for ids, data in numbered_batches(loader, ready.indices):
         batches.append(target.batch(data, ids))
         require_labels(batches[-1])
     try:
@@ -174,9 +174,9 @@ def _settings(run: AttackRun, ready: Prepared) -> dict:
 
 
 def _saver(
-    run: AttackRun, ready: Prepared, attack: Attack, split: str
+    run: AttackRun, ready: Prepared, attack: Perturbation, split: str
 ) -> KittiSaver | None:
     if not run.save_data:
         return None
-    root = Path(run.out) / attack.threat.name / "data"
+    root = Path(run.out) / attack.name / "data"
     return KittiSaver(root, ready.dataset, split=split, indices=ready.indices)

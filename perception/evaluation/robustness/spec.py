@@ -1,27 +1,139 @@
-"""What a run over detectors and attacks is about: the values it passes around."""
+"""What to run: one value per tool, composed of which detector, frames, attacks, and how.
+
+Nothing is imported here, so that a command line can ask for these values at once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from perception.evaluation.robustness.audits import read_audit
-from perception.evaluation.robustness.cell import frame_ids_of
-from perception.evaluation.robustness.prepare import AttackRun, Prepared
-from perception.evaluation.robustness.records import FrameRecord
-from perception.evaluation.robustness.store import FrameStore
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorSpec:
+    """Which detector.
+
+    Attributes:
+        config: Config file of the detector and its data.
+        checkpoint: Its weights, a ``.pth`` or ``.safetensors`` file.
+        cfg_options: Entries of the config to replace.
+    """
+
+    config: str
+    checkpoint: str
+    cfg_options: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramesSpec:
+    """Which of the config's test frames; all unless told otherwise.
+
+    Attributes:
+        split: Name of a split file instead of the config's.
+        frames: Only these frame ids.
+        num: Only so many, spread evenly.
+    """
+
+    split: str | None = None
+    frames: Sequence[str] | None = None
+    num: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttacksSpec:
+    """Which attacks.
+
+    Attributes:
+        threats: Names of attacks or suites in ``attacks_file``.
+        attacks_file: Where the names are defined.
+        source: Config and checkpoint of the detector on which transfer attacks are
+            crafted; None takes the file's.
+    """
+
+    threats: Sequence[str]
+    attacks_file: str
+    source: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """How to run.
+
+    Attributes:
+        batch_size: Frames at a time.
+        workers: Processes that read data.
+        device: Where the detector runs.
+        command: The command line, for the record.
+    """
+
+    batch_size: int = 8
+    workers: int = 0
+    device: str = "cpu"
+    command: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackRun:
+    """Attacks on one detector: ``tools/attack.py``.
+
+    Attributes:
+        detector: Which.
+        attacks: Which.
+        out: Folder for the results.
+        frames: Which.
+        running: How.
+        changes: Fields of every threat model that replace the file's.
+        patch: Picture of a trained patch that patch threats show; None searches one
+            for each frame.
+        resume: Go on with results in ``out``.
+        save_data: Also write the attacked frames in KITTI's layout.
+        score_threshold: Detections below it do not count for per-frame success.
+    """
+
+    detector: DetectorSpec
+    attacks: AttacksSpec
+    out: str
+    frames: FramesSpec = FramesSpec()
+    running: Running = Running()
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    patch: str | None = None
+    resume: bool = False
+    save_data: bool = False
+    score_threshold: float = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditRun:
+    """The audit of a detector, and of our attacks on it: ``tools/attack.py --audit``.
+
+    Attributes:
+        detector: Which.
+        attacks: Of one type, on sensors' maps.
+        out: Folder for ``audit.json``.
+        frames: Which; eight are a start.
+        running: How.
+        changes: Fields of every threat model that replace the file's.
+    """
+
+    detector: DetectorSpec
+    attacks: AttacksSpec
+    out: str
+    frames: FramesSpec = FramesSpec()
+    running: Running = Running()
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RobustnessRun:
-    """Detectors, and what is done to each of them.
+    """Detectors x attacks: ``tools/robustness.py``.
 
     Attributes:
-        detectors: Config and checkpoint of each.
-        threats: Names of attacks or suites in the attacks file.
-        common: What all detectors have in common: frames, device, folder, …
+        detectors: Which.
+        attacks: Which.
+        out: Folder for the results.
+        frames: Which.
+        running: How.
         names: Names of the detectors; () takes them from the configs.
         baseline: Name of the detector that others are compared with; None: the first.
         curve: Factors of the budget of each of ``probe`` to try as well.
@@ -29,12 +141,15 @@ class RobustnessRun:
         audit: Audit each detector as well.
         audit_dir: Folder with ``audit.json`` files of earlier audits.
         audit_num: Frames of an audit.
-        processes: How many jobs are done at a time.
+        processes: How many attacks are done at a time.
+        resume: Go on with results in ``out``.
     """
 
-    detectors: Sequence[tuple[str, str]]
-    threats: Sequence[str]
-    common: AttackRun
+    detectors: Sequence[DetectorSpec]
+    attacks: AttacksSpec
+    out: str
+    frames: FramesSpec = FramesSpec()
+    running: Running = Running()
     names: Sequence[str] = ()
     baseline: str | None = None
     curve: Sequence[float] = ()
@@ -43,85 +158,114 @@ class RobustnessRun:
     audit_dir: str | None = None
     audit_num: int = 8
     processes: int = 1
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A detector of the run.
-
-    Attributes:
-        name: Its name everywhere.
-        group: The name that all checkpoints of its config share.
-        run: How it is attacked.
-        ready: The detector and its frames.
-        settings: What determines its results, apart from the attack.
-        refused: {attack: why it does not apply}.
-    """
-
-    name: str
-    group: str
-    run: AttackRun
-    ready: Prepared
-    settings: dict[str, Any]
-    refused: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def frame_ids(self) -> list[str]:
-        """The frames, in order."""
-        names = frame_ids_of(self.ready.dataset)
-        return [names[index] for index in self.ready.indices]
+    resume: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """One attack on one detector, or its audit; what a process is sent.
+class PatchRun:
+    """The training of one patch over many frames: ``tools/train_patch.py``.
 
     Attributes:
-        kind: Which of the two.
-        subject: The detector's name.
-        threat: Name of the attack in the attacks file.
-        title: Name of the attack as it is run, e.g. ``camera_pgd@eps=4``.
-        run: The run that does this attack alone.
-        settings: What determines its results.
-        description: The attack in plain values.
-        touched: Sensors attacked.
-        cost: About how many gradient steps a frame takes.
-        eps_scale: Factor of the budget; 1 for the attack as the file has it.
-        asked: Whether it was asked for by name, not only as a point of a curve.
+        detector: Which.
+        attacks: A single patch threat.
+        out: The .png to write; a .json beside it tells what it was made for and how,
+            and while the training lasts a .pth holds what it has come to.
+        frames: Those to train on.
+        running: How.
+        changes: Fields of the threat model that replace the file's.
+        epochs: Passes over the frames.
+        step_levels: First step in grey levels.
+        smoothness: Weight of the total variation; smooth patches survive printing.
+        resume: Go on with an unfinished training.
     """
 
-    kind: Literal["attack", "audit"] = "attack"
-    subject: str
-    threat: str
-    title: str
-    run: AttackRun
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    description: Mapping[str, Any] = field(default_factory=dict)
-    touched: tuple[str, ...] = ()
-    cost: int = 1
-    eps_scale: float = 1.0
-    asked: bool = True
+    detector: DetectorSpec
+    attacks: AttacksSpec
+    out: str
+    frames: FramesSpec = FramesSpec(split="train")
+    running: Running = Running()
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    epochs: int = 10
+    step_levels: float = 12.0
+    smoothness: float = 0.0
+    resume: bool = False
 
-    @property
-    def folder(self) -> Path:
-        """Where its records lie."""
-        return Path(self.run.out) / self.title
 
-    def store(self, *, resume: bool = True) -> FrameStore:
-        """Its records."""
-        return FrameStore(self.folder, self.settings, resume=resume)
+@dataclass(frozen=True, kw_only=True)
+class CleanFrames:
+    """What a monitor is calibrated on, and how.
 
-    def records(self, frame_ids: Sequence[str]) -> list[FrameRecord]:
-        """Those of some frames; frames that are not done are left out."""
-        if not self.folder.is_dir():
-            return []
-        found = self.store().read()
-        return [found[name] for name in frame_ids if name in found]
+    Attributes:
+        root: Folder of clean frames, in the layout that the config reads.
+        split: Their split; None takes that of the config's test frames.
+        num: Only the first so many.
+        false_alarm_rate: Share of clean frames that may raise an alarm.
+        smoothing: Weight of the past, 0 to below 1; 0.8 remembers about five frames.
+    """
 
-    def done(self) -> bool:
-        """Whether an earlier run has finished it."""
-        wanted = self.settings["frame_ids"]
-        if self.kind == "attack":
-            return len(self.records(wanted)) == len(wanted)
-        report = read_audit(Path(self.run.out) / "audit.json")
-        return all(report.get(key) == value for key, value in self.settings.items())
+    root: str
+    split: str | None = None
+    num: int | None = None
+    false_alarm_rate: float = 0.01
+    smoothing: float = 0.8
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonitorRun:
+    """A recording that a monitor follows: ``tools/monitor.py``.
+
+    Attributes:
+        detector: One with a gate.
+        monitor: File of a calibrated monitor, or what to calibrate one on.
+        out: Folder for the results.
+        attack: One attack, shown in the second half of the frames; None attacks none.
+        split: Name of a split file instead of the config's.
+        num: Only the first so many frames, so that a sequence has no gaps.
+        running: How.
+    """
+
+    detector: DetectorSpec
+    monitor: str | CleanFrames
+    out: str
+    attack: AttacksSpec | None = None
+    split: str | None = None
+    num: int | None = None
+    running: Running = Running()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertifyRun:
+    """Objects that no attack on one sensor can hide: ``tools/certify.py``.
+
+    Attributes:
+        detector: Which.
+        frames: Which.
+        running: How.
+        score_threshold: The score that a detection must exceed.
+        check_steps: Attack every sensor with so many steps of PGD over its whole
+            physical range, and count certified objects that were lost: there must be
+            none. 0 does not attack.
+    """
+
+    detector: DetectorSpec
+    frames: FramesSpec = FramesSpec()
+    running: Running = Running()
+    score_threshold: float = 0.3
+    check_steps: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateRun:
+    """A gate calibrated anew on clean frames: ``tools/calibrate.py``.
+
+    Attributes:
+        detector: Which.
+        out: The ``.safetensors`` file to write.
+        frames: Which.
+        running: How.
+    """
+
+    detector: DetectorSpec
+    out: str
+    frames: FramesSpec = FramesSpec()
+    running: Running = Running()

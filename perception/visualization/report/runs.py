@@ -10,6 +10,12 @@ from pathlib import Path
 
 from perception.core.structures import DataError, SensorSpec
 from perception.evaluation.detection.kitti_ap import RECALLS
+from perception.evaluation.robustness.figures import (
+    corruption_figures,
+    gate_summary,
+    oracle_per_sensor,
+    worst_per_sensor,
+)
 from perception.evaluation.robustness.results import (
     Accuracy,
     AttackResult,
@@ -18,12 +24,6 @@ from perception.evaluation.robustness.results import (
     Figure,
     Results,
     read_results,
-)
-from perception.visualization.report.interim import (
-    corruption_figures,
-    gate_summary,
-    oracle_per_sensor,
-    worst_per_sensor,
 )
 
 

@@ -57,10 +57,13 @@ def test_pace_halves_by_the_two_conditions():
     assert back.tolist() == [False, False, False], "halved last time: wait and see"
 
 
-def test_more_damage_than_one_step(tiny_detector, tiny_batch):
-    found = APGD(threat(steps=5))(tiny_detector, tiny_batch)
+def test_more_damage_than_one_step(tiny_target, tiny_batch):
+    found = APGD(threat(steps=5))(tiny_target, tiny_batch)
     single = PGD(threat(steps=1), step_fraction=1.0, random_start=False)
-    assert found.damage.mean() > single(tiny_detector, tiny_batch).damage.mean()
+    assert (
+        found.detection_loss.mean()
+        > single(tiny_target, tiny_batch).detection_loss.mean()
+    )
 
 
 @pytest.mark.parametrize(

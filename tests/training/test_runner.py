@@ -10,12 +10,13 @@ from mmengine.runner.checkpoint import save_checkpoint
 from tiny_kitti import write_config, write_kitti
 
 from perception.apis import as_config, build_dataset
-from perception.core.checkpoints import load_checkpoint, sha256
+from perception.core.checkpoints import load_checkpoint, secure_mmengine, sha256
 from perception.core.config import default_work_dir, load_config
 from perception.core.structures import DataError
-from perception.evaluation.robustness.old_results import settings_of
-from perception.training.runner import best_checkpoint, build_runner, train
-from perception.training.runner import test as score
+from perception.core.provenance import settings_of
+from perception.evaluation.detection.scoring import score_checkpoint as score
+from perception.training.runner import build_runner, train
+from perception.training.work_folder import best_checkpoint
 
 IN_PROCESS = {
     "train_dataloader.num_workers": 0,
@@ -61,6 +62,7 @@ def test_a_validation_that_was_missed_is_made_up_for(tiny, tmp_path):
 
 
 def test_checkpoints_are_replaced_only_by_whole_ones(tmp_path, monkeypatch):
+    secure_mmengine()
     file = tmp_path / "epoch_1.pth"
     save_checkpoint({"state_dict": {"a": torch.ones(1)}}, str(file))
     before = file.read_bytes()
@@ -234,6 +236,7 @@ def test_missing_config_and_work_dir(tmp_path):
 
 
 def test_best_checkpoint_else_the_newest(tmp_path):
+    (tmp_path / "epoch_3.pth").touch()
     (tmp_path / "last_checkpoint").write_text(str(tmp_path / "epoch_3.pth"))
     assert best_checkpoint(tmp_path) == tmp_path / "epoch_3.pth"
     (tmp_path / "best_kitti_mAP_epoch_2.pth").touch()

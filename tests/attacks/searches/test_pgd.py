@@ -41,18 +41,18 @@ def test_the_best_iterate_counts():
 
 
 @pytest.mark.parametrize("sensor", ["camera", "lidar", "depth"])
-def test_beats_noise_and_touches_one_sensor(tiny_detector, tiny_batch, sensor):
+def test_beats_noise_and_touches_one_sensor(tiny_target, tiny_batch, sensor):
     t = threat(sensor=sensor, eps={"camera": 16.0}.get(sensor, 3.0))
-    result = PGD(t)(tiny_detector, tiny_batch)
-    noise = RandomNoise(t)(tiny_detector, tiny_batch)
-    assert result.damage.mean() > noise.damage.mean()
+    result = PGD(t)(tiny_target, tiny_batch)
+    noise = RandomNoise(t)(tiny_target, tiny_batch)
+    assert result.detection_loss.mean() > noise.detection_loss.mean()
     for name, clean in tiny_batch.inputs.items():
         assert torch.equal(result.inputs[name], clean) == (name != sensor)
 
 
-def test_same_seed_same_bits_and_restarts_help(tiny_detector, tiny_batch):
+def test_same_seed_same_bits_and_restarts_help(tiny_target, tiny_batch):
     first, second, more = (
-        PGD(threat(steps=3, restarts=r))(tiny_detector, tiny_batch) for r in (1, 1, 2)
+        PGD(threat(steps=3, restarts=r))(tiny_target, tiny_batch) for r in (1, 1, 2)
     )
     assert torch.equal(first.variable, second.variable)
     assert (more.value >= first.value - 1e-4).all()

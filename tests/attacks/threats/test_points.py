@@ -8,11 +8,12 @@ from mmengine.structures import InstanceData
 
 from perception.attacks import PGD, AttackBatch, JointThreat, MapThreat, build_threat
 from perception.attacks.goals import Goal
-from perception.attacks.objectives import Victim, frozen
+from perception.attacks.target import frozen
 from perception.attacks.threats.point_add import PointAdd
 from perception.attacks.threats.point_drop import PointDrop, limit_chosen
 from perception.attacks.threats.points import PointFeatures, PointShift
 from perception.attacks.threats.splat import View, splat
+from perception.attacks.victim import Victim
 from perception.core.structures import SensorSpec
 
 SIZE = (4, 8)
@@ -300,29 +301,29 @@ TINY = {
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_pgd_finds_more_than_chance(name, tiny_detector, tiny_batch):
+def test_pgd_finds_more_than_chance(name, tiny_target, tiny_batch):
     fields = TINY[name] | {"sensor": "lidar", "steps": 5, "restarts": 2}
     threat = build_threat(name, fields)
-    result = PGD(threat)(tiny_detector, tiny_batch)
-    again = PGD(threat)(tiny_detector, tiny_batch)
-    with frozen(tiny_detector), torch.no_grad():
-        victim = Victim(tiny_detector, tiny_batch, ("lidar",))
-        goal = Goal("detection")
+    result = PGD(threat)(tiny_target, tiny_batch)
+    again = PGD(threat)(tiny_target, tiny_batch)
+    with frozen(tiny_target), torch.no_grad():
+        victim = Victim(tiny_target, tiny_batch, ("lidar",))
+        goal = Goal()
         clean = victim.objective({"lidar": tiny_batch.inputs["lidar"]}, goal)
         chance = threat.render(threat.random(tiny_batch, 9), tiny_batch)
         random = victim.objective(chance, goal)
-    assert (result.damage > clean).all()
-    assert result.damage.mean() > random.mean()
+    assert (result.detection_loss > clean).all()
+    assert result.detection_loss.mean() > random.mean()
     assert torch.equal(result.inputs["lidar"], again.inputs["lidar"])
     for sensor in ("camera", "depth"):
         assert torch.equal(result.inputs[sensor], tiny_batch.inputs[sensor])
 
 
-def test_points_and_pixels_attacked_together(tiny_detector, tiny_batch):
+def test_points_and_pixels_attacked_together(tiny_target, tiny_batch):
     shift = build_threat("ray", TINY["ray"] | {"sensor": "lidar"})
     camera = MapThreat(name="camera", sensor="camera", eps=8.0)
     joint = JointThreat(name="both", parts=(shift, camera), steps=2)
-    result = PGD(joint)(tiny_detector, tiny_batch)
+    result = PGD(joint)(tiny_target, tiny_batch)
     assert torch.equal(result.inputs["depth"], tiny_batch.inputs["depth"])
 
 
@@ -344,10 +345,10 @@ def test_impossible_budgets(fields, message):
         build_threat("t", fields | {"sensor": "scan"})
 
 
-def test_impossible_sensors(tiny_detector):
+def test_impossible_sensors(tiny_target):
     drop = PointDrop(name="t", sensor="camera", count=1)
     with pytest.raises(ValueError, match="'camera' is a sensor of kind 'image'"):
-        drop.check(tiny_detector.sensors)
+        drop.check(tiny_target.sensors)
     colour = PointFeatures(name="t", sensor="lidar", eps={"colour": 1.0})
     with pytest.raises(ValueError, match=r"features \('reflectance',\), not .*colour"):
-        colour.check(tiny_detector.sensors)
+        colour.check(tiny_target.sensors)

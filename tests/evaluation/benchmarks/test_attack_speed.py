@@ -6,13 +6,15 @@ from tiny_kitti import write_config, write_kitti
 
 from perception.attacks import PGD, MapThreat
 from perception.attacks.goals import Goal
-from perception.attacks.objectives import Victim, frozen
+from perception.attacks.target import frozen
+from perception.attacks.victim import Victim
 from perception.core.structures import DataError
 from perception.evaluation.benchmarks.attack_speed import (
     compare_attacks,
     step_candidates,
     whole_candidates,
 )
+from perception.targets import DetectorTarget
 
 CAMERA = MapThreat(name="t", sensor="camera", eps=16.0, steps=4)
 
@@ -25,7 +27,7 @@ def restored(tiny_detector):
 
 
 def test_a_step_is_the_gradient_and_a_move(tiny_detector, tiny_batch):
-    with frozen(tiny_detector):
+    with frozen(DetectorTarget(tiny_detector)):
         candidates = step_candidates(tiny_detector, tiny_batch, CAMERA)
         gradient = candidates["by hand"]()
         moved = candidates["PGD step"]()
@@ -46,13 +48,12 @@ def test_the_toolbox_attacks_as_we_do(tiny_detector, tiny_batch):
     assert float(change.abs().max()) <= 16.001
     assert theirs.min() >= 0 and theirs.max() <= 255
     assert torch.equal(torch.from_numpy(candidates["toolbox"]()), theirs)
-    with frozen(tiny_detector), torch.no_grad():
-        victim = Victim(tiny_detector, tiny_batch, ("camera",))
-        clean = victim.objective(
-            {"camera": tiny_batch.inputs["camera"]}, Goal("detection")
-        )
-        damage = victim.objective({"camera": theirs}, Goal("detection"))
-    ours = candidates["ours"]().damage
+    target = DetectorTarget(tiny_detector)
+    with frozen(target), torch.no_grad():
+        victim = Victim(target, tiny_batch, ("camera",))
+        clean = victim.objective({"camera": tiny_batch.inputs["camera"]}, Goal())
+        damage = victim.objective({"camera": theirs}, Goal())
+    ours = candidates["ours"]().detection_loss
     assert damage.mean() > clean.mean()
     gains = (damage - clean).mean() / (ours - clean).mean()
     assert 0.5 < gains < 1.2

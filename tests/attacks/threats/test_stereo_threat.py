@@ -5,7 +5,6 @@ import torch
 from mmdet.structures import DetDataSample
 
 from perception.attacks import PGD, AttackBatch
-from perception.attacks.batch import prepare_batch
 from perception.attacks.threats import stereo
 from perception.attacks.threats.stereo import StereoThreat, carry_over, match
 from perception.core.structures import Channel, SensorSpec
@@ -92,20 +91,20 @@ def test_without_the_matcher_the_depth_has_no_gradient(batch):
     assert not threat.render(picture, batch)["depth"].requires_grad
 
 
-def test_attacks_a_detector(tiny_detector, tiny_data):
+def test_attacks_a_detector(tiny_target, tiny_data):
     tiny_data["inputs"]["right"] = [
         torch.roll(image, -5, dims=2) for image in tiny_data["inputs"]["camera"]
     ]
-    tiny = prepare_batch(tiny_detector, tiny_data)
+    tiny = tiny_target.batch(tiny_data)
     threat = StereoThreat(name="t", sensor="camera", eps=24.0, steps=3)
-    result = PGD(threat)(tiny_detector, tiny)
+    result = PGD(threat)(tiny_target, tiny)
     assert torch.equal(result.inputs["lidar"], tiny.inputs["lidar"])
     assert not torch.equal(result.inputs["depth"], tiny.inputs["depth"])
     change = (result.inputs["camera"] - tiny.inputs["camera"]).abs()
     assert change.max() <= 24
 
 
-def test_the_clean_pair_is_matched_once(tiny_detector, tiny_data, monkeypatch):
+def test_the_clean_pair_is_matched_once(tiny_target, tiny_data, monkeypatch):
     matched = []
 
     def spy(*pair):
@@ -113,7 +112,7 @@ def test_the_clean_pair_is_matched_once(tiny_detector, tiny_data, monkeypatch):
         return match(*pair)
 
     tiny_data["inputs"]["right"] = tiny_data["inputs"]["camera"]
-    tiny = prepare_batch(tiny_detector, tiny_data)
+    tiny = tiny_target.batch(tiny_data)
     monkeypatch.setattr(stereo, "match", spy)
     threat = StereoThreat(name="t", sensor="camera", eps=24.0, steps=1)
     first = threat.render(threat.clean(tiny), tiny)
@@ -123,10 +122,10 @@ def test_the_clean_pair_is_matched_once(tiny_detector, tiny_data, monkeypatch):
     assert torch.equal(first["depth"], again["depth"])
 
 
-def test_impossible_requests(batch, tiny_detector):
+def test_impossible_requests(batch, tiny_target):
     threat = StereoThreat(name="t", sensor="lidar", eps=1.0)
     with pytest.raises(ValueError, match="needs a sensor 'lidar' of kind 'image'"):
-        threat.check(tiny_detector.sensors)
+        threat.check(tiny_target.sensors)
     threat = StereoThreat(name="t", sensor="camera", eps=1.0, right="nowhere")
     with pytest.raises(ValueError, match="no 'nowhere' picture"):
         threat.render(batch.inputs["camera"], batch)

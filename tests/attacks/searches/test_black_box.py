@@ -14,10 +14,11 @@ from perception.attacks import (
     SquareAttack,
     TransferAttack,
     build_attack,
-    prepare_batch,
     with_sources,
 )
-from perception.attacks.objectives import Victim, frozen
+from perception.attacks.target import frozen
+from perception.attacks.victim import Victim
+from perception.targets import DetectorTarget
 
 
 def threat(**fields) -> MapThreat:
@@ -72,32 +73,32 @@ def test_more_noise_is_no_weaker():
     assert (gain[1] >= gain[0]).all() and (gain[1] > gain[0]).any()
 
 
-def test_transfer_crafts_on_the_source_alone(tiny_detector, tiny_concat, tiny_batch):
+def test_transfer_crafts_on_the_source_alone(tiny_target, plain_target, tiny_batch):
     t = threat(steps=3)
-    transfer = TransferAttack(t, source=tiny_concat)(tiny_detector, tiny_batch)
-    direct = PGD(t)(tiny_concat, tiny_batch)
+    transfer = TransferAttack(t, source=plain_target)(tiny_target, tiny_batch)
+    direct = PGD(t)(plain_target, tiny_batch)
     assert torch.equal(transfer.inputs["camera"], direct.inputs["camera"])
-    white = PGD(t)(tiny_detector, tiny_batch)
-    assert transfer.damage.mean() <= white.damage.mean()
+    white = PGD(t)(tiny_target, tiny_batch)
+    assert transfer.detection_loss.mean() <= white.detection_loss.mean()
 
 
-def test_transfer_keeps_to_the_budget_of_a_copy(tiny_concat, tiny_batch):
-    attack = TransferAttack(threat(steps=1), source=tiny_concat)
+def test_transfer_keeps_to_the_budget_of_a_copy(plain_target, tiny_batch):
+    attack = TransferAttack(threat(steps=1), source=plain_target)
     weaker = copy(attack)
     weaker.threat = threat(eps=4.0, steps=1)
     for one, eps in ((weaker, 4), (attack, 16)):
-        with frozen(tiny_concat):
-            found = one.run(Victim(tiny_concat, tiny_batch, ("camera",)))
+        with frozen(plain_target):
+            found = one.run(Victim(plain_target, tiny_batch, ("camera",)))
         change = (found - tiny_batch.inputs["camera"]).abs().max()
         assert change == pytest.approx(eps, rel=0.01)
 
 
-def test_source_of_a_config_is_loaded_when_needed(tiny_concat, tiny_data):
+def test_source_of_a_config_is_loaded_when_needed(plain_target, tiny_data):
     calls = []
 
     def load(config: str, checkpoint: str) -> object:
         calls.append((config, checkpoint))
-        return tiny_concat
+        return plain_target
 
     config = {
         "type": "TransferAttack",
@@ -106,16 +107,20 @@ def test_source_of_a_config_is_loaded_when_needed(tiny_concat, tiny_data):
     }
     attack = build_attack("borrowed", with_sources(config, load))
     assert calls == []
-    batch = prepare_batch(tiny_concat, tiny_data)
+    batch = plain_target.batch(tiny_data)
     for _ in range(2):
-        attack(tiny_concat, batch)
+        attack(plain_target, batch)
     assert calls == [("concat.py", "best.pth")]
     assert with_sources({"type": "PGD"}, load) == {"type": "PGD"}
 
 
-def test_a_source_without_the_sensor_is_refused(tiny_detector, tiny_concat, tiny_batch):
-    class Blind:
-        branches, sensors = tiny_concat.branches, {}
+def test_a_source_without_the_sensor_is_refused(tiny_target, plain_target, tiny_batch):
+    class Blind(DetectorTarget):
+        @property
+        def sensors(self):
+            return {}
 
     with pytest.raises(ValueError, match="attacks 'camera'"):
-        TransferAttack(threat(), source=Blind())(tiny_detector, tiny_batch)
+        TransferAttack(threat(), source=Blind(plain_target.detector))(
+            tiny_target, tiny_batch
+        )

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from tiny_kitti import CLASSES, make_frame
 
-from perception.attacks import AttackBatch, prepare_batch
 from perception.datasets import transforms  # noqa: F401 (registers the pipeline)
 from perception.datasets.frame_dataset import FrameDataset
 from perception.models import MultiModalDetector
@@ -146,27 +144,3 @@ def trained_detector(
     detector.dataset_meta = {"classes": CLASSES}
     detector.zero_grad(set_to_none=True)
     return detector.eval()
-
-
-@pytest.fixture(scope="session")
-def tiny_detector() -> MultiModalDetector:
-    """Camera, lidar and depth at 64 x 32, odd-one-out fusion; leave it as it is."""
-    return trained_detector(detector_config())
-
-
-@pytest.fixture(scope="session")
-def tiny_concat() -> MultiModalDetector:
-    """The same with plain fusion: no gate, no experts."""
-    return trained_detector(detector_config("ConcatFusion"), seed=1)
-
-
-@pytest.fixture
-def tiny_data() -> dict:
-    """Four frames as a data loader yields them: raw ``inputs``, ``data_samples``."""
-    return collated([0, 1, 2, 3])
-
-
-@pytest.fixture
-def tiny_batch(tiny_detector: MultiModalDetector, tiny_data: dict) -> AttackBatch:
-    """The four frames as attacks take them."""
-    return prepare_batch(tiny_detector, tiny_data)

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from perception.attacks import prepare_batch
 from perception.evaluation.audit.report import AuditSettings, audit, range_threats
 from perception.evaluation.audit.subject import Check
+from perception.targets import DetectorTarget
 
 # Few steps: what converges in earnest need not do so here.
 SETTINGS = AuditSettings(queries=10, more_damage=1.0, directions=3)
@@ -63,13 +63,14 @@ def defended(detector, wrapper):
 
 
 def run(detector, data, sensors=("camera",), **more):
-    batch = prepare_batch(detector, data).select(FRAMES)
+    target = DetectorTarget(detector)
+    batch = target.batch(data).select(FRAMES)
     threats = [
         threat
         for threat in range_threats(detector.sensors, share=0.1, steps=STEPS)
         if threat.sensor in sensors
     ]
-    return audit(detector, [batch], threats=threats, settings=SETTINGS, **more)
+    return audit(target, [batch], threats=threats, settings=SETTINGS, **more)
 
 
 def test_a_plain_detector_passes(tiny_detector, tiny_concat, tiny_data):
@@ -77,7 +78,7 @@ def test_a_plain_detector_passes(tiny_detector, tiny_concat, tiny_data):
         tiny_detector,
         tiny_data,
         sensors=tiny_detector.sensors,
-        source=tiny_concat,
+        source=DetectorTarget(tiny_concat),
         score=lambda inputs: 0.0,
     )
     assert report.passed, report.failed()
@@ -132,7 +133,7 @@ def test_checks_are_told_as_they_are_done(tiny_detector, tiny_data):
 
 def test_an_audit_needs_frames(tiny_detector):
     with pytest.raises(ValueError, match="at least one batch"):
-        audit(tiny_detector, [])
+        audit(DetectorTarget(tiny_detector), [])
 
 
 def test_range_threats_are_shares_of_each_channel(tiny_detector):

@@ -11,16 +11,15 @@ from mmengine.dataset import pseudo_collate
 from PIL import Image
 from tiny_kitti import CLASSES, make_frame
 
-from perception.attacks import ATTACKS, PGD, build_threat, prepare_batch
-from perception.attacks.patch import training as patch_train
+from perception.attacks import ATTACKS, PGD, build_threat
 from perception.attacks.patch.eot import Gamut
-from perception.attacks.patch.files import load_patch, save_patch
-from perception.attacks.patch.fixed import FixedPatch
-from perception.attacks.patch.surfaces import box_faces, camera_height
+from perception.attacks.patch.files import FixedPatch, load_patch, save_patch
+from perception.attacks.patch.placement import box_faces, camera_height
 from perception.attacks.patch.training import total_variation, train_patch
 from perception.core.geometry import box_corners, project_to_image
 from perception.core.structures import DataError, Objects
 from perception.datasets.frame_dataset import FrameDataset
+from perception.targets import DetectorTarget
 
 FACE = {"on": "face", "size_m": (1.2, 0.8)}
 IMAGE = {"on": "image", "size": (0.4, 0.5), "center": (0.4, 0.5)}
@@ -48,8 +47,8 @@ def collate(frames):
 
 
 @pytest.fixture
-def batch(tiny_detector):
-    return prepare_batch(tiny_detector, collate([with_3d(i) for i in range(3)]))
+def batch(tiny_target):
+    return tiny_target.batch(collate([with_3d(i) for i in range(3)]))
 
 
 def threat(placement=FACE, **changes):
@@ -101,7 +100,7 @@ def test_patch_as_large_as_the_face_fills_the_face_s_image(batch):
     assert np.abs(np.array(found) - wanted).max() <= 1
 
 
-def test_mirrored_frames_carry_the_mirrored_patch(tiny_detector):
+def test_mirrored_frames_carry_the_mirrored_patch(tiny_target):
     frame = with_3d(0)
     mirror = np.array([[-1, 0, 63], [0, 1, 0], [0, 0, 1.0]])
     flipped = replace(
@@ -113,7 +112,7 @@ def test_mirrored_frames_carry_the_mirrored_patch(tiny_detector):
     sticker = threat()
     views = []
     for one in (frame, flipped):
-        batch = prepare_batch(tiny_detector, collate([one]))
+        batch = tiny_target.batch(collate([one]))
         texture = sticker.random(batch, 0)
         views.append(sticker.render(texture, batch)["camera"])
     assert torch.allclose(views[0], views[1].flip(-1), atol=1e-3)
@@ -135,21 +134,19 @@ def test_which_objects_carry_a_patch(batch, placement, copies):
     assert len(planes) == copies
 
 
-def test_camera_height_comes_from_objects_or_else_from_points(tiny_detector):
+def test_camera_height_comes_from_objects_or_else_from_points(tiny_target):
     frame = with_3d(0)
-    batch = prepare_batch(tiny_detector, collate([frame]))
+    batch = tiny_target.batch(collate([frame]))
     assert camera_height(batch, 0) == pytest.approx(1.5)
     x, y = np.meshgrid(np.linspace(4, 25, 30), np.linspace(-4, 4, 20))
     ground = np.stack([x, y, np.full_like(x, -1.62), 0 * x], axis=-1)
     points = ground.reshape(-1, 4).astype(np.float32)
     none = frame.objects.select(np.zeros(2, bool))
     bare = replace(frame, objects=none, sensors=dict(frame.sensors) | {"lidar": points})
-    batch = prepare_batch(tiny_detector, collate([bare]))
+    batch = tiny_target.batch(collate([bare]))
     assert camera_height(batch, 0) == pytest.approx(1.62, abs=0.03)
     empty = dict(frame.sensors) | {"lidar": points[:0]}
-    blind = prepare_batch(
-        tiny_detector, collate([replace(frame, objects=none, sensors=empty)])
-    )
+    blind = tiny_target.batch(collate([replace(frame, objects=none, sensors=empty)]))
     with pytest.raises(DataError, match="camera_height_m"):
         threat(ROAD).render(torch.zeros(1, 3, 16, 16), blind)
 
@@ -164,11 +161,11 @@ def test_road_patch_lies_below_the_horizon_at_its_distance(batch):
     assert columns.max() - columns.min() == pytest.approx(40 * 1.5 / 6.5, abs=1.5)
 
 
-def test_frame_without_objects_stays_as_it_is(tiny_detector):
+def test_frame_without_objects_stays_as_it_is(tiny_target):
     frame = with_3d(0)
     bare = replace(frame, objects=frame.objects.select(np.zeros(2, bool)))
-    batch = prepare_batch(tiny_detector, collate([bare]))
-    result = PGD(threat(steps=2))(tiny_detector, batch)
+    batch = tiny_target.batch(collate([bare]))
+    result = PGD(threat(steps=2))(tiny_target, batch)
     assert torch.equal(result.inputs["camera"], batch.inputs["camera"])
 
 
@@ -184,15 +181,15 @@ def test_gamut_clips_into_itself_once():
     assert torch.equal(gamut.clip(clipped), clipped)
 
 
-def test_draws_depend_on_seed_and_frame_alone(tiny_detector):
+def test_draws_depend_on_seed_and_frame_alone(tiny_target):
     sticker = threat(eot={"draws": 2})
     frames = [with_3d(i) for i in range(3)]
-    together = prepare_batch(tiny_detector, collate(frames))
+    together = tiny_target.batch(collate(frames))
     texture = sticker.random(together, 0)[:1]
     views = sticker.render_draws(texture, together)["camera"]
     assert len(views) == 6
     for n, frame in enumerate(frames):
-        alone = prepare_batch(tiny_detector, collate([frame]))
+        alone = tiny_target.batch(collate([frame]))
         again = sticker.render_draws(texture, alone)["camera"]
         assert torch.equal(again, views[[n, n + 3]])
     other = replace(sticker, seed=1).render_draws(texture, together)["camera"]
@@ -220,20 +217,20 @@ def test_restarts_are_seen_alike_and_rendered_side_by_side(batch):
 @pytest.mark.parametrize(
     ("placement", "goal"), [(FACE, "detection"), (ROAD, "create"), (IMAGE, "hide")]
 )
-def test_pgd_beats_grey_and_keeps_other_sensors(tiny_detector, batch, goal, placement):
+def test_pgd_beats_grey_and_keeps_other_sensors(tiny_target, batch, goal, placement):
     sticker = threat(placement, goal=goal, restarts=2)
-    grey = FixedPatch(sticker)(tiny_detector, batch)
-    result = PGD(sticker)(tiny_detector, batch)
+    grey = FixedPatch(sticker)(tiny_target, batch)
+    result = PGD(sticker)(tiny_target, batch)
     assert (result.value >= grey.value).all()
     assert result.value.mean() > grey.value.mean()
     assert torch.equal(result.inputs["lidar"], batch.inputs["lidar"])
     assert torch.equal(sticker.project(result.variable, batch), result.variable)
 
 
-def test_pgd_over_draws_beats_grey_too(tiny_detector, batch):
+def test_pgd_over_draws_beats_grey_too(tiny_target, batch):
     sticker = threat(IMAGE, eot={"draws": 3})
-    grey = FixedPatch(sticker)(tiny_detector, batch)
-    assert PGD(sticker)(tiny_detector, batch).value.mean() > grey.value.mean()
+    grey = FixedPatch(sticker)(tiny_target, batch)
+    assert PGD(sticker)(tiny_target, batch).value.mean() > grey.value.mean()
 
 
 class InterruptedRunError(Exception):
@@ -259,45 +256,46 @@ def loader():
 
 
 def test_training_raises_the_objective_and_resumes_bit_for_bit(
-    tiny_detector, loader, tmp_path
+    tiny_target, loader, tmp_path
 ):
     sticker = threat(IMAGE, goal="hide", eot={"draws": 2})
     options = {"epochs": 4, "progress": False}
-    whole = train_patch(tiny_detector, loader, sticker, **options)
+    whole = train_patch(tiny_target, loader, sticker, **options)
     trained = FixedPatch(sticker, texture=whole.texture)
-    batch = prepare_batch(tiny_detector, collate([with_3d(3)]))
-    grey = FixedPatch(sticker)(tiny_detector, batch)
-    assert trained(tiny_detector, batch).value > grey.value
+    batch = tiny_target.batch(collate([with_3d(3)]))
+    grey = FixedPatch(sticker)(tiny_target, batch)
+    assert trained(tiny_target, batch).value > grey.value
     file = tmp_path / "training.pth"
     loader.left = 3
     with pytest.raises(InterruptedRunError):
-        train_patch(tiny_detector, loader, sticker, resume=file, **options)
+        train_patch(tiny_target, loader, sticker, resume=file, **options)
     loader.left = 10**9
-    resumed = train_patch(tiny_detector, loader, sticker, resume=file, **options)
+    resumed = train_patch(tiny_target, loader, sticker, resume=file, **options)
     assert torch.equal(resumed.texture, whole.texture)
     assert resumed.history == whole.history
     with pytest.raises(DataError, match="other settings"):
-        train_patch(tiny_detector, loader, sticker, resume=file, epochs=5)
+        train_patch(tiny_target, loader, sticker, resume=file, epochs=5)
 
 
-def test_training_forgets_each_batch(tiny_detector, loader, monkeypatch):
+def test_training_forgets_each_batch(tiny_detector, loader):
     truths, alive = [], []
 
-    def spy(detector, data):
-        alive.append(sum(truth() is not None for truth in truths))
-        batch = prepare_batch(detector, data)
-        truths.extend(weakref.ref(sample.gt_instances) for sample in batch.samples)
-        return batch
+    class Spied(DetectorTarget):
+        def batch(self, data, ids=None):
+            alive.append(sum(truth() is not None for truth in truths))
+            batch = super().batch(data, ids)
+            truths.extend(weakref.ref(sample.gt_instances) for sample in batch.samples)
+            return batch
 
-    monkeypatch.setattr(patch_train, "prepare_batch", spy)
-    train_patch(tiny_detector, loader, threat(IMAGE), epochs=3, progress=False)
+    spied = Spied(tiny_detector)
+    train_patch(spied, loader, threat(IMAGE), epochs=3, progress=False)
     assert len(truths) == 9
     assert max(alive) <= 2, alive
 
 
-def test_noise_is_the_same_in_all_frames(tiny_detector, batch):
+def test_noise_is_the_same_in_all_frames(tiny_target, batch):
     noise = FixedPatch(threat(IMAGE), texture="noise")
-    result = noise(tiny_detector, batch)
+    result = noise(tiny_target, batch)
     assert (result.variable == result.variable[0]).all()
     assert result.variable.std() > 50
     pixels = changed_pixels(result.inputs, batch).flatten(1).sum(dim=1)
@@ -327,6 +325,26 @@ def test_saved_patch_prints_in_size_and_reads_back(tmp_path, batch):
     assert torch.equal(attack.texture, texture)
     with pytest.raises(DataError, match="made for"):
         FixedPatch(threat(FACE | {"size_m": (1, 1)}, texture_px=(8, 12)), texture=file)
+
+
+def test_a_patch_from_anybody_imports_nothing(tmp_path, batch, monkeypatch):
+    """Its JSON names a class of somebody's module: only registered names are known."""
+    (tmp_path / "spoilt.py").write_text("open('imported', 'w')\nclass Any: pass")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    file, sticker = tmp_path / "sticker.png", threat(IMAGE)
+    save_patch(file, sticker.clean(batch)[:1], sticker)
+    about = json.loads(file.with_suffix(".json").read_text())
+    placement = about["threat"]["placement"]
+    for change in (
+        {"type": "spoilt.Any"},
+        {"placement": placement | {"on": "spoilt.Any"}},
+    ):
+        told = about | {"threat": about["threat"] | change}
+        file.with_suffix(".json").write_text(json.dumps(told))
+        with pytest.raises(DataError, match=r"unknown type 'spoilt\.Any'"):
+            load_patch(file)
+    assert not (tmp_path / "imported").exists()
 
 
 def test_damaged_files_are_refused(tmp_path, batch):
@@ -368,7 +386,11 @@ def test_damaged_files_are_refused(tmp_path, batch):
         (IMAGE | {"unit": "m"}, {}, "fraction or px"),
         (FACE | {"objects": "some"}, {}, "all or largest"),
         (ROAD | {"distance_m": -3}, {}, "distance_m must be positive"),
-        ({"on": "moon"}, {}, "placed on image, road, face, not on 'moon'"),
+        (
+            {"on": "moon"},
+            {},
+            "unknown type 'moon'; there are image, road, face",
+        ),
         (FACE, {"texture_px": (0, 4)}, "texture_px"),
         (FACE, {"gamut": {"black": 200, "white": 100}}, "black < white"),
         (FACE, {"eot": {"draws": 0}}, "draws"),
@@ -381,27 +403,27 @@ def test_impossible_threats_say_so(placement, changes, message):
         threat(placement, **changes)
 
 
-def test_wrong_sensor_or_size_say_so(tiny_detector, batch):
+def test_wrong_sensor_or_size_say_so(tiny_target, batch):
     with pytest.raises(ValueError, match="needs an image sensor"):
-        PGD(threat(sensor="depth"))(tiny_detector, batch)
+        PGD(threat(sensor="depth"))(tiny_target, batch)
     with pytest.raises(ValueError, match="larger than the image, 64 x 32"):
-        PGD(threat(IMAGE | {"size": (1.2, 0.5)}))(tiny_detector, batch)
+        PGD(threat(IMAGE | {"size": (1.2, 0.5)}))(tiny_target, batch)
     with pytest.raises(ValueError, match="larger than the image"):
-        PGD(threat(IMAGE | {"size": (20, 40), "unit": "px"}))(tiny_detector, batch)
+        PGD(threat(IMAGE | {"size": (20, 40), "unit": "px"}))(tiny_target, batch)
     with pytest.raises(ValueError, match="texture must be"):
         FixedPatch(threat(), texture=torch.zeros(1, 3, 2, 2))
     with pytest.raises(ValueError, match="epochs"):
-        train_patch(tiny_detector, [], threat(), epochs=0)
+        train_patch(tiny_target, [], threat(), epochs=0)
 
 
-def test_labels_without_3d_say_so(tiny_detector):
-    batch = prepare_batch(tiny_detector, collate([make_frame(0)]))
+def test_labels_without_3d_say_so(tiny_target):
+    batch = tiny_target.batch(collate([make_frame(0)]))
     with pytest.raises(DataError, match=r"frame 000000.*2D boxes only"):
-        PGD(threat())(tiny_detector, batch)
+        PGD(threat())(tiny_target, batch)
     batch.samples[0].set_metainfo({"objects": None})
     batch.memo.clear()
     with pytest.raises(DataError, match="no labels"):
-        PGD(threat())(tiny_detector, batch)
+        PGD(threat())(tiny_target, batch)
     empty = Objects.from_boxes(np.array(["DontCare"]), np.array([[1.0, 2, 5, 6]]))
     batch.samples[0].set_metainfo({"objects": empty})
     assert threat().placement.place(batch, 0) == []

@@ -4,12 +4,21 @@ import numpy as np
 import pytest
 import torch
 from mmdet.structures import DetDataSample
+from toy_target import ToyTarget
 
-from perception.attacks import AttackBatch, build_attack
-from perception.attacks.threats.splat import View
+from perception.attacks import AttackBatch
 from perception.core.structures import Channel, SensorSpec
-from perception.corruptions.base import FAILURES, FailureThreat, applicable
+from perception.corruptions import (
+    CORRUPTIONS,
+    KINDS,
+    Corruption,
+    NoEffectError,
+    build_perturbation,
+)
+from perception.corruptions import base as corruptions
+from perception.corruptions.base import Effect, applicable
 from perception.corruptions.maps import SKY_DEPTH_M, filled
+from perception.models.rasterize import draw_points, padded
 
 SIZE, SHAPE = (24, 48), (32, 48)
 # x forward, y left, z up; focal length 24 px.
@@ -27,7 +36,7 @@ SENSORS = {
 }
 CASES = [
     (kind, name)
-    for kind in FAILURES
+    for kind in KINDS
     for name, spec in SENSORS.items()
     if applicable(kind, spec)
 ]
@@ -53,11 +62,12 @@ def scene(seed: int) -> dict[str, torch.Tensor]:
 def batch_of(seeds, sensors=SENSORS) -> AttackBatch:
     scenes = [scene(seed) for seed in seeds]
     meta = {"img_shape": SIZE, "projections": {"scan": PROJECTION}}
-    view = View(SENSORS["scan"], torch.from_numpy(PROJECTION), SIZE, SHAPE)
 
     def image(name: str, value: torch.Tensor) -> torch.Tensor:
-        points = sensors[name].kind == "points"
-        return view.pad(view.draw(value) if points else value.float())
+        if sensors[name].kind == "points":
+            projection = torch.from_numpy(PROJECTION)
+            value = draw_points(value, sensors[name], projection, SIZE)
+        return padded(value.float(), SHAPE)
 
     return AttackBatch(
         {n: torch.stack([image(n, s[n]) for s in scenes]) for n in sensors},
@@ -69,11 +79,11 @@ def batch_of(seeds, sensors=SENSORS) -> AttackBatch:
 
 
 def fail(kind: str, sensor: str, severity: int, batch: AttackBatch, **fields):
-    threat = FailureThreat(
+    corruption = Corruption(
         name="t", sensor=sensor, kind=kind, severity=severity, **fields
     )
-    threat.check(batch.sensors)
-    return threat.render(threat.random(batch, 0), batch)[sensor]
+    corruption.check(batch.sensors)
+    return corruption.render(batch)
 
 
 @pytest.mark.parametrize(("kind", "sensor"), CASES)
@@ -112,13 +122,68 @@ def test_mixed_precision_changes_no_failure(kind, sensor):
         assert torch.equal(fail(kind, sensor, 3, batch), exact)
 
 
+@pytest.mark.parametrize("severity", range(1, 6))
 @pytest.mark.parametrize(("kind", "sensor"), CASES)
-def test_working_sensors_are_clean(kind, sensor):
-    batch = batch_of(range(3))
-    threat = FailureThreat(name="t", sensor=sensor, kind=kind)
-    rendered = threat.render(threat.clean(batch), batch)
-    assert list(rendered) == [sensor]
-    assert torch.equal(rendered[sensor], batch.inputs[sensor])
+def test_every_kind_and_severity_changes_its_sensor_and_no_other(
+    kind, sensor, severity
+):
+    batch = batch_of(range(4))
+    target = ToyTarget(SENSORS, {"front": 60.0, "scan": 4.0, "range": 20.0})
+    corruption = Corruption(name="t", sensor=sensor, kind=kind, severity=severity)
+    result = corruption(target, batch)
+    changed = (result.inputs[sensor] != batch.inputs[sensor]).flatten(1).any(dim=1)
+    # A quarter of a degree is a tenth of a pixel of so small a depth map.
+    mild = (kind, sensor) == ("miscalibration", "range") and severity <= 3
+    assert changed.all() or mild
+    for name in SENSORS:
+        assert name == sensor or torch.equal(result.inputs[name], batch.inputs[name])
+    assert result.variable is None
+    assert torch.equal(result.value, result.detection_loss)
+
+
+@pytest.mark.parametrize("sensor", SENSORS)
+def test_a_corruption_that_cheats_is_found_out(sensor, monkeypatch):
+    """It leaves its sensor as it was, says so for one frame, or spoils another one."""
+    target = ToyTarget(SENSORS, {"front": 60.0, "scan": 4.0, "range": 20.0})
+    idle = Effect(lambda reading, level: reading, (1.0,) * 5)
+    kinds = {"idle": {kind: idle for kind in ("image", "depth", "points")}}
+    monkeypatch.setattr(corruptions, "KINDS", KINDS | kinds)
+    batch = batch_of([3, 4])
+    batch.samples[0].set_metainfo({"frame_id": "000003"})
+    cheat = Corruption(name="lazy", sensor=sensor, kind="idle", severity=2)
+    message = (
+        f"'lazy': idle of severity 2 changes nothing of '{sensor}' in frame 000003"
+    )
+    with pytest.raises(NoEffectError, match=message):
+        cheat(target, batch)
+
+    class Vandal(Corruption):
+        def render(self, batch):
+            other = next(name for name in batch.inputs if name != self.sensor)
+            batch.inputs[other].add_(1)
+            return super().render(batch)
+
+    with pytest.raises(RuntimeError, match="changed the clean input of"):
+        Vandal(name="v", sensor=sensor, kind="noise")(target, batch)
+
+
+def test_a_sensor_that_delivers_nothing_cannot_change():
+    target = ToyTarget(SENSORS, {"front": 60.0})
+    batch = batch_of([0, 1])
+    batch.raw["scan"][1] = batch.raw["scan"][1][:0]
+    batch.inputs["scan"][1] = 0
+    result = Corruption(name="t", sensor="scan", kind="noise")(target, batch)
+    assert (result.inputs["scan"][1] == 0).all()
+
+
+def test_a_mild_severity_may_hit_nothing():
+    """Light fog hides what is farther than 60 m; nothing is."""
+    target = ToyTarget(SENSORS, {"front": 60.0})
+    batch = batch_of([0])
+    for depth_m in (batch.raw["range"][0], batch.inputs["range"]):
+        depth_m.clamp_(max=50.0)
+    mild = Corruption(name="t", sensor="range", kind="fog", severity=1)
+    assert torch.equal(mild(target, batch).inputs["range"], batch.inputs["range"])
 
 
 @pytest.mark.parametrize("sensor", SENSORS)
@@ -153,7 +218,7 @@ def test_stale_frames_are_earlier_ones():
 
 def test_late_points_are_farther():
     batch = batch_of([0])
-    threat = FailureThreat(name="t", sensor="scan", kind="time_offset", severity=3)
+    threat = Corruption(name="t", sensor="scan", kind="time_offset", severity=3)
     moved = threat.reading(batch, 0).value - batch.raw["scan"][0]
     assert moved[:, 0].tolist() == pytest.approx([2.0] * 600, abs=1e-5)
     assert (moved[:, 1:] == 0).all()
@@ -173,7 +238,7 @@ def test_fog_fades_pictures_by_koschmieders_law():
 
 def test_fog_returns_no_far_points():
     batch = batch_of([0])
-    threat = FailureThreat(name="t", sensor="scan", kind="fog", severity=5)
+    threat = Corruption(name="t", sensor="scan", kind="fog", severity=5)
     value = threat.reading(batch, 0).value
     assert 0 < len(value) < 600
     assert value[:, :3].norm(dim=1).max() < 40
@@ -187,7 +252,7 @@ def test_holes_take_the_median_of_their_row():
 
 def test_beams_are_lost_whole():
     batch = batch_of([0])
-    threat = FailureThreat(name="t", sensor="scan", kind="beam_loss", severity=3)
+    threat = Corruption(name="t", sensor="scan", kind="beam_loss", severity=3)
     before, after = batch.raw["scan"][0], threat.reading(batch, 0).value
 
     def beams(points):
@@ -203,7 +268,7 @@ def test_beams_are_lost_whole():
 
 def test_misaligned_points_are_projected_elsewhere():
     batch = batch_of([0])
-    threat = FailureThreat(name="t", sensor="scan", kind="miscalibration", severity=5)
+    threat = Corruption(name="t", sensor="scan", kind="miscalibration", severity=5)
     reading = threat.reading(batch, 0)
     assert torch.equal(reading.value, batch.raw["scan"][0])
     ahead = torch.tensor([20.0, 0, 0, 1])
@@ -213,7 +278,7 @@ def test_misaligned_points_are_projected_elsewhere():
     assert 0 < shift_px <= 24 * np.tan(np.radians(4)) + 24 * 0.08 / 20 + 1e-3
 
 
-@pytest.mark.parametrize("kind", FAILURES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_cloud_without_points(kind):
     if not applicable(kind, SENSORS["scan"]):
         return
@@ -224,31 +289,47 @@ def test_a_cloud_without_points(kind):
 
 def test_a_lone_camera_can_fail():
     lone = {"front": SENSORS["front"]}
-    for kind in FAILURES:
+    for kind in KINDS:
         if applicable(kind, lone["front"]):
             fail(kind, "front", 3, batch_of([0, 1], lone))
 
 
-def test_failing_a_detector(tiny_detector, tiny_batch):
-    config = {
-        "type": "Failure",
-        "threat": {"type": "FailureThreat", "sensor": "lidar", "severity": 5},
-    }
-    result = build_attack("dead-lidar", config)(tiny_detector, tiny_batch)
-    assert (result.inputs["lidar"] == 0).all()
-    for name in ("camera", "depth"):
-        assert torch.equal(result.inputs[name], tiny_batch.inputs[name])
+def test_a_target_that_only_predicts_can_be_corrupted():
+    class Bare:
+        sensors, classes = SENSORS, ("Car",)
+
+        def predict(self, inputs, frames):
+            return []
+
+    result = Corruption(name="t", sensor="front", kind="rain")(Bare(), batch_of([0]))
+    assert result.detection_loss is None and result.value is None
+    assert not torch.equal(result.inputs["front"], batch_of([0]).inputs["front"])
+
+
+def test_built_from_a_config():
+    config = {"type": "Corruption", "sensor": "scan", "severity": 5}
+    dead = build_perturbation("dead-scan", config)
+    assert dead == Corruption(name="dead-scan", sensor="scan", severity=5)
+    assert build_perturbation("x", config, severity=2).severity == 2
+    with pytest.raises(ValueError, match=r"corruption 'x'.*'steps'"):
+        build_perturbation("x", config | {"steps": 3})
+    with pytest.raises(ValueError, match="unknown type 'Sabotage'; there are Corr"):
+        build_perturbation("x", {"type": "Sabotage", "sensor": "scan"})
+    assert CORRUPTIONS.module_dict["Corruption"] is Corruption
+    threat = {"type": "MapThreat", "sensor": "front", "eps": 2.0}
+    attack = build_perturbation("y", {"type": "PGD", "threat": threat}, eps=1.0)
+    assert attack.threat.eps == 1.0
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"kind": "earthquake"}, "unknown failure 'earthquake'"),
+        ({"kind": "earthquake"}, "unknown kind 'earthquake'"),
         ({"severity": 6}, "severity must be 1 … 5"),
         ({"kind": "beam_loss", "sensor": "front"}, "happens to sensors of kind"),
         ({"sensor": "radar"}, "has only"),
     ],
 )
-def test_impossible_failures(fields, message):
+def test_impossible_corruptions(fields, message):
     with pytest.raises(ValueError, match=message):
-        FailureThreat(**({"name": "t", "sensor": "scan"} | fields)).check(SENSORS)
+        Corruption(**({"name": "t", "sensor": "scan"} | fields)).check(SENSORS)

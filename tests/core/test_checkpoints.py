@@ -4,6 +4,8 @@ import functools
 import http.server
 import os
 import pickle
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -16,11 +18,17 @@ from perception.core.checkpoints import (
     load_checkpoint,
     local_file,
     save_weights,
+    secure_mmengine,
     sha256,
 )
 from perception.core.structures import DataError
 
 WEIGHTS = {"a.weight": torch.arange(6.0).view(2, 3), "a.count": torch.tensor(3)}
+
+
+@pytest.fixture(autouse=True)
+def _secured() -> None:
+    secure_mmengine()
 
 
 class Malicious:
@@ -65,6 +73,15 @@ def test_safetensors_round_trip(tmp_path):
     save_weights(tmp_path / "new" / "w.safetensors", transposed)
     check_weights(load_checkpoint(tmp_path / "new" / "w.safetensors"))
     assert os.listdir(tmp_path / "new") == ["w.safetensors"]
+
+
+def test_importing_us_changes_nothing_of_mmengine():
+    """Only who calls ``secure_mmengine`` gets MMEngine changed."""
+    code = (
+        "from mmengine.runner import CheckpointLoader as c; before = dict(c._schemes);"
+        "import perception.apis; assert c._schemes == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 def test_mmengine_loads_through_us(tmp_path):

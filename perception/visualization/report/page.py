@@ -24,11 +24,11 @@ from perception.evaluation.robustness.figures import (
     mean_resilience_rate,
 )
 from perception.evaluation.robustness.results import (
-    DEFINITIONS,
     AttackResult,
     Figure,
     Spread,
 )
+from perception.evaluation.robustness.tables import INEFFECTIVE, ap
 from perception.visualization.captions import budget_of
 from perception.visualization.report.charts import css_colour, legend_chart, top_of
 from perception.visualization.report.gallery import read_gallery
@@ -40,10 +40,6 @@ from perception.visualization.report.summary import (
     worst_chart,
 )
 
-INEFFECTIVE = (
-    f"It {DEFINITIONS['ineffective']}, and no measure of robustness; look at the "
-    "suites quiet and adaptive."
-)
 FEW_OBJECTS = (
     f"Fewer than {RECALLS} objects of some class: KITTI’s sampling of the recall keeps "
     "its AP below 100 even for perfect detections, and each object moves it by points. "
@@ -107,7 +103,7 @@ def _environment() -> Environment:
         "count": lambda number, noun: f"{number} {noun}{'' if number == 1 else 's'}",
         "counted": _counted,
         "counts": _counts,
-        "fixed": _fixed,
+        "fixed": ap,
         "leaves": _leaves,
         "sensor": css_colour,
         "signed": _signed,
@@ -239,17 +235,13 @@ def _counted(count: int) -> str:
     return f"{count}\N{NO-BREAK SPACE}†" if 0 < count < RECALLS else str(count)
 
 
-def _fixed(value: Figure) -> str:
-    return "–" if value is None else f"{value:.1f}"
-
-
 def _signed(value: Figure) -> str:
     return "–" if value is None else f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _starred(value: Figure, star: bool) -> str:
     """A figure, with a star where no attack made it."""
-    return _fixed(value) + ("\N{NO-BREAK SPACE}*" if star and value is not None else "")
+    return ap(value) + ("\N{NO-BREAK SPACE}*" if star and value is not None else "")
 
 
 def _breakable(name: str) -> Markup:

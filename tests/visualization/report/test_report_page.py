@@ -23,10 +23,11 @@ from scene_makers import make_scene
 
 from perception.core.provenance import Environment
 from perception.core.structures import DataError
+from perception.evaluation.robustness.tables import INEFFECTIVE
 from perception.visualization.detections import Judge
 from perception.visualization.pairs import draw_pair, write_pair
 from perception.visualization.report.gallery import read_gallery
-from perception.visualization.report.page import FEW_OBJECTS, INEFFECTIVE, write_report
+from perception.visualization.report.page import FEW_OBJECTS, write_report
 
 EVIL = "<script>alert('x')</script>\"'&"
 

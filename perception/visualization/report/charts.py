@@ -70,8 +70,7 @@ def lines_chart(
     ticks: Mapping[float, str],
     x_label: str,
     levels: Mapping[str, Mapping[str, float]] | None = None,
-    size_px: tuple[int, int] = (440, 250),
-    legend: bool = True,
+    small: bool = False,
 ) -> Markup:
     """Mean AP of several detectors over a budget or a severity.
 
@@ -83,11 +82,11 @@ def lines_chart(
         ticks: Texts under the x axis; those that would touch are left out.
         x_label: What x is.
         levels: {detector: mean AP that does not depend on x, as ``oracle``}.
-        size_px: Width and height without the legend.
-        legend: Whether the detectors are named below.
+        small: One of many beside each other, without a legend of its own.
     """
-    below = _LINE_PX * len(lines) + 6 if legend else 0
-    figure, axes = _figure((size_px[0], size_px[1] + below), (34, 12, 8, below + 42))
+    width, height = (240, 170) if small else (440, 250)
+    below = 0 if small else _LINE_PX * len(lines) + 6
+    figure, axes = _figure((width, height + below), (34, 12, 8, below + 42))
     axes.set_ylim(0, top)
     _grid(axes, "y", top)
     handles: list[Line2D] = []
@@ -112,10 +111,10 @@ def lines_chart(
     labels, free = dict(ticks), first
     for x in sorted(ticks):
         labels[x] = ticks[x] if x >= free else ""
-        free = x + span * 36 / size_px[0] if x >= free else free
+        free = x + span * 36 / width if x >= free else free
     axes.set_xticks(list(labels), list(labels.values()))
     axes.set_xlabel(x_label)
-    if legend:
+    if not small:
         figure.legend(handles=handles, loc="lower left")
     return _svg(figure, title, tips)
 

@@ -122,8 +122,7 @@ def severity_charts(runs: Sequence[Run], top: float) -> list[Chart]:
             top=top,
             ticks={float(level): str(level) for level in range(1, 6)},
             x_label="severity",
-            size_px=(240, 170),
-            legend=False,
+            small=True,
         )
         charts.append(Chart(kind.replace("_", " "), (sensor,), svg))
     return charts

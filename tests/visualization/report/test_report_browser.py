@@ -6,7 +6,14 @@ Skipped where there is no Chromium (Debian: ``apt-get install chromium``).
 import shutil
 
 import pytest
-from report_makers import attack, make_pairs, named, robust_results, write_results
+from report_makers import (
+    attack,
+    detector,
+    make_pairs,
+    results,
+    robust_results,
+    write_results,
+)
 
 from perception.visualization.report.page import write_report
 
@@ -38,9 +45,7 @@ def tab():
 def file(tmp_path_factory):
     """The report of two detectors, with two attacks' pictures and an evil name."""
     folder = tmp_path_factory.mktemp("report")
-    content = robust_results()
-    evil = named(attack(EVIL, "camera", 50.0))
-    content["detectors"][0]["attacks"] |= evil
+    content = robust_results(attack(EVIL, "camera", 50.0))
     write_results(folder / "robustness.json", content)
     make_pairs(folder / "a", 2)
     make_pairs(folder / "b", 1, attack="lidar_pgd")
@@ -53,7 +58,7 @@ def file(tmp_path_factory):
 @pytest.fixture
 def open_page(tab, file):
     """Opens the page; complaints and requests are collected, and must stay empty."""
-    complaints, requests = [], []
+    complaints, requests, opened = [], [], {"about:blank"}
     listeners = {
         "console": lambda message: complaints.append(message.text),
         "pageerror": lambda error: complaints.append(str(error)),
@@ -63,19 +68,19 @@ def open_page(tab, file):
     for event, listener in listeners.items():
         tab.on(event, listener)
 
-    def open_it(width=1280, scheme="light"):
+    def open_it(width=1280, scheme="light", of=file):
         tab.set_viewport_size({"width": width, "height": 800})
         tab.emulate_media(media="screen", color_scheme=scheme)
         tab.goto("about:blank")  # forgets where the page was scrolled to
-        tab.goto(file.as_uri())
+        tab.goto(of.as_uri())
+        opened.add(of.as_uri())
         return tab
 
     yield open_it
     for event, listener in listeners.items():
         tab.remove_listener(event, listener)
     assert complaints == []
-    known = {file.as_uri(), "about:blank"}
-    assert {url for url in requests if not url.startswith("data:")} - known == set()
+    assert {url for url in requests if not url.startswith("data:")} <= opened
 
 
 def test_table_sorts_by_click_and_by_keyboard(open_page):
@@ -130,6 +135,27 @@ def test_pictures_of_one_attack(open_page):
         image.get_attribute("alt").startswith("Frame ")
         for image in page.locator("figure.pair img").all()
     )
+
+
+def test_desk_shows_every_column_and_picture_without_scrolling(open_page, tmp_path):
+    detectors = [
+        detector(
+            attack("camera_pgd_quiet", "camera", 62.0, gate=(8, 1, 1)),
+            attack("lidar_adaptive_rank", "lidar", 5.0, gate=(2, 5, 3)),
+            name=f"synthetic_odd_one_out_robust_full_size_{number}",
+            checkpoint_sha256=f"{number}" * 64,
+        )
+        for number in range(6)
+    ]
+    write_results(tmp_path / "six.json", results(*detectors))
+    pictures = make_pairs(tmp_path / "many", 12, size=(640, 400))
+    write_report([tmp_path / "six.json"], tmp_path / "six.html", gallery=[pictures])
+    page = open_page(of=tmp_path / "six.html")
+    cut = "frames => frames.filter(one => one.scrollWidth > one.clientWidth).length"
+    assert page.locator(".scroll").evaluate_all(cut) == 0
+    seen = "images => images.every(one => one.complete && one.naturalWidth === 640)"
+    page.wait_for_function(f"({seen})([...document.images])")
+    assert page.locator("figure.pair img").count() == 24
 
 
 def test_link_opens_the_threat_model(open_page):

@@ -248,9 +248,14 @@ class Search:
             variable = variable.clone() if variable.is_inference() else variable
             variable = variable.detach().requires_grad_()
             changed = self.threat.render_draws(variable, self.batch)
-            query = Query(self.victim, changed)
-            value = self._mean(self.goal.value(query), variable)
-            climbed = value if surrogate is None else surrogate.value(query)
+            if surrogate is None:
+                climbed = value = self._mean(
+                    self.victim.objective(changed, self.goal), variable
+                )
+            else:  # both judge the same responses
+                query = Query(self.victim, changed)
+                value = self._mean(self.goal.value(query), variable)
+                climbed = surrogate.value(query)
             if climbed.requires_grad:
                 (gradient,) = torch.autograd.grad(
                     climbed.sum(), variable, allow_unused=True

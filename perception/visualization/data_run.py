@@ -10,8 +10,7 @@ from tqdm import tqdm
 
 from perception.core.config import load_config
 from perception.core.structures import DataError, Frame
-from perception.datasets.kitti.reader import KittiFrames
-from perception.datasets.kitti.sources import KITTI_SOURCES
+from perception.datasets.kitti.reader import KITTI_SOURCES, KittiFrames
 from perception.datasets.loading import Part, build_dataset
 from perception.evaluation.robustness.subject import choose_frames
 from perception.visualization.frame import MIN_WIDTH, save_frames

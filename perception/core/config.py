@@ -27,8 +27,7 @@ def load_config(
         DataError: If the file is missing or is not a config, it or an option uses a
             former name, or an option sets what nothing reads.
     """
-    if not Path(path).is_file():
-        raise DataError(f"{path}: no such config file")
+    require_config_file(path, "config")
     try:
         config = Config.fromfile(path)
         refuse_former_names(path, config, options or {})
@@ -45,6 +44,20 @@ def load_config(
                 reason += f"; {former} is called {current} now"
         raise DataError(f"{path}: not a usable config ({reason})") from error
     return config
+
+
+def require_config_file(path: str | os.PathLike, what: str) -> None:
+    """Raise DataError unless a file may be read as a config.
+
+    A ``.py`` file is code and says so by its name; other formats that MMEngine knows,
+    such as YAML, look like data and run code all the same.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such {what} file")
+    if Path(path).suffix not in (".py", ".json"):
+        raise DataError(
+            f"{path}: a {what} file ends in .py or .json, got {Path(path).suffix!r}"
+        )
 
 
 def as_config(config: str | os.PathLike | Config) -> Config:

@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 from mmengine.config import Config
+from mmengine.utils import import_modules_from_strings
 
 from perception.attacks import ATTACKS, THREATS, Attack, Perturbation
 from perception.attacks.goals import Goal
 from perception.attacks.searches.black_box import with_sources
 from perception.core.checkpoints import local_file, sha256
+from perception.core.config import require_config_file
 from perception.core.structures import DataError
 from perception.corruptions import CORRUPTIONS, build_perturbation
 from perception.datasets.splits import listing as shortened
@@ -56,8 +58,11 @@ class AttackFile:
                 f"{path}: no such attacks file; --attacks takes another one, and "
                 "the standard one comes with the repository (pip install -e .)"
             )
+        require_config_file(path, "attacks")
         try:
             content = Config.fromfile(path).to_dict()
+            if "custom_imports" in content:  # attacks of one's own register themselves
+                import_modules_from_strings(**content["custom_imports"])
         except Exception as error:  # a config is code: anything can go wrong in it
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise DataError(f"{path}: not a usable attacks file ({reason})") from error

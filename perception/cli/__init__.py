@@ -1,5 +1,4 @@
 """The command line: one module per tool, which parses arguments and makes one call.
 
-Whatever imports PyTorch is imported inside functions, for start-up time: ``--help`` and
-what is wrong with the arguments shall not wait for it.
+For start-up time, whatever imports PyTorch is imported inside functions.
 """

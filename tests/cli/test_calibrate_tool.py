@@ -14,7 +14,7 @@ def test_weights_know_unseen_frames(tmp_path, capsys):
     out = tmp_path / "calibrated.safetensors"
     assert status_of(tool.main, project.config, project.checkpoint, "--out", out) == 0
     said = capsys.readouterr().out
-    assert "4 frames; a sensor blamed in " in said and str(out) in said
+    assert "4 frames; an alarm attributed to a sensor in " in said and str(out) in said
     before = load_detector(project.config, project.checkpoint).state_dict()
     after = load_detector(project.config, out).state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}

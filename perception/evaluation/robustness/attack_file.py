@@ -15,6 +15,7 @@ from perception.attacks import ATTACKS, THREATS, Attack, build_attack
 from perception.attacks.searches.black_box import with_sources
 from perception.core.checkpoints import local_file, sha256
 from perception.core.structures import DataError
+from perception.core.words import did_you_mean
 from perception.datasets.splits import listing as shortened
 from perception.evaluation.robustness.cell import describe_attack
 from perception.targets.loading import load_target
@@ -58,7 +59,7 @@ class AttackFile:
                 attacks asked for by name are not.
 
         Raises:
-            DataError: If a name is neither; lists what there is.
+            DataError: If a name is neither; says which is meant, or all that there are.
         """
         chosen: list[str] = []
         for name in wanted:
@@ -71,11 +72,10 @@ class AttackFile:
                     if sensors is None or self._touched(one) <= set(sensors)
                 ]
             else:
-                raise DataError(
-                    f"{self.path}: no threat {name!r}; there are "
-                    f"{', '.join(self.attacks)} and the suites "
-                    f"{', '.join(self.suites)}"
-                )
+                near = did_you_mean(name, [*self.attacks, *self.suites])
+                names = f"; there are {', '.join(self.attacks)} and the suites "
+                names += f"{', '.join(self.suites)}"
+                raise DataError(f"{self.path}: no threat {name!r}{near or names}")
         return list(dict.fromkeys(chosen))
 
     def build(

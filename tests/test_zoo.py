@@ -1,6 +1,5 @@
 """Published weights: small, safe to load, and with a card that tells the truth."""
 
-import json
 import runpy
 import sys
 from pathlib import Path
@@ -10,7 +9,19 @@ import torch
 
 from perception.apis import load_detector
 from perception.core.checkpoints import sha256
+from perception.core.provenance import Environment
 from perception.core.structures import DataError
+from perception.evaluation.detection.rules import Scoring
+from perception.evaluation.robustness.figures import detector_result
+from perception.evaluation.robustness.results import (
+    Accuracy,
+    AttackResult,
+    MeanAP,
+    Results,
+    RunInfo,
+    Stages,
+    Success,
+)
 from perception.evaluation.zoo import publish
 
 REPOSITORY = Path(__file__).parents[1]
@@ -26,27 +37,47 @@ def checkpoint(tmp_path_factory) -> Path:
 
 
 def results(folder: Path, digest: str) -> Path:
-    headline = {"headline": {"mAP": 81.25}}
-    attacked = {"ap": {"attacked": {"headline": {"mAP": 40.0}}}}
-    empty = {"ap": {"attacked": {"headline": {"mAP": None}}}}
-    content = {
-        "command": "python tools/robustness.py …",
-        "frame_ids": ["000001", "000002"],
-        "scoring": {"headline": "moderate"},
-        "environment": {"made_on": [{"device": "GPU", "torch": "2.9"}]},
-        "detectors": [
-            {
-                "checkpoint_sha256": digest,
-                "clean": headline,
-                "attacks": {
-                    "camera_pgd": attacked,
-                    "lidar_add": {"skipped": "why"},
-                    "stale": empty,
-                },
-            }
-        ],
+    """Figures of these weights: clean, one attack, one without any object."""
+
+    def accuracy(mean):
+        return Accuracy(MeanAP(mean, {}, {}), MeanAP(mean, {}, {}))
+
+    attacks = {
+        name: AttackResult(
+            name=name,
+            attacked_sensors=("camera",),
+            description={"type": "PGD", "threat": {}},
+            corruption=None,
+            ap=Stages(accuracy(81.25), accuracy(left)),
+            success=Success(0.0, 0, 0, 0, 0),
+            detection_loss=None,
+            gate=None,
+            ineffective=ineffective,
+            changed=True,
+            seconds=1.0,
+            seconds_per_frame=0.5,
+            environments=(),
+        )
+        for name, left, ineffective in (
+            ("camera_pgd", 40.0, False),
+            ("camera_apgd", 50.0, True),
+            ("stale", None, False),
+        )
     }
-    (folder / "robustness.json").write_text(json.dumps(content))
+    made = dict(name="a", config="", config_sha256="", checkpoint="")
+    made["checkpoint_sha256"] = digest
+    run = RunInfo("python tools/robustness.py …", "", (), "", "", (), 8, 1, 1.0, "", {})
+    Results(
+        run=run,
+        frame_ids=("000001", "000002"),
+        classes=(),
+        sensors={},
+        scoring=Scoring({}),
+        attacks=tuple(attacks),
+        baseline="a",
+        detectors=(detector_result(made, ["camera"], attacks),),
+        environments=(Environment("GPU", torch="2.9"),),
+    ).write(folder / "robustness.json")
     return folder / "robustness.json"
 
 
@@ -69,7 +100,7 @@ def test_half_precision_weights_and_a_card_with_figures(checkpoint, tmp_path):
     assert "on 2 unseen frames" in card and "Measured on: GPU, torch 2.9\n" in card
     assert "| clean | 81.2 |" in card and "| camera_pgd | 40.0 |" in card
     assert "| stale | – |" in card
-    assert "lidar_add" not in card
+    assert "| camera_apgd | 50.0 * |" in card and "no measure of robustness" in card
 
 
 def test_figures_of_other_weights_are_refused(checkpoint, tmp_path):
@@ -80,7 +111,7 @@ def test_figures_of_other_weights_are_refused(checkpoint, tmp_path):
         publish(CONFIG, checkpoint, out, command="", results=file)
     assert out.read_bytes() == b"what was there before"
     file.write_text("[]")
-    with pytest.raises(DataError, match="not results of"):
+    with pytest.raises(DataError, match="expected results of"):
         publish(CONFIG, checkpoint, out, command="", results=file)
     with pytest.raises(DataError, match="are published as"):
         publish(CONFIG, checkpoint, tmp_path / "x.pth", command="")

@@ -18,10 +18,11 @@ Attack your own detector in ten lines:
 
 from perception.attacks.base import Attack, Perturbation, Perturbed
 from perception.attacks.batch import AttackBatch
+from perception.attacks.build import build_attack, build_threat
 from perception.attacks.goals import Goal
-from perception.attacks.patch.fixed import FixedPatch
+from perception.attacks.patch.files import FixedPatch
 from perception.attacks.patch.threat import PatchThreat
-from perception.attacks.registry import ATTACKS, THREATS, build_attack, build_threat
+from perception.attacks.registry import ATTACKS, THREATS
 from perception.attacks.searches.adaptive import Adaptive
 from perception.attacks.searches.apgd import APGD
 from perception.attacks.searches.black_box import (
@@ -30,6 +31,7 @@ from perception.attacks.searches.black_box import (
     TransferAttack,
     with_sources,
 )
+from perception.attacks.searches.interval import IntervalPGD
 from perception.attacks.searches.pgd import PGD
 from perception.attacks.target import Target
 from perception.attacks.threats.base import ThreatModel
@@ -50,6 +52,7 @@ __all__ = [
     "AttackBatch",
     "FixedPatch",
     "Goal",
+    "IntervalPGD",
     "JointThreat",
     "MapThreat",
     "PatchThreat",

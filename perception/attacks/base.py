@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -18,9 +19,16 @@ from torch import Tensor
 
 from perception.attacks.batch import AttackBatch
 from perception.attacks.goals import Goal
-from perception.attacks.target import DoesNotApplyError, Target, frozen
+from perception.attacks.target import (
+    DoesNotApplyError,
+    HasFeatures,
+    NoGradientError,
+    Target,
+    frozen,
+)
 from perception.attacks.threats.base import ThreatModel
-from perception.attacks.victim import Victim
+from perception.attacks.threats.budgets import scaled
+from perception.attacks.victim import Judge, Query, Victim
 from perception.core.structures import SensorSpec
 
 
@@ -48,12 +56,12 @@ class Perturbation(ABC):
 
     A subclass finds the change (:meth:`find`); this class proves that no other sensor
     changed by a bit, whatever the subclass did.
+
+    Attributes:
+        name: Its name everywhere.
     """
 
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """Its name everywhere."""
+    name: str
 
     @property
     @abstractmethod
@@ -61,9 +69,9 @@ class Perturbation(ABC):
         """Sensors whose model input may differ from the clean one."""
 
     @property
-    @abstractmethod
     def goal(self) -> Goal:
         """What its success is measured by."""
+        return Goal()
 
     @abstractmethod
     def check(self, sensors: Mapping[str, SensorSpec]) -> None:
@@ -72,6 +80,15 @@ class Perturbation(ABC):
     @abstractmethod
     def find(self, victim: Victim) -> tuple[Tensor | None, dict[str, Tensor]]:
         """What was chosen, if anything, and the touched sensors' (N, C, H, W)."""
+
+    def prove(  # noqa: B027 (some promise nothing)
+        self, batch: AttackBatch, changed: Mapping[str, Tensor]
+    ) -> None:
+        """Raise an error unless ``changed`` is what a subclass promises besides."""
+
+    def scaled(self, factor: float) -> Perturbation:
+        """The same with ``factor`` times its budget, if it has one."""
+        return self
 
     def __call__(self, target: Target, batch: AttackBatch) -> Perturbed:
         """Perturb one batch.
@@ -88,8 +105,9 @@ class Perturbation(ABC):
             RuntimeError: If another sensor was changed.
         """
         self.check(target.sensors)
-        before = {name: value.clone() for name, value in batch.inputs.items()}
-        with frozen(target):
+        with torch.inference_mode(False), frozen(target):
+            batch = batch.outside_inference()
+            before = {name: value.clone() for name, value in batch.inputs.items()}
             victim = Victim(target, batch, self.touched)
             variable, changed = self.find(victim)
             with torch.no_grad():
@@ -107,6 +125,7 @@ class Perturbation(ABC):
                 raise RuntimeError(
                     f"{self.name} changed the clean input of {name!r} in place"
                 )
+        self.prove(batch, changed)
         return Perturbed(inputs, loss, value, variable)
 
     def craft(self, target: Target, batch: AttackBatch) -> dict[str, Tensor]:
@@ -115,7 +134,8 @@ class Perturbation(ABC):
         As :meth:`__call__`, but without its proofs and its judgement of the detection
         loss, which cost two passes through the target.
         """
-        with frozen(target):
+        with torch.inference_mode(False), frozen(target):
+            batch = batch.outside_inference()
             _, changed = self.find(Victim(target, batch, self.touched))
         return {name: value.detach() for name, value in changed.items()}
 
@@ -132,7 +152,7 @@ class Attack(Perturbation):
         self.threat = threat
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # type: ignore[override]
         """The threat model's."""
         return self.threat.name
 
@@ -149,6 +169,16 @@ class Attack(Perturbation):
     def check(self, sensors: Mapping[str, SensorSpec]) -> None:
         """The threat model's."""
         self.threat.check(sensors)
+
+    def scaled(self, factor: float) -> Attack:
+        """The same with ``factor`` times the threat model's budget, if it has one."""
+        return self.on(scaled(self.threat, factor))
+
+    def on(self, threat: ThreatModel) -> Attack:
+        """The same search within another threat model."""
+        other = copy(self)
+        other.threat = threat
+        return other
 
     def find(self, victim: Victim) -> tuple[Tensor | None, dict[str, Tensor]]:
         """The variable found, within the budget, and what it makes of the inputs."""
@@ -201,31 +231,53 @@ class Search:
             starts = [self.threat.clean(clean_batch) for _ in restarts]
         return torch.cat(starts)
 
-    def ascent(self, variable: Tensor) -> tuple[Tensor, Tensor]:
-        """Objective (R N,) and its gradient (R N, …); remembers the best so far."""
-        variable = variable.detach().requires_grad_()
+    def ascent(
+        self, variable: Tensor, surrogate: Judge | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Objective (R N,) and its gradient (R N, …); remembers the best so far.
+
+        Args:
+            variable: Where (R N, …).
+            surrogate: Take the gradient of this instead; the goal stays the judge.
+
+        Raises:
+            NoGradientError: If there should be a gradient and is none.
+        """
         gradient = None
-        with torch.enable_grad():
-            value = self._objective(variable)
-            total = value.sum()
-        if total.requires_grad:
-            (gradient,) = torch.autograd.grad(total, variable, allow_unused=True)
-        if gradient is None:  # e.g. an expert that does not see the attacked sensor
-            gradient = torch.zeros_like(variable)
+        with torch.inference_mode(False), torch.enable_grad():
+            variable = variable.clone() if variable.is_inference() else variable
+            variable = variable.detach().requires_grad_()
+            changed = self.threat.render_draws(variable, self.batch)
+            if surrogate is None:
+                climbed = value = self._mean(
+                    self.victim.objective(changed, self.goal), variable
+                )
+            else:  # both judge the same responses
+                query = Query(self.victim, changed)
+                value = self._mean(self.goal.value(query), variable)
+                climbed = surrogate.value(query)
+            if climbed.requires_grad:
+                (gradient,) = torch.autograd.grad(
+                    climbed.sum(), variable, allow_unused=True
+                )
+            if gradient is None:
+                check_graph(self.victim, changed, self.goal)
+                # On purpose: e.g. an expert that does not see the attacked sensor.
+                gradient = torch.zeros_like(variable)
         self.remember(variable.detach(), value.detach())
         return value.detach(), gradient.nan_to_num(0.0, 0.0, 0.0)
 
     def evaluate(self, variable: Tensor) -> Tensor:
         """Objective (R N,) without a gradient; remembers the best so far."""
         with torch.no_grad():
-            value = self._objective(variable)
+            changed = self.threat.render_draws(variable, self.batch)
+            value = self._mean(self.victim.objective(changed, self.goal), variable)
         self.remember(variable, value)
         return value
 
-    def _objective(self, variable: Tensor) -> Tensor:
-        """(R N,) objective, the mean over the threat's draws."""
-        changed = self.threat.render_draws(variable, self.batch)
-        value = self.victim.objective(changed, self.goal)
+    @staticmethod
+    def _mean(value: Tensor, variable: Tensor) -> Tensor:
+        """(R N,) mean over the threat's draws of (D R N,) objectives."""
         return value.view(-1, len(variable)).mean(dim=0)
 
     def step(self, variable: Tensor, direction: Tensor, fraction: Tensor) -> Tensor:
@@ -254,17 +306,56 @@ class Search:
         return self.best[chosen + torch.arange(self.frames, device=chosen.device)]
 
 
+def check_graph(victim: Victim, changed: Mapping[str, Tensor], goal: Goal) -> None:
+    """Find out why an objective has no gradient to the attacked sensors.
+
+    That may be so on purpose: the goal is told to leave them out, or the target does so
+    by itself. It is a fault if the goal judges what they say alone, if their features
+    have no graph, or if the target's answer has none to any sensor.
+
+    Args:
+        victim: Who was asked.
+        changed: The inputs, with a graph to what the attacker controls.
+        goal: What was ascended.
+
+    Raises:
+        NoGradientError: If it is a fault.
+    """
+    live = {name: x for name, x in changed.items() if x.requires_grad}
+    if not live or (goal.leave_out is not None and goal.leave_out.sensor in live):
+        return
+    target, what = victim.target, f"goal {str(goal)!r} has no gradient to {[*live]}: "
+    if isinstance(target, HasFeatures):
+        for name, x in live.items():
+            if not any(feature.requires_grad for feature in target.encode(name, x)):
+                raise NoGradientError(f"{what}the features of {name} are detached")
+    if goal.through is not None:
+        raise NoGradientError(f"{what}what they say alone is detached")
+    clean = {name: victim.batch.inputs[name].clone() for name in target.sensors}
+    inputs = {name: value.requires_grad_() for name, value in clean.items()}
+    whole = Victim(target, victim.batch, tuple(inputs))
+    value = whole.objective(inputs, Goal(goal.objective)).sum()
+    given: tuple[Tensor | None, ...] = ()
+    if value.requires_grad:
+        given = torch.autograd.grad(value, [*inputs.values()], allow_unused=True)
+    if all(gradient is None for gradient in given):
+        raise NoGradientError(
+            f"{what}the target answers without a graph to any sensor (it detaches, or "
+            "computes under torch.no_grad or in NumPy)"
+        )
+
+
 def nan_is_least(value: Tensor) -> Tensor:
     """Objectives with minus infinity in place of NaN, which compares as nothing."""
     return value.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
 
 @torch.no_grad()
-def try_goal(victim: Victim, threat: ThreatModel, goal: Goal) -> None:
+def try_goal(victim: Victim, goal: Goal) -> None:
     """Try a goal on the clean frames.
 
     Raises:
         DoesNotApplyError: If the target cannot be attacked by it.
     """
-    clean = threat.render(threat.clean(victim.batch), victim.batch)
-    victim.objective(clean, goal)
+    inputs = victim.batch.inputs
+    victim.objective({name: inputs[name] for name in victim.touched}, goal)

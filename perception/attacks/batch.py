@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
+import torch
 from mmdet.structures import DetDataSample
 from torch import Tensor
 
 from perception.core.structures import SensorSpec
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,25 @@ class AttackBatch:
             self.sensors,
             list(self.ids) * times,
         )
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` returns, computed once for these frames and this key."""
+        if key not in self.memo:
+            self.memo[key] = make()
+        found: T = self.memo[key]
+        return found
+
+    def outside_inference(self) -> AttackBatch:
+        """The batch in tensors that autograd takes.
+
+        Those made within ``torch.inference_mode`` are copied; without any, this is the
+        batch itself.
+        """
+        tensors = [*self.inputs.values(), *(t for r in self.raw.values() for t in r)]
+        if any(isinstance(one, Tensor) and one.is_inference() for one in tensors):
+            with torch.inference_mode(False):
+                return replace(deepcopy(replace(self, memo={})), sensors=self.sensors)
+        return self
 
     def select(self, frames: Sequence[int]) -> AttackBatch:
         """The batch of some of its frames, in the order given."""

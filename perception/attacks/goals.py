@@ -29,7 +29,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from perception.attacks.objectives import OBJECTIVES, DetectionLoss, Objective
+from perception.attacks.objectives import DetectionLoss, Objective
+from perception.attacks.registry import OBJECTIVES, class_of
 from perception.attacks.target import DoesNotApplyError, Response
 from perception.attacks.victim import Query
 from perception.core.gate_state import NOBODY
@@ -66,9 +67,13 @@ class GateTerm:
         """
         logits = response.gate_logits
         if logits is None:
-            raise DoesNotApplyError(f"goal {self} speaks of a gate; there is none")
+            raise DoesNotApplyError(
+                f"goal {self} speaks of a gate; the target has none"
+            )
         if self.sensor not in (None, *sensors):
-            raise DoesNotApplyError(f"goal {self}: sensors are {list(sensors)}")
+            raise DoesNotApplyError(
+                f"goal {self}: no sensor {self.sensor!r}, only {list(sensors)}"
+            )
         number = len(sensors) if self.sensor is None else sensors.index(self.sensor)
         loss = -logits.log_softmax(dim=1)[:, number]
         loss = loss.reshape(len(loss), -1).mean(dim=1)
@@ -78,7 +83,7 @@ class GateTerm:
 
     def __str__(self) -> str:
         wanted = NOBODY if self.sensor is None else f"attribute:{self.sensor}"
-        return f"{wanted}*{self.weight}"
+        return f"{wanted}*{self.weight!r}".removesuffix(".0")
 
 
 @dataclass(frozen=True)
@@ -167,14 +172,14 @@ class Goal:
         """Read a goal's text; raises ValueError if it is not one."""
         base, *parts = text.split("|")
         name, _, argument = base.partition(":")
-        objective = OBJECTIVES.get(name)
         try:
-            if objective is None or base.endswith(":"):
-                raise TypeError("no such objective")
+            if base.endswith(":"):
+                raise TypeError("a name is missing")
+            objective = class_of(name, OBJECTIVES, "goal")
             values: dict[str, Any] = {
                 "objective": objective(argument) if argument else objective()
             }
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             known = ", ".join(OBJECTIVES.module_dict)
             raise ValueError(
                 f"unknown goal {text!r}; expected one of {known} (class:NAME)"

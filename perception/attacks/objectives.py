@@ -16,13 +16,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.registry import Registry
 from torch import Tensor
 
-from perception.attacks.target import DoesNotApplyError, Response
+from perception.attacks.registry import OBJECTIVES
+from perception.attacks.target import DoesNotApplyError, Response, Scores
 from perception.core.parts import Part
 
-OBJECTIVES = Registry("objective", locations=["perception.attacks"])
 _TOP = 50  # how many of a frame's background scores count
 _NO_SCORE = -20.0  # a logit that is none
 
@@ -64,28 +63,51 @@ class DetectionLoss(Objective):
         return response.losses(part)
 
 
+@dataclass(frozen=True)
+class Judged:
+    """The scores of N frames and what is there.
+
+    Attributes:
+        scores: Class logits (N, L, K) of L locations.
+        boxes_px: N times boxes (G, 4) of the true objects.
+        classes: Names of the K classes.
+    """
+
+    scores: Scores
+    boxes_px: Sequence[Tensor]
+    classes: Sequence[str]
+
+    @property
+    def best(self) -> Tensor:
+        """(N, L) logit of the likeliest class."""
+        return self.scores.logits.amax(dim=2)
+
+    def inside(self) -> Tensor:
+        """(N, L) whether a location lies in any of its frame's boxes."""
+        centers_px = self.scores.centers_px
+        frames = [_inside(centers_px, boxes).any(dim=0) for boxes in self.boxes_px]
+        return torch.stack(frames)
+
+    def mean_inside(self, values: Tensor) -> Tensor:
+        """(N,) mean of (N, L) values over the locations inside objects."""
+        inside = self.inside()
+        weight = inside.float() / inside.sum(dim=1, keepdim=True).clamp(min=1)
+        return (values * weight).sum(dim=1)
+
+
 class _OfScores(Objective):
-    """Judges class logits (N, L, K) by where the objects are."""
+    """Judges class logits by where the objects are."""
 
     def value(
         self, response: Response, part: Part | None, samples: Sequence[Any]
     ) -> Tensor:
         """(N,) from the logits and the locations inside objects."""
-        scores = response.scores(part)
-        boxes = [sample.gt_instances.bboxes for sample in samples]
-        return self.of_scores(
-            scores.logits, scores.centers_px, boxes, list(response.classes)
-        )
+        boxes_px = [sample.gt_instances.bboxes for sample in samples]
+        return self.of(Judged(response.scores(part), boxes_px, response.classes))
 
     @abstractmethod
-    def of_scores(
-        self,
-        logits: Tensor,
-        centers_px: Tensor,
-        boxes_px: Sequence[Tensor],
-        classes: Sequence[str],
-    ) -> Tensor:
-        """(N,) from logits (N, L, K), locations (L, 2) and N times boxes (G, 4)."""
+    def of(self, judged: Judged) -> Tensor:
+        """(N,) what the attacker wants high."""
 
 
 @OBJECTIVES.register_module(name="hide")
@@ -93,16 +115,9 @@ class _OfScores(Objective):
 class Hide(_OfScores):
     """Lower the class scores inside the ground-truth boxes."""
 
-    def of_scores(
-        self,
-        logits: Tensor,
-        centers_px: Tensor,
-        boxes_px: Sequence[Tensor],
-        classes: Sequence[str],
-    ) -> Tensor:
+    def of(self, judged: Judged) -> Tensor:
         """(N,) minus the mean score inside."""
-        weight = _weights(_inside_any(centers_px, boxes_px))
-        return -(F.softplus(logits.amax(dim=2)) * weight).sum(dim=1)
+        return -judged.mean_inside(F.softplus(judged.best))
 
 
 @OBJECTIVES.register_module(name="create")
@@ -110,16 +125,9 @@ class Hide(_OfScores):
 class Create(_OfScores):
     """Raise the highest class scores outside of the ground-truth boxes."""
 
-    def of_scores(
-        self,
-        logits: Tensor,
-        centers_px: Tensor,
-        boxes_px: Sequence[Tensor],
-        classes: Sequence[str],
-    ) -> Tensor:
+    def of(self, judged: Judged) -> Tensor:
         """(N,) mean of the highest scores outside."""
-        inside = _inside_any(centers_px, boxes_px)
-        best = logits.amax(dim=2).masked_fill(inside, -torch.inf)
+        best = judged.best.masked_fill(judged.inside(), -torch.inf)
         top = best.topk(min(_TOP, best.shape[1]), dim=1).values
         return F.softplus(top).mean(dim=1)
 
@@ -132,17 +140,11 @@ class Rank(_OfScores):
     What average precision measures is this order.
     """
 
-    def of_scores(
-        self,
-        logits: Tensor,
-        centers_px: Tensor,
-        boxes_px: Sequence[Tensor],
-        classes: Sequence[str],
-    ) -> Tensor:
+    def of(self, judged: Judged) -> Tensor:
         """(N,) margins."""
         margins = [
-            _rank_margin(frame.amax(dim=1), centers_px, boxes)
-            for frame, boxes in zip(logits, boxes_px, strict=True)
+            _rank_margin(best, judged.scores.centers_px, boxes)
+            for best, boxes in zip(judged.best, judged.boxes_px, strict=True)
         ]
         return torch.stack(margins)
 
@@ -163,32 +165,15 @@ class TakenFor(_OfScores):
         """``class:NAME``."""
         return f"{super().text}:{self.name}"
 
-    def of_scores(
-        self,
-        logits: Tensor,
-        centers_px: Tensor,
-        boxes_px: Sequence[Tensor],
-        classes: Sequence[str],
-    ) -> Tensor:
+    def of(self, judged: Judged) -> Tensor:
         """(N,) mean score of the class less that of the others, inside."""
+        classes, logits = list(judged.classes), judged.scores.logits
         if self.name not in classes:
-            raise DoesNotApplyError(f"goal {self.text}: classes are {list(classes)}")
+            raise DoesNotApplyError(f"goal {self.text}: classes are {classes}")
         target = classes.index(self.name)
         others = [k for k in range(len(classes)) if k != target]
-        weight = _weights(_inside_any(centers_px, boxes_px))
         wrong = F.softplus(logits[..., others]).sum(dim=2)
-        taken = -F.softplus(-logits[..., target]) - wrong
-        return (taken * weight).sum(dim=1)
-
-
-def _weights(inside: Tensor) -> Tensor:
-    """(N, L) that average over the locations inside objects."""
-    return inside.float() / inside.sum(dim=1, keepdim=True).clamp(min=1)
-
-
-def _inside_any(centers_px: Tensor, boxes_px: Sequence[Tensor]) -> Tensor:
-    """(N, L) whether a location lies in any of its frame's boxes."""
-    return torch.stack([_inside(centers_px, boxes).any(dim=0) for boxes in boxes_px])
+        return judged.mean_inside(-F.softplus(-logits[..., target]) - wrong)
 
 
 def _inside(centers_px: Tensor, boxes_px: Tensor) -> Tensor:

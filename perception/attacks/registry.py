@@ -1,75 +1,27 @@
-"""From the names and dicts of a config to attacks."""
+"""Registered names: what a config may call ``type``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmengine.registry import Registry
 
-from perception.attacks.goals import Goal
-
-if TYPE_CHECKING:
-    from perception.attacks.base import Attack
-    from perception.attacks.threats.base import ThreatModel
-
-THREATS = Registry("threat", locations=["perception.attacks", "perception.corruptions"])
-ATTACKS = Registry("attack", locations=["perception.attacks", "perception.corruptions"])
+THREATS = Registry("threat")
+ATTACKS = Registry("attack")
+OBJECTIVES = Registry("objective")
+PLACEMENTS = Registry("placement")
 
 
-def build_threat(name: str, config: Mapping[str, Any]) -> ThreatModel:
-    """A threat model from a dict with ``type`` and its fields.
+def class_of(kind: Any, registry: Registry, what: str) -> Any:
+    """The class registered under exactly this name.
 
-    ``parts`` of a joint threat are dicts of the same kind.
+    A name may come from a file that somebody else wrote, and ``Registry.get`` would
+    import whatever a dotted one leads to.
 
     Raises:
-        ValueError: If a field is unknown or impossible; names the threat.
+        ValueError: If no class is; says of ``what``, and which there are.
     """
-    fields = dict(config)
-    threat_class = _class_of(fields.pop("type", None), THREATS, f"threat {name!r}")
-    if "parts" in fields:
-        parts = enumerate(fields["parts"])
-        fields["parts"] = tuple(build_threat(f"{name}[{i}]", p) for i, p in parts)
-    try:
-        if isinstance(fields.get("goal"), str):
-            fields["goal"] = Goal.parse(fields["goal"])
-        return threat_class(name=name, **fields)
-    except TypeError as error:
-        raise ValueError(f"threat {name!r}: {error}") from error
-
-
-def build_attack(name: str, config: Mapping[str, Any], **changes: Any) -> Attack:
-    """An attack from a dict ``{type, threat: {type, …}, …}``.
-
-    Args:
-        name: The threat model's name.
-        config: As in ``configs/_base_/attacks``.
-        **changes: Fields of the threat model that replace the config's, e.g. ``eps``.
-
-    Raises:
-        ValueError: If a field is unknown or impossible; names the attack.
-    """
-    fields = dict(config)
-    threat = build_threat(name, dict(fields.pop("threat", {})) | changes)
-    return search_for(threat, fields)
-
-
-def search_for(threat: ThreatModel, config: Mapping[str, Any]) -> Attack:
-    """The attack of a config without ``threat``, on this threat model.
-
-    Raises:
-        ValueError: If the type or a field is unknown; names the threat.
-    """
-    fields, name = dict(config), f"attack {threat.name!r}"
-    attack_class = _class_of(fields.pop("type", None), ATTACKS, name)
-    try:
-        return attack_class(threat, **fields)
-    except TypeError as error:
-        raise ValueError(f"{name}: {error}") from error
-
-
-def _class_of(kind: Any, registry: Registry, name: str) -> Any:
-    found = registry.get(kind) if isinstance(kind, str) else None
-    if found is None:
-        raise ValueError(f"{name}: unknown type {kind!r}")
-    return found
+    known = registry.module_dict
+    if not isinstance(kind, str) or kind not in known:
+        raise ValueError(f"{what}: unknown type {kind!r}; there are {', '.join(known)}")
+    return known[kind]

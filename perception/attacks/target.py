@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -29,6 +30,10 @@ Frames = Sequence[Any]
 
 class DoesNotApplyError(ValueError):
     """The target lacks what was asked of it; the message says what, in one line."""
+
+
+class NoGradientError(ValueError):
+    """The target lets no gradient through where there should be one."""
 
 
 @runtime_checkable
@@ -84,6 +89,19 @@ class HasGate(Protocol):
         """(N, S + 1) logits of who is compromised, the last class: nobody."""
 
 
+@dataclass(frozen=True)
+class Reach:
+    """Between what numbers of a prediction lie, whatever one sensor delivers.
+
+    Attributes:
+        low: Smallest values; -inf where nothing holds.
+        high: Largest values, of the same shape.
+    """
+
+    low: Tensor
+    high: Tensor
+
+
 class Response(ABC):
     """What a target says of N frames, as far as it is asked.
 
@@ -107,6 +125,32 @@ class Response(ABC):
     @abstractmethod
     def scores(self, part: Part | None = None) -> Scores:
         """Class logits, of a part or (None) of the whole."""
+
+    def numbers(self, part: Part | None = None) -> list[Tensor]:
+        """The raw numbers of a prediction, each tensor (N, ...), of a part or whole.
+
+        This and what follows is for targets that bound what one sensor can do.
+
+        Raises:
+            DoesNotApplyError: If this target does not tell.
+        """
+        raise DoesNotApplyError("the target does not tell its raw numbers")
+
+    def reach(self, sensor: str) -> Sequence[Reach]:
+        """Between what each of :meth:`numbers` stays, whatever a sensor delivers.
+
+        Raises:
+            DoesNotApplyError: If this target bounds nothing.
+        """
+        raise DoesNotApplyError("the target bounds nothing")
+
+    def with_numbers(self, numbers: Sequence[Tensor]) -> Response:
+        """What would be said if these were the prediction's numbers.
+
+        Raises:
+            DoesNotApplyError: If this target cannot tell.
+        """
+        raise DoesNotApplyError("the target cannot judge other numbers")
 
 
 @runtime_checkable
@@ -166,8 +210,13 @@ class DirectResponse(Response):
     def __init__(self, target: Target, inputs: Inputs, frames: Frames) -> None:
         self._target, self._inputs, self._frames = target, inputs, frames
         self.classes = target.classes
-        if isinstance(target, HasGate):
-            self.gate_logits = target.gate(inputs)
+
+    @cached_property
+    def gate_logits(self) -> Tensor | None:  # type: ignore[override]
+        """(N, S + 1), asked for when needed."""
+        if not isinstance(self._target, HasGate):
+            return None
+        return self._target.gate(self._inputs)
 
     def losses(self, part: Part | None = None) -> Tensor:
         """See :meth:`Response.losses`."""

@@ -74,6 +74,11 @@ class Victim:
     ) -> Response:
         """The target's response; ``features`` remembers what was encoded."""
         times, target = len(frames) // len(self.batch), self.target
+        if leave_out is not None and leave_out.sensor not in (None, *target.sensors):
+            raise DoesNotApplyError(
+                f"no sensor {leave_out.sensor!r} to leave out, only "
+                f"{list(target.sensors)}"
+            )
         if isinstance(target, HasFeatures):
             for name in target.sensors:
                 if name not in features:

@@ -31,7 +31,6 @@ from perception.cli.attacking import (
     add_threat_changes,
     run_of,
 )
-from perception.cli.bridge import old
 from perception.cli.options import Parser, add_options, add_running, option
 from perception.evaluation.robustness.spec import AttackRun, AuditRun
 
@@ -87,20 +86,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
+    from perception.evaluation.audit.run import audit_detector
+    from perception.evaluation.robustness.attack import run_attacks
     from perception.evaluation.robustness.attack_file import AttackFile
-    from perception.evaluation.robustness.old_results import attack_table
-    from perception.evaluation.robustness.run import audit_attacks, run_attacks
+    from perception.evaluation.robustness.tables import attack_table
 
     if args.list:
         print(AttackFile(args.attacks_file).listing())
         return
-    run = run_of(AuditRun if args.audit else AttackRun, args, "attack.py", argv)
     if args.audit:
-        report = audit_attacks(old(run), lambda check: print(check.line(), flush=True))
+        run = run_of(AuditRun, args, "attack.py", argv)
+        report = audit_detector(run, lambda check: print(check.line(), flush=True))
         print(
             f"{len(report.checks) - len(report.failed())} checks passed, "
             f"{len(report.failed())} failed; {args.out}/audit.json"
         )
         sys.exit(0 if report.passed else 1)
-    print(attack_table(run_attacks(old(run))))
+    print(attack_table(run_attacks(run_of(AttackRun, args, "attack.py", argv))))
     print(f"{args.out}/results.json")

@@ -79,7 +79,7 @@ def rasterize(args: argparse.Namespace) -> None:
     """Draw a random sweep and a cloud that is all in view."""
     import torch
 
-    from perception.datasets.synthetic.kitti import parse_size
+    from perception.datasets.synthetic.generate import parse_size
     from perception.evaluation.benchmarks.raster_speed import compare_rasters
 
     torch.set_num_threads(1)
@@ -92,7 +92,7 @@ def fusion(args: argparse.Namespace) -> None:
     """Run whole detectors, without and with the backward pass."""
     import torch
 
-    from perception.datasets.synthetic.kitti import parse_size
+    from perception.datasets.synthetic.generate import parse_size
     from perception.evaluation.benchmarks.fusion_speed import compare_fusion
 
     torch.set_num_threads(args.threads)

@@ -1,10 +1,11 @@
 """Tell a trained agreement gate what benign frames look like.
 
 The gate compares what every two sensors detect alone, in standard deviations of what
-benign frames show (`blame_at` and `doubt_at` of its config). Training estimates these
-on training frames; on unseen ones, of another city or season, sensors disagree somewhat
-more. Give clean frames that the detector was not trained on, with or without labels, a
-hundred or more, and use the weights written instead of the old ones.
+benign frames show (`attribution_threshold` and `alarm_threshold` of its config).
+Training estimates these on training frames; on unseen ones, of another city or season,
+sensors disagree somewhat more. Give clean frames that the detector was not trained on,
+with or without labels, a hundred or more, and use the weights written instead of the
+old ones.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from perception.cli.attacking import add_detector, add_frames, run_of
-from perception.cli.bridge import old
 from perception.cli.options import Parser, add_options, add_running
 from perception.core.structures import DataError
 from perception.evaluation.robustness.spec import CalibrateRun
@@ -40,21 +40,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not args.out.endswith(".safetensors"):
         raise DataError(f"{args.out}: weights are written as .safetensors")
     from perception.core.checkpoints import save_weights
-    from perception.evaluation.robustness.prepare import load_subject
+    from perception.evaluation.robustness.subject import load_subject
     from perception.training.calibration import calibrate_gate
 
-    ready = load_subject(old(run_of(CalibrateRun, args, "calibrate.py", argv)))
+    run = run_of(CalibrateRun, args, "calibrate.py", argv)
+    ready = load_subject(run.detector, run.frames, device=run.running.device)
     rates = calibrate_gate(
-        ready.detector,
+        ready.target.detector,
         ready.dataset,
         ready.indices,
         batch_size=args.batch_size,
         workers=args.workers,
     )
-    save_weights(args.out, ready.detector.state_dict())
+    save_weights(args.out, ready.target.detector.state_dict())
     (named, alarmed), (named_now, alarmed_now) = rates["before"], rates["after"]
     print(
-        f"{len(ready.indices)} frames; an alarm attributed to a sensor in {named:.1%}, "
-        f"now {named_now:.1%}; to nobody in {alarmed:.1%}, now {alarmed_now:.1%}\n"
+        f"{len(ready.indices)} frames; alarms attributed in {named:.1%}, "
+        f"now {named_now:.1%}; other alarms in {alarmed:.1%}, now {alarmed_now:.1%}\n"
         f"{args.out}"
     )

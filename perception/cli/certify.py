@@ -1,9 +1,9 @@
 """Count the objects that no attack on one sensor can hide.
 
-For detectors with MedianFusion or what is built on it (agreement, consensus). Whatever
-a single sensor delivers, every output lies between what the others alone predict; from
-clean frames the tool computes which objects stay detected under any such change. No
-attack is needed for that; --check runs one without any budget on each sensor and counts
+For detectors with an aggregator (median, agreement, consensus). Whatever a single
+sensor delivers, every output lies between what the others alone predict; from clean
+frames the tool computes which objects stay detected under any such change. No attack is
+needed for that; --check runs one without any budget on each sensor and counts
 certified objects that it hid (none, or the certificate is wrong).
 """
 
@@ -13,7 +13,6 @@ import argparse
 from collections.abc import Sequence
 
 from perception.cli.attacking import add_detector, add_frames, run_of
-from perception.cli.bridge import old
 from perception.cli.options import Parser, add_options, add_running, option
 from perception.core.files import write_json
 from perception.core.structures import DataError
@@ -24,7 +23,7 @@ examples:
   python tools/certify.py configs/synthetic/median.py \\
       work_dirs/synthetic_median/epoch_10.pth --json certificate.json
   python tools/certify.py CONFIG CHECKPOINT --score-threshold 0.1 --num 40 --check 20
-  python tools/certify.py CONFIG CHECKPOINT --cfg-options model.fusion.margin=0
+  python tools/certify.py CONFIG CHECKPOINT --cfg-options model.aggregator.margin=0
 """
 
 
@@ -46,38 +45,31 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Certify and print one line per sensor."""
     args = parse_args(argv)
+    from perception.core.provenance import versions
     from perception.evaluation.certified_run import certify
-    from perception.evaluation.robustness.old_results import settings_of, versions
-    from perception.evaluation.robustness.prepare import load_subject
+    from perception.evaluation.robustness.subject import load_subject
 
     run = run_of(CertifyRun, args, "certify.py", argv)
-    ready = load_subject(old(run))
+    subject = load_subject(
+        run.detector,
+        run.frames,
+        device=run.running.device,
+        score_threshold=run.score_threshold,
+    )
     try:
-        figures = certify(
-            ready.detector,
-            ready.dataset,
-            ready.indices,
-            overlaps=ready.scoring.overlaps,
-            threshold=run.score_threshold,
-            check_steps=run.check_steps,
-            batch_size=run.running.batch_size,
-            workers=run.running.workers,
-        )
+        figures = certify(subject, run.running, check_steps=run.check_steps)
     except ValueError as error:
         raise DataError(str(error)) from error
     if not figures["objects"]:
         raise DataError(f"{args.config}: its test frames hold no object to certify")
-    _print(figures, len(ready.indices))
+    _print(figures, len(subject.indices))
     if args.json:
-        settings = settings_of(
-            ready.config, args.config, args.checkpoint, ready.dataset, ready.indices
-        )
         used = {
             "command": run.running.command,
             "cfg_options": args.cfg_options or {},
             "checkpoint": args.checkpoint,
-            **settings,
-            "frames": len(ready.indices),
+            **subject.settings,
+            "frames": len(subject.indices),
             "device": run.running.device,
             "versions": versions(),
         }

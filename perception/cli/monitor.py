@@ -34,7 +34,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from perception.cli.attacking import add_attacks, add_detector, run_of
-from perception.cli.bridge import old
 from perception.cli.options import (
     UNSET,
     Parser,
@@ -114,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     attack = from_args(AttacksSpec, args) if args.threats else None
     more = {"monitor": monitor, "attack": attack}
     run = run_of(MonitorRun, args, "monitor.py", argv, **more)
-    recording = follow_recording(old(run), monitor, num=run.num)
+    recording = follow_recording(run)
     picture = Path(args.out) / "trust.png"
     write_timeline(picture, recording)
     print(in_words(recording.summary))

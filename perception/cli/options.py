@@ -12,6 +12,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -121,13 +122,13 @@ def add_options(
     hints, docs = typing.get_type_hints(cls), attribute_docs(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}
     for name in names:
-        given = more.get(name, {})
-        given = {"help": given} if isinstance(given, str) else given
-        default = fields[name].default
+        said = more.get(name, {})
+        given = {"help": said} if isinstance(said, str) else dict(said)
+        default: Any = fields[name].default
         if fields[name].default_factory is not dataclasses.MISSING:
             default = None
-        settings = {"help": docs.get(name, ""), "default": default}
-        settings |= _kind_of(hints[name], default) | FIELDS.get(name, {}) | dict(given)
+        settings: dict[str, Any] = {"help": docs.get(name, ""), "default": default}
+        settings |= _kind_of(hints[name], default) | FIELDS.get(name, {}) | given
         told = default if settings["default"] == UNSET else settings["default"]
         if settings["default"] is dataclasses.MISSING:
             del settings["default"]
@@ -189,7 +190,7 @@ def from_args(cls: type[Run], args: argparse.Namespace, **more: Any) -> Run:
     """
     hints, values = typing.get_type_hints(cls), vars(args) | more
     for name, hint in hints.items():
-        if name not in more and dataclasses.is_dataclass(hint):
+        if name not in more and isinstance(hint, type) and is_dataclass(hint):
             values[name] = from_args(hint, args, **more)
         elif isinstance(values.get(name), list):
             values[name] = tuple(values[name])
@@ -223,7 +224,7 @@ def option(
 class Assignments(argparse.Action):
     """``KEY=VALUE ...`` to a dictionary, to which a repeated option adds."""
 
-    def __call__(self, parser, namespace, values, option_string=None):  # type: ignore  # noqa: D102
+    def __call__(self, parser, namespace, values, option_string=None):  # noqa: D102
         added = assignments(option_string, values, self.metavar)
         setattr(namespace, self.dest, (getattr(namespace, self.dest) or {}) | added)
 

@@ -29,7 +29,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from perception.cli.attacking import add_attacks, add_frames, run_of
-from perception.cli.bridge import old
 from perception.cli.options import Parser, add_options, add_running, option
 from perception.core.structures import DataError
 from perception.evaluation.robustness.spec import DetectorSpec, RobustnessRun
@@ -132,10 +131,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         audit=args.audit == "",
         audit_dir=args.audit or None,
     )
-    results = run_robustness(old(run))
+    results = run_robustness(run)
     if results is None:  # a rank of torchrun that only helped
         return
     print(markdown(results))
     print(f"{args.out}/robustness.json")
-    if any(detector["failed"] for detector in results["detectors"]):
+    if any(detector.failed for detector in results.detectors):
         sys.exit(1)

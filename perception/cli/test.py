@@ -35,10 +35,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_runner(parser)
     args = parser.parse_args(argv)
     from perception.core.config import default_work_dir, load_config
-    from perception.training.runner import test
+    from perception.evaluation.detection.scoring import score_checkpoint
 
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))  # MMEngine reads it
-    figures = test(
+    figures = score_checkpoint(
         load_config(args.config, args.cfg_options),
         args.checkpoint,
         work_dir=Path(args.work_dir or default_work_dir(args.config)),

@@ -14,7 +14,6 @@ from perception.cli.attacking import (
     add_threat_changes,
     run_of,
 )
-from perception.cli.bridge import old
 from perception.cli.options import Parser, add_options, add_running
 from perception.evaluation.robustness.spec import FramesSpec, PatchRun
 
@@ -45,16 +44,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
-    from perception.training.patch import train_universal_patch
+    from perception.evaluation.patch import train_universal_patch
 
     run = run_of(PatchRun, args, "train_patch.py", argv)
-    result = train_universal_patch(
-        old(run),
-        run.out,
-        epochs=run.epochs,
-        step_levels=run.step_levels,
-        smoothness=run.smoothness,
-    )
+    result = train_universal_patch(run)
     per_epoch = len(result.history) // run.epochs
     first, last = result.history[:per_epoch], result.history[-per_epoch:]
     print(

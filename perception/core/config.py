@@ -12,6 +12,7 @@ from mmengine.registry import init_default_scope
 from mmengine.utils import import_modules_from_strings
 
 from perception.core.config_options import apply_options, check_options
+from perception.core.former_names import BASE_ENTRIES, refuse_former_names
 from perception.core.structures import DataError
 
 
@@ -23,13 +24,14 @@ def load_config(
     What depends on some of them follows, see :func:`apply_options`.
 
     Raises:
-        DataError: If the file is missing or is not a config, or an option sets what
-            nothing reads.
+        DataError: If the file is missing or is not a config, it or an option uses a
+            former name, or an option sets what nothing reads.
     """
     if not Path(path).is_file():
         raise DataError(f"{path}: no such config file")
     try:
         config = Config.fromfile(path)
+        refuse_former_names(path, config, options or {})
         if options:
             _import_all(config)
             check_options(config, options)
@@ -38,6 +40,9 @@ def load_config(
         raise
     except Exception as error:  # a config is code: anything can go wrong in it
         reason = " ".join(f"{type(error).__name__}: {error}".split())
+        for former, current in BASE_ENTRIES.items():
+            if repr(former) in reason:
+                reason += f"; {former} is called {current} now"
         raise DataError(f"{path}: not a usable config ({reason})") from error
     return config
 

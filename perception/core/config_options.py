@@ -48,9 +48,9 @@ def check_options(config: Config, options: Mapping[str, Any]) -> None:
                 continue
             if not isinstance(where, Mapping):
                 raise _no_entry(config, path, ())
+            if depth == 0 and word not in _OPTIONAL:
+                raise _no_entry(config, path, [*_OPTIONAL, *config])
             known = _entries(where, option) if depth else _OPTIONAL
-            if depth == 0 and word not in known:
-                raise _no_entry(config, path, [*known, *config])
             if word not in where:
                 near = did_you_mean(word, where) if known is None else ""
                 if near or (known is not None and word not in known):

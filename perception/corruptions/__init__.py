@@ -1,5 +1,11 @@
-"""Sensor failures: corruptions with a severity from 1 to 5, without an attacker."""
+"""Corruptions of sensors, with a severity from 1 to 5, without an attacker."""
 
-from perception.corruptions.base import Failure, FailureThreat
+from perception.corruptions.base import (
+    CORRUPTIONS,
+    KINDS,
+    Corruption,
+    NoEffectError,
+    build_perturbation,
+)
 
-__all__ = ["Failure", "FailureThreat"]
+__all__ = ["CORRUPTIONS", "KINDS", "Corruption", "NoEffectError", "build_perturbation"]

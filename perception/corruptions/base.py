@@ -1,4 +1,4 @@
-"""Sensor failures: harm without an attacker, with a severity from 1 to 5.
+"""Corruptions: harm to a sensor without an attacker, with a severity from 1 to 5.
 
 They happen to the raw data, pictures in 8-bit grey levels and points before they are
 drawn, so that they are what the sensor would deliver. Built on the pattern of Hendrycks
@@ -15,37 +15,56 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from mmengine.registry import Registry
 from torch import Tensor
 
-from perception.attacks.base import Attack
+from perception.attacks.base import Perturbation, same
 from perception.attacks.batch import AttackBatch
-from perception.attacks.registry import ATTACKS, THREATS
-from perception.attacks.threats.base import ThreatModel
-from perception.attacks.threats.splat import View
+from perception.attacks.build import build_attack
+from perception.attacks.registry import ATTACKS, class_of
+from perception.attacks.threats.budgets import generator
 from perception.attacks.victim import Victim
 from perception.core.structures import SensorKind, SensorSpec
 from perception.corruptions import maps, points
 from perception.corruptions.maps import Reading
+from perception.models.rasterize import draw_points, padded
 
+CORRUPTIONS = Registry("corruption")
 STALE = "stale"
-_AGES = (1.0, 2.0, 4.0, 8.0, 16.0)
+_DRAWS = 8  # of the strongest severity, before a frame's corruption has no effect
+
+
+Apply = Callable[[Reading, float], Reading]
+Levels = tuple[float, float, float, float, float]
+
+
+class NoEffectError(ValueError):
+    """A corruption leaves a sensor that delivered something as it was."""
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What a failure does to one kind of sensor.
+    """What a kind of corruption does to one kind of sensor.
 
     Attributes:
-        apply: From a reading and a level to the failed reading.
+        apply: From a reading and a level to the corrupted reading.
         levels: The level of each severity, 1 to 5.
     """
 
-    apply: Callable[[Reading, float], Reading]
-    levels: tuple[float, float, float, float, float]
+    apply: Apply
+    levels: Levels
 
 
 def _unchanged(reading: Reading, _: float) -> Reading:
     return reading
+
+
+def _effects(
+    levels: Levels, map_effect: Apply, point_effect: Apply
+) -> dict[SensorKind, Effect]:
+    """The same levels for all sensors."""
+    of_map = Effect(map_effect, levels)
+    return {"image": of_map, "depth": of_map, "points": Effect(point_effect, levels)}
 
 
 _SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
@@ -54,15 +73,12 @@ _RAIN_SHARES = (0.05, 0.1, 0.2, 0.3, 0.45)
 _VISIBILITIES_M = (200.0, 120.0, 70.0, 40.0, 20.0)
 _ANGLES_DEG = (0.25, 0.5, 1.0, 2.0, 4.0)
 _TRAVELLED_M = (0.5, 1.0, 2.0, 4.0, 8.0)  # 10 m/s for 0.05 … 0.8 s
+_AGES = (1.0, 2.0, 4.0, 8.0, 16.0)
 
-FAILURES: Mapping[str, Mapping[SensorKind, Effect]] = {
-    "blackout": {
-        "image": Effect(maps.blackout_share, _SHARES),
-        "depth": Effect(maps.blackout_share, _SHARES),
-        "points": Effect(points.blackout_share, _SHARES),
-    },
-    # The older reading is fetched by the threat itself; the level is its age.
-    STALE: {kind: Effect(_unchanged, _AGES) for kind in ("image", "depth", "points")},
+KINDS: Mapping[str, Mapping[SensorKind, Effect]] = {
+    "blackout": _effects(_SHARES, maps.blackout_share, points.blackout_share),
+    # The older reading is fetched by the corruption itself; the level is its age.
+    STALE: _effects(_AGES, _unchanged, _unchanged),
     "noise": {
         "image": Effect(maps.noise_grey, (8.0, 16.0, 32.0, 48.0, 72.0)),
         "depth": Effect(maps.noise_per_m, (0.0005, 0.001, 0.002, 0.004, 0.008)),
@@ -71,11 +87,7 @@ FAILURES: Mapping[str, Mapping[SensorKind, Effect]] = {
     "beam_loss": {
         "points": Effect(points.beam_loss_share, (0.1, 0.25, 0.5, 0.75, 0.9))
     },
-    "view_loss": {
-        "image": Effect(maps.view_loss_share, _VIEW_SHARES),
-        "depth": Effect(maps.view_loss_share, _VIEW_SHARES),
-        "points": Effect(points.view_loss_share, _VIEW_SHARES),
-    },
+    "view_loss": _effects(_VIEW_SHARES, maps.view_loss_share, points.view_loss_share),
     "fog": {
         "image": Effect(maps.fog_image_visibility_m, _VISIBILITIES_M),
         "depth": Effect(maps.fog_depth_visibility_m, _VISIBILITIES_M),
@@ -86,34 +98,32 @@ FAILURES: Mapping[str, Mapping[SensorKind, Effect]] = {
         "depth": Effect(maps.rain_depth_share, _RAIN_SHARES),
         "points": Effect(points.rain_share, _RAIN_SHARES),
     },
-    "miscalibration": {
-        "image": Effect(maps.misaligned_deg, _ANGLES_DEG),
-        "depth": Effect(maps.misaligned_deg, _ANGLES_DEG),
-        "points": Effect(points.misaligned_deg, _ANGLES_DEG),
-    },
-    "time_offset": {
-        "image": Effect(maps.late_m, _TRAVELLED_M),
-        "depth": Effect(maps.late_m, _TRAVELLED_M),
-        "points": Effect(points.late_m, _TRAVELLED_M),
-    },
+    "miscalibration": _effects(_ANGLES_DEG, maps.misaligned_deg, points.misaligned_deg),
+    "time_offset": _effects(_TRAVELLED_M, maps.late_m, points.late_m),
 }
 
 
 def applicable(kind: str, spec: SensorSpec) -> bool:
-    """Whether a sensor can fail in this way."""
-    return spec.kind in FAILURES.get(kind, {})
+    """Whether a sensor can be corrupted in this way."""
+    return spec.kind in KINDS.get(kind, {})
 
 
-@THREATS.register_module()
+@CORRUPTIONS.register_module()
 @dataclass(frozen=True, kw_only=True)
-class FailureThreat(ThreatModel):
+class Corruption(Perturbation):
     """One sensor fails; nobody chooses how.
 
-    The variable is (N, 1): 0 works, 1 fails.
+    Called, it proves that its sensor's input changed in every frame, besides that no
+    other one did. A mild severity may hit nothing, such as a blackout of empty sky or
+    light fog in a short street: then the severest must change the frame. Frames in
+    which the sensor delivers nothing cannot change.
 
     Attributes:
-        kind: A key of ``FAILURES``.
+        name: Its name everywhere.
+        sensor: The sensor that fails.
+        kind: A key of ``KINDS``.
         severity: 1 (hardly noticeable) to 5 (useless, or nearly so).
+        seed: Seed of every random draw.
         replay: For ``stale``: packed frames as a data set yields them, in the order of
             time; frame number ``id`` shows the one ``age`` frames earlier. Without it
             the frames of the batch serve, and results depend on the batching. Where
@@ -121,77 +131,83 @@ class FailureThreat(ThreatModel):
             it is a replay of another scene, and its severity says little.
     """
 
+    name: str
+    sensor: str
     kind: str = "blackout"
     severity: int = 3
+    seed: int = 0
     replay: Sequence[Mapping[str, Any]] | None = field(
         default=None, repr=False, compare=False
     )
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.kind not in FAILURES:
+        if self.kind not in KINDS:
             raise ValueError(
-                f"threat {self.name!r}: unknown failure {self.kind!r}; known: "
-                f"{', '.join(FAILURES)}"
+                f"corruption {self.name!r}: unknown kind {self.kind!r}; known: "
+                f"{', '.join(KINDS)}"
             )
         if self.severity not in (1, 2, 3, 4, 5):
             raise ValueError(
-                f"threat {self.name!r}: severity must be 1 … 5, got {self.severity}"
+                f"corruption {self.name!r}: severity must be 1 … 5, got {self.severity}"
             )
 
-    def check(self, sensors: Mapping[str, Any]) -> None:
-        """Also raise if this kind of sensor cannot fail so."""
-        super().check(sensors)
+    @property
+    def touched(self) -> tuple[str, ...]:
+        """The sensor that fails."""
+        return (self.sensor,)
+
+    def check(self, sensors: Mapping[str, SensorSpec]) -> None:
+        """Raise ValueError if there is no such sensor, or it cannot fail so."""
+        if self.sensor not in sensors:
+            raise ValueError(
+                f"corruption {self.name!r} is of {self.sensor!r}, but the detector has "
+                f"only {list(sensors)}"
+            )
         if not applicable(self.kind, sensors[self.sensor]):
             raise ValueError(
-                f"threat {self.name!r}: {self.kind} happens to sensors of kind "
-                f"{list(FAILURES[self.kind])}, and {self.sensor!r} is of kind "
+                f"corruption {self.name!r}: {self.kind} happens to sensors of kind "
+                f"{list(KINDS[self.kind])}, and {self.sensor!r} is of kind "
                 f"{sensors[self.sensor].kind!r}"
             )
 
-    def clean(self, batch: AttackBatch) -> Tensor:
-        """(N, 1) zeros."""
-        return batch.inputs[self.sensor].new_zeros(len(batch), 1)
+    def find(self, victim: Victim) -> tuple[None, dict[str, Tensor]]:
+        """The failed sensor's inputs; nobody chose anything."""
+        return None, {self.sensor: self.render(victim.batch)}
 
-    def random(self, batch: AttackBatch, restart: int) -> Tensor:
-        """(N, 1) ones."""
-        return torch.ones_like(self.clean(batch))
+    def render(self, batch: AttackBatch) -> Tensor:
+        """The failed sensor's model input (N, C, H, W)."""
+        return torch.stack([self._drawn(batch, n) for n in range(len(batch))])
 
-    def step(
-        self, variable: Tensor, gradient: Tensor, fraction: Tensor, batch: AttackBatch
-    ) -> Tensor:
-        """There is nothing to ascend."""
-        return variable
-
-    def project(self, variable: Tensor, batch: AttackBatch) -> Tensor:
-        """To 0 or 1."""
-        return (variable > 0.5).to(variable)
-
-    def render(self, variable: Tensor, batch: AttackBatch) -> dict[str, Tensor]:
-        """The failed sensor's input (N, C, H, W)."""
-        images = [
-            self._failed(batch, n) if fails > 0.5 else batch.inputs[self.sensor][n]
-            for n, fails in enumerate(variable[:, 0].tolist())
-        ]
-        return {self.sensor: torch.stack(images)}
+    def prove(self, batch: AttackBatch, changed: Mapping[str, Tensor]) -> None:
+        """Raise NoEffectError if a frame that had data is as it was."""
+        for n, clean in enumerate(batch.inputs[self.sensor]):
+            if same(changed[self.sensor][n], clean) and clean.any():
+                severest = replace(self, severity=5)
+                tries = (severest._drawn(batch, n, draw) for draw in range(_DRAWS))
+                if all(same(one, clean) for one in tries):
+                    frame = batch.samples[n].get("frame_id", batch.ids[n])
+                    raise NoEffectError(
+                        f"corruption {self.name!r}: {self.kind} of severity "
+                        f"{self.severity} changes nothing of {self.sensor!r} in frame "
+                        f"{frame}"
+                    )
 
     @torch.no_grad()
-    def _failed(self, batch: AttackBatch, frame: int) -> Tensor:
-        """(C, H, W) padded input of one frame."""
-        reading = self.reading(batch, frame)
-        shape = batch.inputs[self.sensor].shape[-2:]
-        view = View(reading.spec, torch.eye(3, 4), reading.size, (shape[0], shape[1]))
+    def _drawn(self, batch: AttackBatch, frame: int, draw: int = 0) -> Tensor:
+        """(C, H, W) padded model input of one frame's reading."""
+        reading = self.reading(batch, frame, draw)
+        image = reading.value
         if reading.spec.kind == "points":
             assert reading.projection is not None, "points come with a projection"
-            view = replace(view, image_P_sensor=reading.projection)
-            return view.pad(view.draw(reading.value))
-        return view.pad(reading.value)
+            image = draw_points(image, reading.spec, reading.projection, reading.size)
+        height, width = batch.inputs[self.sensor].shape[-2:]
+        return padded(image, (height, width))
 
     @torch.no_grad()
-    def reading(self, batch: AttackBatch, frame: int) -> Reading:
+    def reading(self, batch: AttackBatch, frame: int, draw: int = 0) -> Reading:
         """What the failed sensor delivers: raw values, and its (wrong) projection."""
         spec, sample = batch.sensors[self.sensor], batch.samples[frame]
-        effect = FAILURES[self.kind][spec.kind]
+        effect = KINDS[self.kind][spec.kind]
         level = effect.levels[self.severity - 1]
         value = batch.raw[self.sensor][frame]
         if self.kind == STALE:
@@ -203,7 +219,7 @@ class FailureThreat(ThreatModel):
             spec,
             value.float(),
             sample.img_shape[:2],
-            self.generator(batch, frame, restart=0),
+            generator(self.seed, batch.ids[frame], draw, self.sensor),
             None if projection is None else torch.as_tensor(projection),
             batch.raw[depth[0]][frame].float() if depth else None,
         )
@@ -212,12 +228,27 @@ class FailureThreat(ThreatModel):
             return replace(failed, value=failed.value.round().clamp(0, 255))
         return failed
 
+    def clouds(self, batch: AttackBatch) -> list[Tensor] | None:
+        """The N failed point clouds (P', 3 + F), as they would be recorded.
+
+        None for sensors without points, and where what is wrong is where the points are
+        projected to, which only the map shows.
+        """
+        if batch.sensors[self.sensor].kind != "points":
+            return None
+        readings = [self.reading(batch, n) for n in range(len(batch))]
+        for reading, sample in zip(readings, batch.samples, strict=True):
+            right = torch.as_tensor(sample.projections[self.sensor])
+            if reading.projection is None or not torch.equal(reading.projection, right):
+                return None
+        return [reading.value for reading in readings]
+
     def _older(self, batch: AttackBatch, frame: int, age: int) -> Tensor:
         """The raw value of an earlier frame."""
         frames = len(set(batch.ids)) if self.replay is None else len(self.replay)
         if frames < 2:
             raise ValueError(
-                f"threat {self.name!r}: a single frame has no earlier one; give "
+                f"corruption {self.name!r}: a single frame has no earlier one; give "
                 "replay, or more frames per batch"
             )
         # Never the frame itself, however old.
@@ -230,25 +261,32 @@ class FailureThreat(ThreatModel):
         now = batch.raw[self.sensor][frame]
         if batch.sensors[self.sensor].kind != "points" and older.shape != now.shape:
             raise ValueError(
-                f"threat {self.name!r}: the older frame is {tuple(older.shape)}, this "
-                f"one {tuple(now.shape)}; stale frames must have the same size"
+                f"corruption {self.name!r}: the older frame is {tuple(older.shape)}, "
+                f"this one {tuple(now.shape)}; stale frames must have the same size"
             )
         return older.to(now.device)
 
 
-@ATTACKS.register_module()
-class Failure(Attack):
-    """Lets the sensor of a :class:`FailureThreat` fail in every frame.
+def build_perturbation(
+    name: str, config: Mapping[str, Any], **changes: Any
+) -> Perturbation:
+    """An attack or a corruption from an entry of ``configs/_base_/attacks``.
+
+    Args:
+        name: Its name.
+        config: ``{type: "Corruption", sensor, kind, severity}``, or an attack as
+            :func:`~perception.attacks.build.build_attack` takes it.
+        **changes: Fields of the threat model or corruption that replace the config's.
 
     Raises:
-        ValueError: If the threat is not a ``FailureThreat``.
+        ValueError: If the type or a field is unknown or impossible; names the entry.
     """
-
-    def __init__(self, threat: ThreatModel) -> None:
-        super().__init__(threat)
-        if not isinstance(threat, FailureThreat):
-            raise ValueError(f"threat {threat.name!r}: a failure needs a FailureThreat")
-
-    def run(self, victim: Victim) -> Tensor:
-        """All ones."""
-        return self.threat.random(victim.batch, restart=0)
+    if config.get("type") in ATTACKS.module_dict or "threat" in config:
+        return build_attack(name, config, **changes)
+    fields = dict(config) | changes
+    kind = class_of(fields.pop("type", None), CORRUPTIONS, f"corruption {name!r}")
+    try:
+        built: Perturbation = kind(name=name, **fields)
+    except TypeError as error:
+        raise ValueError(f"corruption {name!r}: {error}") from error
+    return built

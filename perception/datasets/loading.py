@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 from mmdet.registry import DATASETS
@@ -54,3 +54,19 @@ def build_loader(
     return DataLoader(
         chosen, batch_size, num_workers=workers, collate_fn=collate_frames
     )
+
+
+def numbered_batches(
+    loader: Iterable[dict[str, Any]], indices: Sequence[int]
+) -> Iterator[tuple[list[int], dict[str, Any]]]:
+    """Each batch of a loader with the numbers of its frames.
+
+    Args:
+        loader: As :func:`build_loader` makes it.
+        indices: The numbers it was made for.
+    """
+    first = 0
+    for data in loader:
+        count = len(data["data_samples"])
+        yield list(indices[first : first + count]), data
+        first += count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,36 +12,23 @@ from tqdm import tqdm
 
 from perception.attacks import PGD, MapThreat
 from perception.attacks.batch import AttackBatch
-from perception.datasets.frame_dataset import FrameDataset
-from perception.datasets.loading import build_loader
 from perception.evaluation.certified import certified_objects
-from perception.targets import DetectorTarget
+from perception.evaluation.robustness.spec import Running
+from perception.evaluation.robustness.subject import Subject
 
 
 def certify(
-    detector: Any,
-    dataset: FrameDataset,
-    indices: Sequence[int],
-    *,
-    overlaps: Mapping[str, float],
-    threshold: float = 0.3,
-    check_steps: int = 0,
-    batch_size: int = 8,
-    workers: int = 0,
+    subject: Subject, running: Running, *, check_steps: int = 0
 ) -> dict[str, Any]:
     """Which share of the objects no attack on one sensor can hide.
 
     Args:
-        detector: A ``MultiModalDetector`` with ``MedianFusion``.
-        dataset: Frames with labels, not augmented.
-        indices: Numbers of the frames.
-        overlaps: For each class the overlap that a detection must exceed.
-        threshold: The score that a detection must exceed.
+        subject: A detector with an aggregator and labelled frames; its scoring says
+            which overlap and score a detection must exceed.
+        running: Frames at a time, and processes that read them.
         check_steps: Attack every sensor with so many steps of PGD over its whole
             physical range, and count certified objects that were lost: there must be
             none. 0 does not attack.
-        batch_size: Frames at a time.
-        workers: Processes that read data.
 
     Returns:
         ``objects``, ``found`` (on clean inputs) and for each sensor ``certified``,
@@ -51,20 +38,19 @@ def certify(
         DataError: If a frame has no labels.
         ValueError: See :func:`certified_objects`; or if a class has no overlap.
     """
-    classes = detector.dataset_meta["classes"]
-    if missing := [name for name in classes if name not in overlaps]:
+    target, overlaps = subject.target, subject.scoring.overlaps
+    detector, threshold = target.detector, subject.scoring.score_threshold
+    if missing := [name for name in target.classes if name not in overlaps]:
         raise ValueError(f"no overlap for {', '.join(missing)}: nothing scores them")
-    target = DetectorTarget(detector)
     objects = found = 0
-    names = list(detector.branches)
+    names = list(target.sensors)
     counts: dict[str, dict[str, Any]] = {
         name: dict(certified=0, found_attacked=0, violations=0) for name in names
     }
     attacks = {name: _unbounded(detector, name, check_steps) for name in names}
-    loader = build_loader(dataset, indices, batch_size=batch_size, workers=workers)
-    for number, data in enumerate(tqdm(loader, desc="certify", unit="batch")):
-        ids = indices[number * batch_size : (number + 1) * batch_size]
-        batch = target.batch(data, ids)
+    total = -(-len(subject.indices) // running.batch_size)
+    batches = subject.batches(running)
+    for batch in tqdm(batches, desc="certify", total=total, unit="batch"):
         sure = certified_objects(
             detector, batch, overlaps=overlaps, threshold=threshold
         )
@@ -112,7 +98,7 @@ def _detected(
     threshold: float,
 ) -> list[Tensor]:
     """For each frame a mask (G,): objects that some detection overlaps enough."""
-    outputs = detector.head_outputs(detector.fuse(detector.extract_branches(inputs)))
+    outputs = detector.fuse(detector.extract_feat(inputs)).outputs
     frames = detector.bbox_head.predict_by_feat(
         *outputs, batch_img_metas=[s.metainfo for s in batch.samples], rescale=False
     )

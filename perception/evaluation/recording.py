@@ -14,44 +14,28 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from perception.attacks import Attack
+from perception.attacks import Perturbation
 from perception.core.files import write_json
 from perception.core.structures import DataError, Prediction
 from perception.datasets.frame_dataset import FrameDataset
-from perception.datasets.loading import build_dataset, build_loader
+from perception.datasets.loading import (
+    build_dataset,
+    build_loader,
+    numbered_batches,
+)
 from perception.evaluation.recording_report import Moment, summarise, write_csv
-from perception.evaluation.robustness.old_results import settings_of
-from perception.evaluation.robustness.prepare import (
-    AttackRun,
-    Prepared,
-    attack_config,
+from perception.evaluation.robustness.attack_file import Named, prepare
+from perception.evaluation.robustness.spec import CleanFrames, FramesSpec, MonitorRun
+from perception.evaluation.robustness.subject import (
+    Subject,
+    config_of,
     load_subject,
-    prepare,
 )
 from perception.models.consensus.monitor import SensorMonitor
 from perception.targets import DetectorTarget
 
 FORMAT = "perception monitored recording"
 FORMAT_VERSION = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class CleanFrames:
-    """What a monitor is calibrated on, and how.
-
-    Attributes:
-        root: Folder of clean frames, in the layout that the config reads.
-        split: Their split; None takes that of the config's test frames.
-        num: Only the first so many.
-        false_alarm_rate: See ``SensorMonitor.calibrate``.
-        smoothing: Likewise.
-    """
-
-    root: str
-    split: str | None = None
-    num: int | None = None
-    false_alarm_rate: float = 0.01
-    smoothing: float = 0.8
 
 
 @dataclass(frozen=True)
@@ -69,64 +53,67 @@ class Recording:
     summary: dict[str, Any]
 
 
-def follow_recording(
-    run: AttackRun, monitor: str | CleanFrames, *, num: int | None = None
-) -> Recording:
+def follow_recording(run: MonitorRun) -> Recording:
     """Write ``monitor.json``, ``trust.csv`` and ``summary.json`` into ``run.out``.
-
-    Args:
-        run: The detector and its frames; its threat, if there is one, is shown in the
-            second half of them.
-        monitor: File of a calibrated monitor, or what to calibrate one on.
-        num: Only the first so many frames, so that a sequence has no gaps.
 
     Raises:
         DataError: If the detector has no gate, the monitor is of other sensors, clean
             frames are too few for the rate or those to be judged, frames to be attacked
             have no labels, or anything cannot be read or written.
     """
-    ready = prepare(run) if run.threats else load_subject(run)
-    ready = replace(ready, indices=ready.indices[:num])
-    fusion = ready.detector.fusion
-    if fusion is None or not fusion.has_gate:
-        raise DataError(
-            f"{run.config}: this detector has no gate that says whom to trust; use one "
-            "that has, such as those with OddOneOutFusion or ConsensusFusion"
-        )
-    attack, description = _attack(run, ready)
-    if isinstance(monitor, str):
-        used = _load(monitor, list(ready.detector.sensors))
+    frames, running, out = FramesSpec(split=run.split), run.running, Path(run.out)
+    attacks: list[Named] = []
+    if run.attack is None:
+        subject = load_subject(run.detector, frames, device=running.device)
     else:
-        used = _calibrate(run, ready, monitor)
-    used.save(Path(run.out) / "monitor.json")
-    moments = list(_moments(run, ready, used, attack))
-    write_csv(Path(run.out) / "trust.csv", used.sensors, moments)
-    settings = settings_of(ready.config, run.config, run.checkpoint, ready.dataset, ())
+        subject, attacks = prepare(
+            run.detector, run.attack, frames, device=running.device
+        )
+    subject = replace(subject, indices=subject.indices[: run.num])
+    if not subject.target.has_gate:
+        raise DataError(
+            f"{run.detector.config}: this detector has no gate that says whom to "
+            "trust; use one that has, such as those with OddOneOutFusion or "
+            "ConsensusAggregator"
+        )
+    named = _only_attack(run, subject, attacks)
+    if isinstance(run.monitor, str):
+        used = _load(run.monitor, list(subject.target.sensors))
+    else:
+        used = _calibrate(run, subject, run.monitor)
+    used.save(out / "monitor.json")
+    moments = list(_moments(run, subject, used, named))
+    write_csv(out / "trust.csv", used.sensors, moments)
+    settings = {k: v for k, v in subject.settings.items() if k != "frame_ids"}
     summary = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
-        **run.invocation(),
-        **{k: v for k, v in settings.items() if k not in ("frame_ids", "save_data")},
+        "command": running.command,
+        "checkpoint": str(run.detector.checkpoint),
+        "attacks_file": str(run.attack.attacks_file) if run.attack else "",
+        **settings,
         "monitor": used.to_json(),
-        "attack": description,
+        "attack": named and named.description,
         **summarise(used.sensors, moments),
     }
-    write_json(Path(run.out) / "summary.json", summary)
+    write_json(out / "summary.json", summary)
     return Recording(used, moments, summary)
 
 
-def _attack(
-    run: AttackRun, ready: Prepared
-) -> tuple[Attack | None, dict[str, Any] | None]:
-    """The run's attack and its description, if it can be done."""
-    if not run.threats:
-        return None, None
-    if len(ready.attacks) != 1:
-        raise DataError(f"--threat takes one attack, not {', '.join(run.threats)}")
-    frame = ready.dataset.frames[ready.indices[-1]]
+def _only_attack(
+    run: MonitorRun, subject: Subject, attacks: Sequence[Named]
+) -> Named | None:
+    """The run's attack, if it can be done."""
+    if run.attack is None:
+        return None
+    if len(attacks) != 1:
+        raise DataError(
+            f"--threat takes one attack, not {', '.join(run.attack.threats)}"
+        )
+    frame = subject.dataset.frames[subject.indices[-1]]
     if frame.objects is None:
         raise DataError(f"frame {frame.frame_id}: no labels, which --threat needs")
-    return ready.attacks[0]
+    return attacks[0]
 
 
 def _load(file: str, sensors: Sequence[str]) -> SensorMonitor:
@@ -140,16 +127,16 @@ def _load(file: str, sensors: Sequence[str]) -> SensorMonitor:
     return monitor
 
 
-def _calibrate(run: AttackRun, ready: Prepared, clean: CleanFrames) -> SensorMonitor:
+def _calibrate(run: MonitorRun, subject: Subject, clean: CleanFrames) -> SensorMonitor:
     """A monitor of the run's detector; frames of another folder or split are clean."""
-    config = attack_config(replace(run, split=clean.split))
+    config = config_of(run.detector, clean.split)
     frames = config.test_dataloader.dataset.frames
     frames.root = clean.root
-    if _place(frames) == _place(ready.config.test_dataloader.dataset.frames):
+    if _place(frames) == _place(subject.config.test_dataloader.dataset.frames):
         raise DataError(f"{clean.root}: calibrate on other frames than those to judge")
     dataset = build_dataset(config, "test")
     indices = range(len(dataset))[: clean.num]
-    sensors = list(ready.detector.sensors)
+    sensors = list(subject.target.sensors)
     calibrate = partial(
         SensorMonitor.calibrate,
         sensors=sensors,
@@ -159,7 +146,7 @@ def _calibrate(run: AttackRun, ready: Prepared, clean: CleanFrames) -> SensorMon
     # What cannot work is refused before the detector has looked at all the frames.
     calibrate(np.full((len(indices), len(sensors) + 1), 1 / (len(sensors) + 1)))
     gates: list[Any] = []
-    for frame_id, found, missing in _look(run, ready.detector, dataset, indices):
+    for frame_id, found, missing in _look(run, subject, dataset, indices):
         if found is None:
             raise DataError(
                 f"frame {frame_id}: no {missing[0]} data; calibrate on frames that "
@@ -175,45 +162,48 @@ def _place(frames: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _moments(
-    run: AttackRun, ready: Prepared, monitor: SensorMonitor, attack: Attack | None
+    run: MonitorRun,
+    subject: Subject,
+    monitor: SensorMonitor,
+    named: Named | None,
 ) -> Iterator[Moment]:
     """Every frame as gate and monitor see it; an attack begins in the middle."""
-    indices = ready.indices
+    attack = None if named is None else named.perturbation
+    indices = subject.indices
     start = len(indices) // 2 if attack else len(indices)
     for part, lie in ((indices[:start], None), (indices[start:], attack)):
-        looks = _look(run, ready.detector, ready.dataset, part, lie)
+        looks = _look(run, subject, subject.dataset, part, lie)
         for frame_id, found, missing in looks:
             if found is None:
                 state = monitor.update(None, missing)
                 yield Moment(frame_id, None, None, missing, (), state)
             else:
-                touched = tuple(lie.threat.touched) if lie else ()
+                touched = tuple(lie.touched) if lie else ()
                 state = monitor.update(found.gate)
                 yield Moment(frame_id, found.gate, found.alarm, (), touched, state)
 
 
 def _look(
-    run: AttackRun,
-    detector: Any,
+    run: MonitorRun,
+    subject: Subject,
     dataset: FrameDataset,
     indices: Sequence[int],
-    attack: Attack | None = None,
+    attack: Perturbation | None = None,
 ) -> Iterator[tuple[str, Prediction | None, tuple[str, ...]]]:
     """For each frame its name, what the detector says of it, and the sensors it lacks.
 
     The detector says nothing of a frame that lacks one.
     """
-    size = run.batch_size
-    loader = build_loader(dataset, indices, batch_size=size, workers=run.workers)
-    name = attack.threat.name if attack else "looking"
+    size, workers = run.running.batch_size, run.running.workers
+    loader = build_loader(dataset, indices, batch_size=size, workers=workers)
+    name = attack.name if attack else "looking"
     with tqdm(desc=name, total=len(indices), unit="frame", disable=None) as bar:
-        for number, data in enumerate(loader):
-            ids, inputs = indices[number * size :], data["inputs"]
-            samples = data["data_samples"]
+        for ids, data in numbered_batches(loader, indices):
+            inputs, samples = data["inputs"], data["data_samples"]
             lacks = [
                 tuple(
                     s
-                    for s in detector.sensors
+                    for s in subject.target.sensors
                     if s not in inputs or inputs[s][n] is None
                 )
                 for n in range(len(samples))
@@ -221,7 +211,7 @@ def _look(
             whole = [n for n, missing in enumerate(lacks) if not missing]
             kept = {s: [values[n] for n in whole] for s, values in inputs.items()}
             part = {"inputs": kept, "data_samples": [samples[n] for n in whole]}
-            said = _detect(detector, part, [ids[n] for n in whole], attack)
+            said = _detect(subject.target, part, [ids[n] for n in whole], attack)
             found = dict(zip(whole, said, strict=True))
             for n, sample in enumerate(samples):
                 yield sample.frame_id, found.get(n), lacks[n]
@@ -229,14 +219,13 @@ def _look(
 
 
 def _detect(
-    detector: Any, data: Any, ids: Sequence[int], attack: Attack | None
+    target: DetectorTarget, data: Any, ids: Sequence[int], attack: Perturbation | None
 ) -> list[Prediction]:
     """What a detector says of frames that have every sensor, attacked or not."""
     if not ids:
         return []
-    target = DetectorTarget(detector)
     if attack is None:
-        packed = detector.data_preprocessor(data, False)
+        packed = target.detector.data_preprocessor(data, False)
         return target.predict(packed["inputs"], packed["data_samples"])
     batch = target.batch(data, ids)
     try:

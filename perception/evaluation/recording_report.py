@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from perception.core.files import replacing
+from perception.core.gate_state import ALARM, gate_state
 from perception.evaluation.robustness.records import Gate
 from perception.models.consensus.monitor import SensorState
 
@@ -25,8 +26,8 @@ class Moment:
     Attributes:
         frame_id: Name of the frame.
         gate: (S + 1,) the gate's probabilities; None if a sensor is missing.
-        doubt: Above 0 if some sensor lies, known or not which; None for a fusion
-            without doubt, or if a sensor is missing.
+        alarm: Above 0 if some sensor is compromised, known or not which; None for a
+            fusion without such a state, or if a sensor is missing.
         missing: Sensors without data.
         attacked: Sensors that were attacked.
         state: What the monitor thinks after this frame.
@@ -34,22 +35,20 @@ class Moment:
 
     frame_id: str
     gate: Gate
-    doubt: float | None
+    alarm: float | None
     missing: tuple[str, ...]
     attacked: tuple[str, ...]
     state: SensorState
 
     @property
-    def in_doubt(self) -> bool:
-        """Whether the gate is sure that some sensor lies, and blames none."""
-        if self.gate is None or self.doubt is None:
-            return False
-        return self.doubt > 0 and int(np.argmax(self.gate)) == len(self.gate) - 1
+    def has_alarm(self) -> bool:
+        """Whether the gate raises an alarm that it attributes to no sensor."""
+        return gate_state(self.gate, tuple(self.state.trust), self.alarm) == ALARM
 
 
 def summarise(sensors: Sequence[str], moments: Sequence[Moment]) -> dict[str, Any]:
     """Figures of N >= 1 frames in plain values, in all and for each sensor."""
-    known = any(moment.doubt is not None for moment in moments)
+    known = any(moment.alarm is not None for moment in moments)
     per_sensor = {}
     for name in sensors:
         trust = [moment.state.trust[name] for moment in moments]
@@ -67,7 +66,9 @@ def summarise(sensors: Sequence[str], moments: Sequence[Moment]) -> dict[str, An
     return {
         "frames": len(moments),
         "alarm_share": float(np.mean([m.state.alarm is not None for m in moments])),
-        "doubt_share": float(np.mean([m.in_doubt for m in moments])) if known else None,
+        "unattributed_share": float(np.mean([m.has_alarm for m in moments]))
+        if known
+        else None,
         "sensors": per_sensor,
     }
 
@@ -95,14 +96,14 @@ def in_words(summary: Mapping[str, Any]) -> str:
         f"clean frames {monitor['false_alarm_rate']:.1%} may raise one "
         f"(calibrated on {monitor['frames']})"
     )
-    if summary["doubt_share"] is not None:
+    if summary["unattributed_share"] is not None:
         lines.append(
-            f"in doubt in {summary['doubt_share']:.1%}: the gate says that some "
-            "sensor lies, but not which"
+            f"an alarm of the gate in {summary['unattributed_share']:.1%} that it "
+            "attributes to no sensor: one is compromised, but it is not known which"
         )
     lines.append(
-        "No alarm is no proof that no sensor lies: a silent attacker stays within what "
-        "the sensors agree on."
+        "No alarm is no proof that no sensor is compromised: a silent attacker stays "
+        "within what the sensors agree on."
     )
     return "\n".join(lines)
 
@@ -118,15 +119,15 @@ def write_csv(
     names = [*sensors, "none"]
     header = ["frame", *(f"gate_{name}" for name in names)]
     header += [f"trust_{name}" for name in sensors]
-    header += ["doubt", "missing", "attacked", "score", "alarm"]
+    header += ["gate_alarm", "missing", "attacked", "score", "alarm"]
     rows = []
     for one in moments:
         gate = [""] * len(names) if one.gate is None else map(_digits, one.gate)
         trust = [_digits(one.state.trust[name]) for name in sensors]
-        doubt = "" if one.doubt is None else _digits(one.doubt)
+        gate_alarm = "" if one.alarm is None else _digits(one.alarm)
         lists = "+".join(one.missing), "+".join(one.attacked)
         score, alarm = _digits(one.state.score), one.state.alarm or ""
-        rows.append([one.frame_id, *gate, *trust, doubt, *lists, score, alarm])
+        rows.append([one.frame_id, *gate, *trust, gate_alarm, *lists, score, alarm])
     with replacing(path) as new, new.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
 

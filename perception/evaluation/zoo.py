@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from perception.core.checkpoints import as_safetensors
 from perception.core.files import replacing
-from perception.core.provenance import told
 from perception.core.structures import DataError
-from perception.evaluation.robustness.figures import in_vain
-from perception.evaluation.robustness.tables import NOTE, STAR
+from perception.evaluation.robustness.results import (
+    DetectorResult,
+    Results,
+    read_results,
+)
+from perception.evaluation.robustness.tables import NOTE, ap, starred, table
 from perception.models.loading import load_detector
 
 
@@ -57,78 +57,48 @@ def publish(
     }
     content = as_safetensors(weights)
     digest = hashlib.sha256(content).hexdigest()
-    figures = None if results is None else _figures(Path(results), digest)
-    with replacing(out) as temporary:  # nothing is replaced if the results do not fit
+    figures: list[str] = []  # nothing is replaced if the results do not fit
+    if results is not None:
+        figures = _figures(*_entry(Path(results), digest))
+    with replacing(out) as temporary:
         temporary.write_bytes(content)
     count = sum(parameter.numel() for parameter in detector.parameters())
-    lines = _card(out.stem, config_file, command, digest, count, figures)
+    lines = [
+        f"# {out.stem}",
+        "",
+        f"* Config: `{config_file}`, {count / 1e6:.2f} M weights, half precision",
+        f"* SHA-256: `{digest}`",
+        f"* Made by: `{command}`",
+        f"* PyTorch {torch.__version__.split('+')[0]}",
+        *figures,
+    ]
     with replacing(out.with_suffix(".md")) as temporary:
         Path(temporary).write_text("\n".join(lines) + "\n")
     return digest
 
 
-def _figures(results: Path, digest: str) -> Mapping[str, Any]:
-    """The entry of the file with this SHA-256 in a ``robustness.json``."""
-    try:
-        content = json.loads(results.read_text())
-        for entry in content["detectors"]:
-            if entry["checkpoint_sha256"] == digest:
-                frames = len(content["frame_ids"])
-                kind = content["scoring"]["headline"]
-                where = content["environment"].get("made_on", ())
-                run = {
-                    "run": content["command"],
-                    "frames": frames,
-                    "kind": kind,
-                    "made_on": "; ".join(map(told, where)) or "unknown",
-                }
-                return dict(entry) | run
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{results}: not results of tools/robustness.py ({type(error).__name__})"
-        ) from error
-    raise DataError(f"{results}: no figures of the weights {digest[:12]}")
+def _entry(path: Path, digest: str) -> tuple[Results, DetectorResult]:
+    """Results, and those of the weights with this SHA-256."""
+    results = read_results(path)
+    for detector in results.detectors:
+        if detector.checkpoint_sha256 == digest:
+            return results, detector
+    raise DataError(f"{path}: no figures of the weights {digest[:12]}")
 
 
-def _card(
-    name: str,
-    config_file: str | os.PathLike,
-    command: str,
-    digest: str,
-    parameters: int,
-    figures: Mapping[str, Any] | None,
-) -> list[str]:
-    """Lines of a Markdown card."""
+def _figures(results: Results, detector: DetectorResult) -> list[str]:
+    """Lines of the card about what was measured."""
+    where = "; ".join(map(str, results.environments)) or "unknown"
+    attacks = detector.attacks.values()
+    rows = [["clean", ap(detector.clean_mean)]]
+    rows += [[one.name, starred(one)] for one in attacks]
     lines = [
-        f"# {name}",
+        f"* Measured by: `{results.run.command}`",
+        f"* Measured on: {where}",
         "",
-        f"* Config: `{config_file}`, {parameters / 1e6:.2f} M weights, half precision",
-        f"* SHA-256: `{digest}`",
-        f"* Made by: `{command}`",
-        f"* PyTorch {torch.__version__.split('+')[0]}",
+        f"Mean AP (percent, {results.scoring.headline}, R40) on "
+        f"{len(results.frame_ids)} unseen frames:",
+        "",
+        *table(["inputs", "mean AP"], rows),
     ]
-    if figures is None:
-        return lines
-    lines += [
-        f"* Measured by: `{figures['run']}`",
-        f"* Measured on: {figures['made_on']}",
-        "",
-        f"Mean AP (percent, {figures['kind']}, R40) on {figures['frames']} "
-        "unseen frames:",
-        "",
-        "| inputs | mean AP |",
-        "|---|---|",
-        f"| clean | {_ap(figures['clean'])} |",
-    ]
-    measured = {a: entry for a, entry in figures["attacks"].items() if "ap" in entry}
-    vain = {attack for attack, entry in measured.items() if in_vain(entry)}
-    for attack, entry in measured.items():
-        star = STAR if attack in vain else ""
-        lines.append(f"| {attack} | {_ap(entry['ap']['attacked'])}{star} |")
-    return [*lines, "", NOTE] if vain else lines
-
-
-def _ap(result: Mapping[str, Any]) -> str:
-    """Mean AP of a result; frames without any object have none."""
-    value = result["headline"]["mAP"]
-    return "–" if value is None else f"{value:.1f}"
+    return [*lines, "", NOTE] if any(one.ineffective for one in attacks) else lines

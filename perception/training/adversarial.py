@@ -73,7 +73,7 @@ class AdversarialTrainLoop(EpochBasedTrainLoop):
         self.mix = AttackMix(
             attacks,
             variation=Variation(**fields),
-            gate=detector.fusion is not None and detector.fusion.has_gate,
+            gate=detector.has_gate,
         )
         for attack in self.mix.attacks:
             attack.check(detector.sensors)
@@ -112,16 +112,16 @@ class AdversarialTrainLoop(EpochBasedTrainLoop):
     def _try_goals(self, target: DetectorTarget, frame: AttackBatch) -> None:
         """Raise ValueError if the detector cannot be attacked by a goal of the mix."""
         pairs = {
-            (attack.touched, goal): attack.threat
+            (attack.touched, goal): attack.name
             for attack in self.mix.attacks
             for goal in self.mix.goals_of(attack)
         }
         with frozen(target):
-            for (touched, goal), threat in pairs.items():
+            for (touched, goal), name in pairs.items():
                 try:
-                    try_goal(Victim(target, frame, touched), threat, goal)
+                    try_goal(Victim(target, frame, touched), goal)
                 except ValueError as error:
-                    text = f"training goal {str(goal)!r} of {threat.name!r}: {error}"
+                    text = f"training goal {str(goal)!r} of {name!r}: {error}"
                     raise type(error)(text) from error
         self._goals_fit = True
 
@@ -134,7 +134,7 @@ def join(
     Args:
         batch: N clean frames.
         changed: {sensor: (N, C, H, W)} attacked inputs.
-        odd_sensor: The sensor that now lies, told to the odd-one-out loss.
+        odd_sensor: The compromised sensor, told to the odd-one-out loss.
 
     Returns:
         ``inputs``: 2 N frames of the changed sensors and N of all others, which

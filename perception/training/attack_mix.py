@@ -1,22 +1,20 @@
 """Which attack a training step meets: drawn from a mix, with varied strength.
 
-A detector trained against one fixed attack learns that attack, and its gate blames
-nobody when it meets another. Steps, step length, budget and goal are therefore drawn
+A detector trained against one fixed attack learns that attack, and its gate raises no
+alarm when it meets another. Steps, step length, budget and goal are therefore drawn
 anew every time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from perception.attacks import PGD, Attack, build_attack
-from perception.attacks.goals import Goal
-from perception.attacks.threats.budgets import scaled
+from perception.attacks import PGD, Goal, Perturbation
+from perception.corruptions import build_perturbation
 
 
 @dataclass(frozen=True)
@@ -50,11 +48,12 @@ class Variation:
 
 
 class AttackMix:
-    """Draws attacks.
+    """Draws attacks and corruptions.
 
     Args:
-        attacks: For each name an attack as in ``configs/_base_/attacks``, with an
-            optional ``weight`` (1 by default), how often it is drawn.
+        attacks: For each name an attack or corruption as in
+            ``configs/_base_/attacks``, with an optional ``weight`` (1 by default), how
+            often it is drawn.
         variation: How those of type ``PGD`` vary; the others are as configured, but for
             the budget during a warm-up.
         gate: Whether the detector has a gate that can be attacked.
@@ -75,12 +74,14 @@ class AttackMix:
         weights = [config.pop("weight", 1.0) for config in configs.values()]
         if not configs or min(weights) <= 0:
             raise ValueError(f"training needs attacks of positive weight: {weights}")
-        self.attacks = [build_attack(name, config) for name, config in configs.items()]
+        self.attacks = [
+            build_perturbation(name, config) for name, config in configs.items()
+        ]
         for attack in self.attacks:
-            if len(attack.threat.touched) != 1:
+            if len(attack.touched) != 1:
                 raise ValueError(
-                    f"attack {attack.threat.name!r} touches {attack.threat.touched}; "
-                    "training attacks one sensor at a time"
+                    f"attack {attack.name!r} touches {attack.touched}; training "
+                    "attacks one sensor at a time"
                 )
         self.shares = np.array(weights) / sum(weights)
         self.variation = variation
@@ -88,13 +89,13 @@ class AttackMix:
         if not self.goals:
             raise ValueError(f"all goals need a gate: {', '.join(variation.goals)}")
 
-    def draw(self, random: np.random.Generator, strength: float = 1.0) -> Attack:
-        """One attack.
+    def draw(self, random: np.random.Generator, strength: float = 1.0) -> Perturbation:
+        """One of them.
 
         Args:
             random: Where the choice comes from.
             strength: Factor of the budget, for a warm-up: of ``eps``, ``radius_m`` or
-                ``count``. Threats without any, such as failures and printed patches,
+                ``count``. Those without any, such as corruptions and printed patches,
                 stay as they are.
         """
         attack = self.attacks[random.choice(len(self.attacks), p=self.shares)]
@@ -104,22 +105,15 @@ class AttackMix:
         factor = float(random.uniform(*vary.budget)) * strength
         goal = self.goals[random.integers(len(self.goals))]
         if type(attack) is not PGD:
-            return attack if strength == 1 else _weaker(attack, strength)
-        threat = replace(scaled(attack.threat, factor), steps=steps, goal=goal)
+            return attack if strength == 1 else attack.scaled(strength)
+        threat = attack.scaled(factor).threat
         return PGD(
-            threat,
+            replace(threat, steps=steps, goal=goal),
             step_fraction=fraction,
             momentum=attack.momentum,
             random_start=attack.random_start,
         )
 
-    def goals_of(self, attack: Attack) -> list[Goal]:
+    def goals_of(self, attack: Perturbation) -> list[Goal]:
         """The goals that one of ``attacks`` may be drawn with."""
-        return self.goals if type(attack) is PGD else [attack.threat.goal]
-
-
-def _weaker(attack: Attack, factor: float) -> Attack:
-    """The same attack with ``factor`` times the budget."""
-    weaker = copy(attack)
-    weaker.threat = scaled(attack.threat, factor)
-    return weaker
+        return self.goals if type(attack) is PGD else [attack.goal]

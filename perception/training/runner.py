@@ -1,13 +1,10 @@
-"""Training and testing through MMEngine's runner, from a config."""
+"""Training through MMEngine's runner, from a config."""
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -16,14 +13,10 @@ from mmengine.runner import Runner
 
 from perception.core.checkpoints import (
     load_checkpoint,
-    local_file,
     secure_mmengine,
 )
-from perception.core.config import first_evaluator
-from perception.core.files import write_json
 from perception.core.locks import sole_user
 from perception.core.structures import DataError
-from perception.evaluation.detection.report import check_result_folder
 from perception.models.loading import compute_in_float32
 from perception.training.hooks import MissedValidation
 from perception.training.work_folder import best_checkpoint, latest_checkpoint
@@ -98,79 +91,6 @@ def _check_start(model: torch.nn.Module, checkpoint: str) -> None:
             "this detector; start from weights of a config of the same size, or from "
             "random ones with --cfg-options load_from=None"
         )
-
-
-def test(
-    config: Config,
-    checkpoint: str | os.PathLike,
-    *,
-    work_dir: str | os.PathLike,
-    dump_kitti: str | os.PathLike | None = None,
-    json_file: str | os.PathLike | None = None,
-    invocation: Mapping[str, Any] | None = None,
-    launcher: str = "none",
-) -> dict[str, float]:
-    """Score a checkpoint on the config's test frames.
-
-    Args:
-        config: The run that the checkpoint came from.
-        checkpoint: ``.pth`` or ``.safetensors``, a file or an http(s) address.
-        work_dir: Folder of logs.
-        dump_kitti: Folder for one KITTI result file per frame; files of these frames
-            are replaced.
-        json_file: File for the figures and what is needed to reproduce them.
-        invocation: What that file says of how the run was started, e.g. ``command``.
-        launcher: As in :func:`train`.
-
-    Returns:
-        The metric's figures by name.
-
-    Raises:
-        DataError: If the data or the checkpoint cannot be used, the checkpoint's
-            weights are not those of the config's detector, or ``dump_kitti`` holds
-            result files of other frames.
-    """
-    weights = local_file(checkpoint)
-    config.work_dir = str(work_dir)
-    config.load_from = None
-    config.resume = False
-    if dump_kitti is not None:
-        first_evaluator(config)["dump_dir"] = str(dump_kitti)
-    runner = build_runner(config, launcher)
-    if dump_kitti is not None:  # before hours of work
-        dataset = runner.test_dataloader.dataset
-        check_result_folder(dump_kitti, dataset.frames.frame_ids[: len(dataset)])
-    try:  # MMEngine would only warn, and score weights that are half random
-        runner.load_checkpoint(str(weights), strict=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise DataError(
-            f"{checkpoint}: does not fit {config.filename}: {reason}"
-        ) from error
-    figures = {name: float(value) for name, value in runner.test().items()}
-    if json_file is not None:
-        # These import this module.
-        from perception.evaluation.robustness.old_results import settings_of, versions
-
-        frames: Any = runner.test_dataloader.dataset
-        write_json(
-            json_file,
-            {
-                **(invocation or {}),
-                "checkpoint": str(checkpoint),
-                **settings_of(
-                    config, config.filename, weights, frames, range(len(frames))
-                ),
-                "frames": len(frames),
-                "versions": versions(),
-                # JSON knows no NaN, the figure of a class without objects
-                "figures": {
-                    name: None if math.isnan(value) else value
-                    for name, value in figures.items()
-                },
-            },
-        )
-    return figures
 
 
 def build_runner(config: Config, launcher: str = "none") -> Runner:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast, get_args
 
 from tqdm import tqdm
 
 from perception.core.config import load_config
 from perception.core.structures import DataError, Frame
-from perception.datasets.kitti.reader import KittiFrames
-from perception.datasets.kitti.sources import KITTI_SOURCES
-from perception.datasets.loading import build_dataset
-from perception.evaluation.robustness.prepare import choose_frames
+from perception.datasets.kitti.reader import KITTI_SOURCES, KittiFrames
+from perception.datasets.loading import Part, build_dataset
+from perception.evaluation.robustness.subject import choose_frames
 from perception.visualization.frame import MIN_WIDTH, save_frames
 
 Chosen = tuple[Sequence[Frame], list[int], list[str]]
@@ -67,9 +67,9 @@ def _of_config(
 ) -> Chosen:
     """Frames of a config's reader, which of them, and the detector's sensors."""
     split = split or "test"
-    if split not in ("train", "val", "test"):
+    if split not in get_args(Part):
         raise DataError(f"--split of a config is train, val or test, got {split!r}")
     config = load_config(data)
-    dataset = build_dataset(config, split)
+    dataset = build_dataset(config, cast(Part, split))
     sensors = list(config.model.data_preprocessor.sensors)
     return dataset.frames, choose_frames(dataset, frames, num), sensors

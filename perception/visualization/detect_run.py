@@ -5,32 +5,36 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
-from perception.attacks.base import Attack
+from perception.attacks.base import Perturbation
 from perception.core.checkpoints import local_file, sha256
-from perception.core.images import read_image, write_image
+from perception.core.images import read_image
 from perception.core.structures import DataError
-from perception.evaluation.robustness.attack_report import Scoring
-from perception.evaluation.robustness.cell import frame_ids_of
-from perception.evaluation.robustness.prepare import (
-    AttackRun,
-    Prepared,
-    choose_frames,
-    load_subject,
-    prepare,
+from perception.evaluation.detection.rules import Scoring
+from perception.evaluation.robustness.attack_file import Named, prepare
+from perception.evaluation.robustness.spec import (
+    AttacksSpec,
+    DetectorSpec,
+    DetectRun,
+    FramesSpec,
 )
-from perception.evaluation.robustness.spec import DetectRun
-from perception.visualization.attack_sheet import draw_scene
-from perception.visualization.compare import draw_comparison
-from perception.visualization.detections import Judge
-from perception.visualization.frame import MIN_WIDTH
+from perception.evaluation.robustness.subject import (
+    Subject,
+    choose_frames,
+    frame_ids_of,
+    load_subject,
+)
+from perception.visualization.attack_figure import draw_scene
+from perception.visualization.compare_figure import draw_comparison
 from perception.visualization.observe import Observation, Observer
 from perception.visualization.pairs import FOLDER as PAIRS_FOLDER
 from perception.visualization.pairs import write_pair
 from perception.visualization.rerun_log import load_rerun, write_recording
-from perception.visualization.scene import Scene
+from perception.visualization.scene import Judge, Scene
+from perception.visualization.sheet import MIN_WIDTH, write_picture
 from perception.visualization.video import LazyPictures, write_video
 
 
@@ -42,14 +46,15 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
     """
     _check(run)
     contestants = _contestants(run)
+    subjects = [subject for subject, _ in contestants]
     observers = [
-        Observer(one.detector, one.dataset, _detector_name(config, checkpoint))
-        for one, (config, checkpoint) in zip(contestants, run.detectors, strict=True)
+        Observer(one.target.detector, one.dataset, _detector_name(*pair))
+        for one, pair in zip(subjects, run.detectors, strict=True)
     ]
-    first, judge = contestants[0], _judge(contestants[0].scoring)
-    rounds: list[list[Attack | None]] = [[None] * len(contestants)]
+    first, judge = subjects[0], _judge(subjects[0].scoring)
+    rounds: list[list[Perturbation | None]] = [[None] * len(contestants)]
     if run.threats:
-        rounds, left_out = shared_attacks(contestants)
+        rounds, left_out = shared_attacks([attacks for _, attacks in contestants])
         if left_out:
             tqdm.write(f"not for every detector, left out: {', '.join(left_out)}")
     scenes: list[Scene] = []
@@ -71,7 +76,7 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
                     yield _write_steps(run, observers[0], index, seen[0], judge)
                 bar.update()
             if run.video and run.video_of == "frames":
-                name = attack.threat.name if attack else "clean"
+                name = attack.name if attack else "clean"
                 path = Path(run.out) / f"{name}.{run.video}"
                 pictures = LazyPictures(len(sheets), lambda i: read_image(sheets[i]))  # noqa: B023
                 write_video(path, pictures, fps=run.fps)
@@ -81,46 +86,40 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
         yield Path(run.rerun)
 
 
-def _contestants(run: DetectRun) -> list[Prepared]:
-    """Every detector with its frames and attacks; no attack stands for clean input."""
-    ready = prepare if run.threats else load_subject
-    return [
-        ready(
-            AttackRun(
-                config=config,
-                checkpoint=checkpoint,
-                threats=run.threats,
-                out=run.out,
-                attacks_file=run.attacks_file,
-                changes=run.changes or {},
-                cfg_options=run.cfg_options,
-                split=run.split,
-                frames=run.frames,
-                num=run.num,
-                score_threshold=run.score_threshold,
-                device=run.device,
-            )
+def _contestants(run: DetectRun) -> list[tuple[Subject, list[Named]]]:
+    """Every detector with its frames and attacks; none for clean input alone."""
+    frames = FramesSpec(split=run.split, frames=run.frames, num=run.num)
+    asked = AttacksSpec(threats=run.threats, attacks_file=run.attacks_file)
+    how: dict[str, Any] = {"device": run.device, "score_threshold": run.score_threshold}
+    found = []
+    for config, checkpoint in run.detectors:
+        spec = DetectorSpec(
+            config=config, checkpoint=checkpoint, cfg_options=run.cfg_options
         )
-        for config, checkpoint in run.detectors
-    ]
+        if run.threats:
+            found.append(prepare(spec, asked, frames, changes=run.changes, **how))
+        else:
+            found.append((load_subject(spec, frames, **how), []))
+    return found
 
 
 def shared_attacks(
-    contestants: Sequence[Prepared],
-) -> tuple[list[list[Attack | None]], list[str]]:
+    contestants: Sequence[Sequence[Named]],
+) -> tuple[list[list[Perturbation | None]], list[str]]:
     """Each attack that fits all detectors, as each has it; names of the others.
 
     Raises:
         DataError: If no attack fits all.
     """
     named = [
-        {attack.threat.name: attack for attack, _ in one.attacks} for one in contestants
+        {one.perturbation.name: one.perturbation for one in attacks}
+        for attacks in contestants
     ]
     names = list(dict.fromkeys(name for one in named for name in one))
     shared = [name for name in names if all(name in one for one in named)]
     if not shared:
         raise DataError(f"no attack fits every detector: {', '.join(names)}")
-    rounds: list[list[Attack | None]] = [
+    rounds: list[list[Perturbation | None]] = [
         [one[name] for one in named] for name in shared
     ]
     return rounds, [name for name in names if name not in shared]
@@ -136,7 +135,7 @@ def _observe(
     run: DetectRun,
     observers: Sequence[Observer],
     index: int,
-    attacks: Sequence[Attack | None],
+    attacks: Sequence[Perturbation | None],
 ) -> list[Observation]:
     """One frame through all detectors, each with its own attack of the same name."""
     frame_id = frame_ids_of(observers[0].dataset)[index]
@@ -162,7 +161,7 @@ def _write_sheet(run: DetectRun, scenes: Sequence[Scene], judge: Judge) -> Path:
         note = note if first.attack else ""
         sheet = draw_comparison(scenes, judge, width=run.width, note=note)
     path = _path(run, first, ".png")
-    write_image(path, sheet)
+    write_picture(path, sheet)
     if first.attacked is not None:
         write_pair(path.parent / PAIRS_FOLDER, path.stem, scenes, judge)
     return path

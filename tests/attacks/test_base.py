@@ -7,10 +7,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 from attack_makers import SENSORS, Bowl, made_batch
+from toy_target import ToyTarget
 
 from perception.attacks import PGD, Attack, AttackBatch, MapThreat, build_attack
 from perception.attacks.base import Search
+from perception.attacks.target import DoesNotApplyError, NoGradientError
 from perception.attacks.threats.budgets import scaled
+from perception.attacks.victim import Victim
+from perception.corruptions import build_perturbation
+from perception.evaluation.audit.checks import AuditSettings, audit
+from perception.targets import DetectorTarget
 
 
 def threat(**fields) -> MapThreat:
@@ -42,30 +48,28 @@ class WideThreat(MapThreat):
         return {self.sensor: variable, "depth": batch.inputs["depth"] + 1}
 
 
-def test_the_budget_is_kept(tiny_detector, tiny_batch):
-    result = Greedy(threat())(tiny_detector, tiny_batch)
+def test_the_budget_is_kept(tiny_target, tiny_batch):
+    result = Greedy(threat())(tiny_target, tiny_batch)
     change = result.inputs["camera"] - tiny_batch.inputs["camera"]
     assert float(change.max()) == 16
     for name in ("lidar", "depth"):
         assert torch.equal(result.inputs[name], tiny_batch.inputs[name])
 
 
-def test_other_sensors_are_proved_untouched(tiny_detector, tiny_batch):
+def test_other_sensors_are_proved_untouched(tiny_target, tiny_batch):
     with pytest.raises(RuntimeError, match="clean input of 'depth'"):
-        Vandal(threat())(tiny_detector, tiny_batch)
+        Vandal(threat())(tiny_target, tiny_batch)
     wide = WideThreat(name="wide", sensor="camera", eps=1.0)
     with pytest.raises(RuntimeError, match=r"rendered other sensors: \['depth'\]"):
-        Greedy(wide)(tiny_detector, tiny_batch)
+        Greedy(wide)(tiny_target, tiny_batch)
 
 
-def test_a_clean_input_that_holds_nan_is_not_taken_for_changed(
-    tiny_detector, tiny_batch
-):
+def test_a_clean_input_that_holds_nan_is_not_taken_for_changed(tiny_target, tiny_batch):
     tiny_batch.inputs["depth"][0, 0, :3] = torch.nan
-    result = Greedy(threat())(tiny_detector, tiny_batch)
+    result = Greedy(threat())(tiny_target, tiny_batch)
     assert result.inputs["depth"][0, 0, :3].isnan().all()
     with pytest.raises(RuntimeError, match="clean input of 'depth'"):
-        Vandal(threat())(tiny_detector, tiny_batch)
+        Vandal(threat())(tiny_target, tiny_batch)
 
 
 def test_the_detector_is_left_as_it_was(tiny_detector, tiny_batch):
@@ -75,7 +79,7 @@ def test_the_detector_is_left_as_it_was(tiny_detector, tiny_batch):
     weights = {k: v.clone() for k, v in tiny_detector.state_dict().items()}
     places = [(p.data_ptr(), p.stride()) for p in tiny_detector.parameters()]
     try:
-        PGD(threat())(tiny_detector, tiny_batch)
+        PGD(threat())(DetectorTarget(tiny_detector), tiny_batch)
         assert tiny_detector.branches["lidar"].training
         assert not tiny_detector.training
     finally:
@@ -85,12 +89,6 @@ def test_the_detector_is_left_as_it_was(tiny_detector, tiny_batch):
     assert [(p.data_ptr(), p.stride()) for p in tiny_detector.parameters()] == places
     after = tiny_detector.state_dict()
     assert all(torch.equal(after[k], v) for k, v in weights.items())
-
-
-def test_works_under_no_grad(tiny_detector, tiny_batch):
-    with torch.no_grad():
-        result = PGD(threat())(tiny_detector, tiny_batch)
-    assert not result.inputs["camera"].requires_grad
 
 
 def test_the_best_restart_of_each_frame_is_returned():
@@ -111,14 +109,67 @@ def test_nan_is_worse_than_any_value_and_the_last_one_counts():
     assert search.result()[:, 0, 0, 0].tolist() == [2, 1, 3]
 
 
-def test_no_gradient_is_zero_and_not_an_error():
-    class Deaf(Bowl):
-        def objective(self, changed, goal):
-            return torch.zeros(len(changed["camera"]))
+USUAL = {"camera": 100.0, "depth": 20.0}
 
-    search = Search(PGD(threat()), Deaf(made_batch(), target=0.0))
-    value, gradient = search.ascent(search.start(random=False))
-    assert value.tolist() == [0, 0] and (gradient == 0).all()
+
+def test_a_target_that_leaves_the_sensor_out_gives_a_gradient_of_zero():
+    """Nothing is found, and that is true."""
+
+    class Wary(ToyTarget):
+        def losses(self, inputs, frames):
+            return super().losses(dict(inputs) | {"camera": torch.ones(2, 3, 8, 8)}, [])
+
+    victim = Victim(Wary(SENSORS, USUAL), made_batch(), ("camera",))
+    search = Search(PGD(threat()), victim)
+    _, gradient = search.ascent(search.start(random=False))
+    assert (gradient == 0).all()
+
+
+def test_a_target_without_a_graph_is_an_error():
+    class Detached(ToyTarget):
+        def losses(self, inputs, frames):
+            return super().losses(inputs, frames).detach()
+
+    with pytest.raises(NoGradientError, match=r"to \['camera'\].*without a graph"):
+        PGD(threat())(Detached(SENSORS, USUAL), made_batch())
+
+
+def test_a_branch_without_a_graph_is_an_error(tiny_target, tiny_batch, monkeypatch):
+    encode = DetectorTarget.encode
+
+    def detached(target, sensor, x):
+        return tuple(level.detach() for level in encode(target, sensor, x))
+
+    monkeypatch.setattr(DetectorTarget, "encode", detached)
+    with pytest.raises(NoGradientError, match="features of camera are detached"):
+        PGD(threat())(tiny_target, tiny_batch)
+
+
+@pytest.mark.parametrize("within", [torch.inference_mode, torch.no_grad])
+def test_the_callers_mode_changes_no_bit(within, tiny_target, tiny_data):
+    expected = PGD(threat())(tiny_target, tiny_target.batch(tiny_data))
+    with within():
+        result = PGD(threat())(tiny_target, tiny_target.batch(tiny_data))
+        crafted = PGD(threat()).craft(tiny_target, tiny_target.batch(tiny_data))
+    assert torch.equal(result.inputs["camera"], expected.inputs["camera"])
+    assert torch.equal(crafted["camera"], expected.inputs["camera"])
+    assert torch.equal(result.detection_loss, expected.detection_loss)
+    assert not result.inputs["camera"].requires_grad
+
+
+def test_anything_with_losses_can_be_attacked_and_audited():
+    target, batch = ToyTarget(SENSORS, USUAL), made_batch()
+    clean = target.losses(batch.inputs, batch.samples)
+    for kind in ("PGD", "APGD", "SquareAttack", "RandomNoise"):
+        config = {"type": kind, "threat": CAMERA | {"steps": 30}}
+        result = build_attack("x", config)(target, batch)
+        assert (result.detection_loss > clean).all(), kind
+        assert torch.equal(result.inputs["depth"], batch.inputs["depth"])
+    config = {"type": "PGD", "threat": CAMERA | {"goal": "detection|none*1"}}
+    with pytest.raises(DoesNotApplyError, match="the target has none"):
+        build_attack("x", config)(target, batch)
+    report = audit(target, [batch], settings=AuditSettings(queries=5, directions=2))
+    assert report.passed, report.failed()
 
 
 class OwnBowl(Bowl):
@@ -182,9 +233,9 @@ def test_a_copy_keeps_to_a_smaller_budget(search):
     assert 103 < found.max() <= 104
 
 
-def test_unknown_sensor_is_one_clear_error(tiny_detector, tiny_batch):
+def test_unknown_sensor_is_one_clear_error(tiny_target, tiny_batch):
     with pytest.raises(ValueError, match="attacks 'radar'"):
-        PGD(threat(sensor="radar"))(tiny_detector, tiny_batch)
+        PGD(threat(sensor="radar"))(tiny_target, tiny_batch)
 
 
 @pytest.mark.parametrize(
@@ -194,6 +245,7 @@ def test_unknown_sensor_is_one_clear_error(tiny_detector, tiny_batch):
         ({"type": "Nothing", "threat": CAMERA}, "attack 'x': unknown type 'Nothing'"),
         ({"threat": CAMERA}, "attack 'x': unknown type None"),
         ({"type": "PGD"}, "threat 'x': unknown type None"),
+        ({"type": "os.mkdir", "threat": CAMERA}, "unknown type 'os.mkdir'"),
         (
             {"type": "PGD", "threat": {"type": "MapThreat", "sensor": "s", "e": 1}},
             "threat 'x'.*'e'",
@@ -216,7 +268,6 @@ def test_configs_that_make_no_attack(config, message):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"type": "Failure"}, "'x': a failure needs a FailureThreat"),
         ({"type": "FixedPatch"}, "'x': a patch needs a PatchThreat"),
         ({"type": "PGD", "step_fraction": 0.0}, "step_fraction must be above 0"),
         ({"type": "PGD", "step_fraction": -0.5}, "step_fraction must be above 0"),
@@ -225,6 +276,28 @@ def test_configs_that_make_no_attack(config, message):
 def test_settings_that_mean_nothing(config, message):
     with pytest.raises(ValueError, match=message):
         build_attack("x", config | {"threat": CAMERA})
+
+
+@pytest.mark.parametrize("where", ["attack", "threat", "part", "goal", "placement"])
+def test_a_dotted_name_is_not_imported(where, tmp_path, monkeypatch):
+    """A file may come from anybody: only registered names are looked up."""
+    (tmp_path / "spoilt.py").write_text("open('imported', 'w')\nclass Any: pass")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    evil = "spoilt.Any"
+    joint = {"type": "JointThreat", "parts": [{"type": evil}]}
+    config = {
+        "attack": {"type": evil, "threat": CAMERA},
+        "threat": {"type": "PGD", "threat": {"type": evil}},
+        "part": {"type": "PGD", "threat": joint},
+        "goal": {"type": "PGD", "threat": CAMERA | {"goal": evil}},
+        "placement": {"type": "PGD", "threat": STICKER | {"placement": {"on": evil}}},
+    }[where]
+    with pytest.raises(ValueError, match=r"'x.*spoilt\.Any|unknown goal"):
+        build_attack("x", config)
+    with pytest.raises(ValueError, match="unknown type"):
+        build_perturbation("x", {"type": evil, "sensor": "camera"})
+    assert not (tmp_path / "imported").exists()
 
 
 def test_changes_replace_what_a_config_says():

@@ -4,10 +4,10 @@ from copy import deepcopy
 
 import pytest
 import torch
-from conftest import detector_config, trained_detector
+from tiny_target import detector_config, trained_detector
 
-from perception.attacks import prepare_batch
 from perception.evaluation.robustness.attack_file import AttackFile
+from perception.targets import DetectorTarget
 
 DEVICE = "cuda"
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -46,7 +46,11 @@ def exact_convolutions(monkeypatch):
 
 @pytest.fixture(scope="module")
 def detectors(tiny_detector, tiny_concat):
-    consensus = trained_detector(detector_config("ConsensusFusion"))
+    config = detector_config()
+    config["fusion"]["gate"] = None
+    consensus = trained_detector(
+        config | {"aggregator": {"type": "ConsensusAggregator"}}
+    )
     return {"odd": tiny_detector, "concat": tiny_concat, "consensus": consensus}
 
 
@@ -54,37 +58,36 @@ def detectors(tiny_detector, tiny_concat):
 def test_detections_are_those_of_the_cpu(name, detectors, tiny_data):
     detector, found = detectors[name], []
     for one in (detector, deepcopy(detector).to(DEVICE)):
-        batch = prepare_batch(one, tiny_data)
-        assert batch.inputs["camera"].device == next(one.parameters()).device
-        with torch.no_grad():
-            samples = one.predict(batch.inputs, batch.samples)
-        found.append([sample.pred_instances.cpu() for sample in samples])
+        target = DetectorTarget(one)
+        batch = target.batch(tiny_data)
+        assert batch.inputs["camera"].device == target.device
+        predictions = target.predict(batch.inputs, batch.samples)
+        found.append([prediction.detections for prediction in predictions])
     for here, there in zip(*found, strict=True):
         assert len(here) == len(there) > 0
-        torch.testing.assert_close(there.bboxes, here.bboxes, rtol=1e-3, atol=1e-2)
-        torch.testing.assert_close(there.scores, here.scores, rtol=1e-3, atol=1e-3)
+        assert there.boxes_px == pytest.approx(here.boxes_px, rel=1e-3, abs=1e-2)
+        assert there.scores == pytest.approx(here.scores, rel=1e-3, abs=1e-3)
 
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_attacks_run_and_touch_nothing_else(name, repo_root, tiny_detector, tiny_data):
     """An attack's base class proves on any device that it keeps to its budget."""
     attacks = AttackFile(repo_root / "configs/_base_/attacks/standard.py")
-    changes = {} if attacks.attacks[name]["type"] == "Failure" else {"steps": 2}
-    attack, _ = attacks.build(name, changes)
-    detector = deepcopy(tiny_detector).to(DEVICE)
-    batch = prepare_batch(detector, tiny_data)
-    result = attack(detector, batch)
-    again = attack(detector, batch)
+    attack, _ = attacks.build(name, {"steps": 2})
+    target = DetectorTarget(deepcopy(tiny_detector).to(DEVICE))
+    batch = target.batch(tiny_data)
+    result = attack(target, batch)
+    again = attack(target, batch)
     changed = 0
     for sensor, value in result.inputs.items():
         assert value.device.type == DEVICE
         torch.testing.assert_close(value, again.inputs[sensor], rtol=0, atol=1e-3)
-        if sensor in attack.threat.touched:
+        if sensor in attack.touched:
             changed += int((value != batch.inputs[sensor]).sum())
         else:
             assert torch.equal(value, batch.inputs[sensor])
     assert changed > 0
-    assert torch.isfinite(result.damage).all()
+    assert torch.isfinite(result.detection_loss).all()
 
 
 @pytest.mark.parametrize("amp", [False, True])

@@ -2,12 +2,14 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from attacked_project import REPOSITORY, make_project
 
 from perception.cli import attack as tool
 from perception.cli.options import run_tool
+from perception.evaluation.robustness.results import read_results
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +24,13 @@ def run(project, *words):
     return argv
 
 
-def without_timing(results):
-    results = {k: v for k, v in results.items() if k not in ("environment", "command")}
-    for attack in results["attacks"].values():
-        attack.pop("timing")
-    return results
+def attacks_of(folder):
+    """The attacks in its results, without what differs from run to run."""
+    (detector,) = read_results(folder / "results.json").detectors
+    return {
+        name: replace(one, seconds=0.0, seconds_per_frame=0.0)
+        for name, one in detector.attacks.items()
+    }
 
 
 def test_end_to_end(project, tmp_path, capsys):
@@ -34,18 +38,22 @@ def test_end_to_end(project, tmp_path, capsys):
     words += ("--score-threshold", "0.05", "--out")
     run(project, *words, tmp_path / "a", "--save-data")
     table = capsys.readouterr().out
-    results = json.loads((tmp_path / "a" / "results.json").read_text())
+    results, attacks = (
+        read_results(tmp_path / "a" / "results.json"),
+        attacks_of(tmp_path / "a"),
+    )
     names = [f"{name}@steps=2" for name in ("camera_pgd", "lidar_pgd", "depth_pgd")]
-    assert list(results["attacks"]) == [*names, "lidar_shift@steps=2"]
+    assert list(attacks) == [*names, "lidar_shift@steps=2"]
     assert all(name in table for name in names)
-    assert results["frame_ids"] == ["000001", "000002", "000003"]
-    assert "--threat quick lidar_shift --steps 2" in results["command"]
-    assert len(results["checkpoint_sha256"]) == len(results["config_sha256"]) == 64
-    assert results["sensors"]["lidar"]["channels"][0]["unit"] == "m"
-    assert results["environment"]["collected_with"]["numpy"]
-    (attacked_on,) = results["environment"]["made_on"]
-    assert attacked_on["device"] == "cpu" and attacked_on["torch"]
-    for name in results["attacks"]:
+    assert results.frame_ids == ("000001", "000002", "000003")
+    assert "--threat quick lidar_shift --steps 2" in results.run.command
+    (detector,) = results.detectors
+    assert len(detector.checkpoint_sha256) == len(detector.config_sha256) == 64
+    assert results.sensors["lidar"].channels[0].unit == "m"
+    assert results.run.versions["numpy"]
+    (attacked_on,) = results.environments
+    assert attacked_on.device == "cpu" and attacked_on.torch
+    for name in attacks:
         folder = tmp_path / "a" / name
         assert len((folder / "frames.jsonl").read_text().splitlines()) == 3
         assert (folder / "data" / "ImageSets" / "val.txt").is_file()
@@ -56,14 +64,12 @@ def test_end_to_end(project, tmp_path, capsys):
     for file in (tmp_path / "a" / "lidar_shift@steps=2").glob("*.json*"):
         file.unlink()
     run(project, *words, tmp_path / "a", "--save-data", "--resume", "--batch-size", 1)
-    again = json.loads((tmp_path / "a" / "results.json").read_text())
-    for name, attack in without_timing(again)["attacks"].items():
-        before = results["attacks"][name]
-        assert attack["damage"] == pytest.approx(before["damage"], rel=1e-3)
+    again = attacks_of(tmp_path / "a")
+    for name, one in again.items():
+        loss, before = one.detection_loss, attacks[name].detection_loss
+        assert loss.attacked == pytest.approx(before.attacked, rel=1e-3)
     for name in names[:2]:
-        before = results["attacks"][name]
-        before.pop("timing")
-        assert again["attacks"][name] == before
+        assert again[name] == attacks[name]
 
 
 def test_frames_goal_and_budget(project, tmp_path):
@@ -79,13 +85,13 @@ def test_frames_goal_and_budget(project, tmp_path):
         tmp_path,
     )
     run(project, *words)
-    results = json.loads((tmp_path / "results.json").read_text())
-    (attack,) = results["attacks"].values()
-    threat = attack["attack"]["threat"]
+    (attack,) = attacks_of(tmp_path).values()
+    threat = attack.threat
     assert (threat["eps"], threat["steps"]) == ({"depth_m": 1.5}, 1)
     assert (threat["goal"], threat["seed"]) == ("hide", 7)
-    assert results["frame_ids"] == ["000003"]
-    change = attack["frames"][0]["change"]["lidar"]
+    (frame,) = attack.frames
+    change = frame.change["lidar"]
+    assert frame.frame_id == "000003"
     assert change["depth_m"] <= 1.5 + 1e-5
     assert change["height_m"] == change["reflectance"] == 0
 
@@ -93,9 +99,9 @@ def test_frames_goal_and_budget(project, tmp_path):
 def test_another_sensor_and_its_budget(project, tmp_path):
     words = ("--threat", "camera_pgd", "--sensor", "depth", "--eps", "2", "--steps")
     run(project, *words, "1", "--num", "1", "--out", tmp_path)
-    (attack,) = json.loads((tmp_path / "results.json").read_text())["attacks"].values()
-    assert attack["attack"]["threat"]["eps"] == 2
-    assert attack["frames"][0]["change"]["depth"]["depth_m"] <= 2 + 1e-5
+    (attack,) = attacks_of(tmp_path).values()
+    assert attack.threat["eps"] == 2
+    assert attack.frames[0].change["depth"]["depth_m"] <= 2 + 1e-5
 
 
 def test_an_attack_without_any_effect_says_so(project, tmp_path, capsys):

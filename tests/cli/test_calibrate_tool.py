@@ -14,11 +14,11 @@ def test_weights_know_unseen_frames(tmp_path, capsys):
     out = tmp_path / "calibrated.safetensors"
     assert status_of(tool.main, project.config, project.checkpoint, "--out", out) == 0
     said = capsys.readouterr().out
-    assert "4 frames; an alarm attributed to a sensor in " in said and str(out) in said
+    assert "4 frames; alarms attributed in " in said and str(out) in said
     before = load_detector(project.config, project.checkpoint).state_dict()
     after = load_detector(project.config, out).state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert changed == {"fusion.mean", "fusion.deviation"}
+    assert changed == {"aggregator.gate.mean", "aggregator.gate.deviation"}
     words = ("--num", 2, "--batch-size", 1, "--device", "cpu", "--out", out)
     assert status_of(tool.main, project.config, project.checkpoint, *words) == 0
     assert "2 frames; " in capsys.readouterr().out
@@ -28,7 +28,7 @@ def test_bad_input_is_one_line(tmp_path, capsys):
     plain = make_project(tmp_path, base="concat")
     words = (plain.config, plain.checkpoint, "--out")
     assert status_of(tool.main, *words, tmp_path / "x.safetensors") == 2
-    assert "only AgreementFusion is calibrated, got Concat" in capsys.readouterr().err
+    assert "only an aggregator's gate is calibrated" in capsys.readouterr().err
     assert status_of(tool.main, *words, tmp_path / "x.pth") == 2
     assert "x.pth: weights are written as .safetensors" in capsys.readouterr().err
     words = (*words, tmp_path / "x.safetensors", "--cfg-options", "dataroot=here")

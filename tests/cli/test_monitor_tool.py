@@ -89,7 +89,7 @@ def test_end_to_end(project, clean, tmp_path, capsys):
             assert float(row[f"trust_{name}"]) == pytest.approx(value, abs=1e-4)
         assert float(row["score"]) == pytest.approx(state.score, abs=1e-3)
         assert row["alarm"] == (state.alarm or "")
-        assert row["doubt"] and not row["missing"] and not row["attacked"]
+        assert row["gate_alarm"] and not row["missing"] and not row["attacked"]
 
     assert summary["frames"] == 4
     assert summary["checkpoint_sha256"] == sha256(project.checkpoint)
@@ -115,7 +115,7 @@ def test_a_drive_without_labels_and_some_data(project, clean, drive, tmp_path, c
     lacking = rows[2]
     assert (lacking["missing"], lacking["alarm"]) == ("depth", "depth")
     assert (lacking["trust_depth"], lacking["score"]) == ("0", "inf")
-    assert lacking["gate_none"] == lacking["doubt"] == ""
+    assert lacking["gate_none"] == lacking["gate_alarm"] == ""
     assert lacking["trust_camera"] == rows[1]["trust_camera"]
     assert summary["sensors"]["depth"]["missing_frames"] == 1
     assert all(row["gate_none"] for row in rows if row is not lacking)

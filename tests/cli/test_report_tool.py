@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from report_makers import make_pairs, robust_results, write_results
+from report_makers import make_pairs, robust_results, write_json, write_results
 
 
 @pytest.fixture
@@ -36,10 +36,11 @@ def test_page_with_pictures(run, tmp_path):
 
 
 def test_bad_input_is_one_line(run, tmp_path):
-    write_results(tmp_path / "x.json", {"format": "perception attack results"})
+    old = {"format": "perception attack results", "version": 1, "command": "make it"}
+    write_json(tmp_path / "x.json", old)
     for words, message in (
         (("missing.json",), "missing.json: cannot read results: No such file"),
-        (("x.json",), "x.json: expected version 1"),
+        (("x.json",), "x.json: expected version 2"),
     ):
         done = run(*words)
         assert done.returncode == 2

@@ -3,7 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -14,24 +14,25 @@ from perception.apis import load_detector
 from perception.cli import robustness as tool
 from perception.cli.options import run_tool
 from perception.core.checkpoints import save_weights
+from perception.core.provenance import Environment
 from perception.evaluation.robustness import jobs as robustness_jobs
-from perception.evaluation.robustness.jobs import Outcome, Ranks, execute
-from perception.evaluation.robustness.old_spec import Job
-from perception.evaluation.robustness.prepare import AttackRun
+from perception.evaluation.robustness.jobs import Ended, Job, Ranks, do_jobs
+from perception.evaluation.robustness.results import AuditResult, read_results
+from perception.evaluation.robustness.spec import AttackRun, AttacksSpec, DetectorSpec
 
 ATTACKS = """
 camera = dict(type="MapThreat", sensor="camera", eps=16.0, steps=1)
 lidar = dict(type="MapThreat", sensor="lidar", eps=dict(depth_m=5.0), steps=1)
 shift = dict(type="PointShift", sensor="lidar", radius_m=0.5, steps=1)
-fails = dict(type="FailureThreat", sensor="camera", kind="blackout", steps=1)
+fails = dict(type="Corruption", sensor="camera", kind="blackout")
 gated = dict(camera, goal="detection|none*1.0")
 attacks = dict(
     camera_pgd=dict(type="PGD", threat=camera),
     lidar_pgd=dict(type="PGD", threat=lidar),
     lidar_shift=dict(type="PGD", threat=shift),
     camera_gate=dict(type="PGD", threat=gated),
-    camera_blackout_1=dict(type="Failure", threat=dict(fails, severity=1)),
-    camera_blackout_5=dict(type="Failure", threat=dict(fails, severity=5)),
+    camera_blackout_1=dict(fails, severity=1),
+    camera_blackout_5=dict(fails, severity=5),
 )
 suites = dict(quick=["camera_pgd", "lidar_pgd"], all=list(attacks))
 """
@@ -70,7 +71,7 @@ def run(words, *more):
 
 
 def read(folder):
-    return json.loads((folder / "robustness.json").read_text())
+    return read_results(folder / "robustness.json")
 
 
 def lasting(value):
@@ -79,8 +80,12 @@ def lasting(value):
         return [lasting(one) for one in value]
     if not isinstance(value, dict):
         return value
-    changing = ("environment", "timing", "wall_s", "command")
+    changing = ("run", "seconds", "seconds_per_frame")
     return {k: lasting(one) for k, one in value.items() if k not in changing}
+
+
+def content(folder):
+    return lasting(json.loads((folder / "robustness.json").read_text()))
 
 
 @pytest.fixture(scope="module")
@@ -88,64 +93,87 @@ def done(words, tmp_path_factory):
     """All attacks of the file on all detectors, with everything else."""
     out = tmp_path_factory.mktemp("done")
     more = ("--suite", "all", "--out", out, "--names", "gate", "again", "camera")
-    assert run(words, *more, "--curve", 0.5, 1, 2) == 1  # one attack fails
+    assert run(words, *more, "--curve", 0.5, 1, 2) == 0
     return out
 
 
 def test_end_to_end(done):
     results = read(done)
-    assert results["format"] == "perception robustness results"
-    assert results["frame_ids"] == ["000001", "000002", "000003", "000004"]
-    assert results["threats"][:2] == ["camera_pgd", "lidar_pgd"]
-    assert (results["baseline"], results["suite"]) == ("gate", "all")
-    assert list(results["sensors"]) == ["camera", "lidar", "depth"]
-    gate, again, _ = results["detectors"]
-    assert list(gate["attacks"]) == results["threats"]
-    assert "frames" not in gate["attacks"]["camera_pgd"]
-    assert gate["clean"] == gate["attacks"]["camera_pgd"]["ap"]["clean"]
-    assert "difference" not in gate
-    lost = again["clean"]["headline"]["mAP"] - gate["clean"]["headline"]["mAP"]
-    assert again["difference"]["clean"] == pytest.approx(lost)
-    assert set(gate["worst"]) == {"camera", "lidar"}
-    assert gate["oracle"]["camera"]["expert"] == "camera"
-    assert list(gate["gate_confusion"]["rows"]) == ["none (clean)", "camera", "lidar"]
-    assert sum(gate["gate_confusion"]["rows"]["camera"].values()) == 2 * 4
-    assert 0 <= gate["attacks"]["camera_pgd"]["gate"]["auroc"] <= 1
-    assert gate["monitor"]["held_out"]["frames"] == 2
-    assert list(gate["failures"]["camera"]["blackout"]) == ["1", "5"]
-    assert gate["mCE"] == {"camera": 100.0, "mean": 100.0}
-    assert list(gate["curves"]) == ["camera_pgd", "lidar_pgd"]
-    assert [p["eps_scale"] for p in gate["curves"]["lidar_pgd"]] == [0.5, 1.0, 2.0]
-    (group,) = results["groups"]
-    assert group["detectors"] == ["gate", "again"]
-    assert set(group["attacks"]) == set(results["threats"])
+    assert results.frame_ids == ("000001", "000002", "000003", "000004")
+    assert results.attacks[:2] == ("camera_pgd", "lidar_pgd")
+    assert (results.baseline, results.run.suite) == ("gate", ("all",))
+    assert list(results.sensors) == ["camera", "lidar", "depth"]
+    gate, again, _ = results.detectors
+    assert tuple(gate.attacks) == results.attacks
+    assert gate.attacks["camera_pgd"].frames == ()
+    assert gate.clean == gate.attacks["camera_pgd"].ap.clean
+    assert gate.difference == {}
+    lost = again.clean_mean - gate.clean_mean
+    assert again.difference["clean"] == pytest.approx(lost)
+    assert set(gate.worst) == {"camera", "lidar"}
+    assert gate.oracle["camera"].attack == gate.worst["camera"].attack
+    rows = gate.gate.confusion
+    assert [row.sensor for row in rows] == [None, "camera", "lidar"]
+    assert sum(rows[1].attributed.values()) == 2 * 4
+    assert 0 <= gate.attacks["camera_pgd"].gate.auroc <= 1
+    assert gate.monitor.held_out_frames == 2
+    assert list(gate.corruptions["camera"]["blackout"]) == ["1", "5"]
+    assert gate.mce == {"camera": 100.0, "mean": 100.0}
+    assert list(gate.curves) == ["camera_pgd", "lidar_pgd"]
+    assert [point.scale for point in gate.curves["lidar_pgd"]] == [0.5, 1.0, 2.0]
+    (group,) = results.groups
+    assert group.detectors == ("gate", "again")
+    assert set(group.attacks) == set(results.attacks)
 
 
-def test_what_does_not_apply_and_what_fails_is_listed(done):
-    camera = read(done)["detectors"][2]
-    assert camera["not_applicable"]["lidar_pgd"] == LIDAR_MISSING
-    assert "lidar_shift" in camera["not_applicable"]
-    (reason,) = camera["failed"].values()
-    assert "the detector has none" in reason
-    assert list(camera["attacks"]) == [
+def test_what_does_not_apply_is_listed(done):
+    camera = read(done).detectors[2]
+    assert camera.not_applicable["lidar_pgd"] == LIDAR_MISSING
+    assert "lidar_shift" in camera.not_applicable
+    assert "the target has none" in camera.not_applicable["camera_gate"]
+    assert camera.failed == {}
+    assert list(camera.attacks) == [
         *("camera_pgd", "camera_blackout_1", "camera_blackout_5")
     ]
-    assert (camera["has_gate"], camera["gate_confusion"]) == (False, None)
-    assert (camera["oracle"], camera["monitor"]) == (None, None)
+    assert (camera.gate, camera.oracle, camera.monitor) == (None, {}, None)
+
+
+def test_what_fails_is_listed_and_the_others_go_on(words, tmp_path):
+    attacks = tmp_path / "attacks.py"
+    attacks.write_text(
+        ATTACKS + 'attacks["stale"] = dict(fails, kind="stale", severity=1)\n'
+    )
+    more = ["--threat", "stale", "camera_blackout_1", "--num", "1"]
+    more += ["--attacks", str(attacks), "--out", str(tmp_path / "out")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(robustness_jobs, "fill", _fails_if_stale(robustness_jobs.fill))
+        assert run(words[:2], *more) == 1
+    (detector,) = read(tmp_path / "out").detectors
+    assert detector.failed == {"stale": "OSError: gone"}
+    assert list(detector.attacks) == ["camera_blackout_1"]
+    assert "**failed** (OSError: gone)" in (tmp_path / "out/robustness.md").read_text()
+
+
+def _fails_if_stale(fill):
+    def filled(store, subject, perturbation, *more, **options):
+        if perturbation.name == "stale":
+            raise OSError("gone")
+        return fill(store, subject, perturbation, *more, **options)
+
+    return filled
 
 
 def test_the_oracle_does_not_read_the_sensor_it_leaves_out(done):
-    gate = read(done)["detectors"][0]
-    told = {name: one["ap"]["oracle"] for name, one in gate["attacks"].items()}
-    assert len(told) == 6
+    gate = read(done).detectors[0]
+    told = {name: one.ap.oracle for name, one in gate.attacks.items()}
+    assert None not in told.values()
     assert told["camera_pgd"] == told["camera_gate"]
 
 
 def test_every_frame_is_kept_as_the_attack_tool_keeps_it(done):
-    results = json.loads((done / "gate" / "results.json").read_text())
-    assert results["format"] == "perception attack results"
-    assert len(results["attacks"]["camera_pgd"]["frames"]) == 4
-    assert "camera_pgd@eps=8" in results["attacks"]
+    (detector,) = read_results(done / "gate" / "results.json").detectors
+    assert len(detector.attacks["camera_pgd"].frames) == 4
+    assert "camera_pgd@eps=8" in detector.attacks
 
 
 def test_tables(done):
@@ -153,11 +181,11 @@ def test_tables(done):
     lines = text.splitlines()
     summary = next(line for line in lines if line.startswith("| camera |"))
     assert summary.count("|") == 15
-    clean = read(done)["detectors"][0]["clean"]["headline"]["mAP"]
+    clean = read(done).detectors[0].clean_mean
     assert any(line.startswith(f"| gate | {clean:.1f} | – |") for line in lines)
     for word in (
-        *("## Summary", "## Each attack", "## Classes", "## Whom the gate blames"),
-        *("## Several trainings", "does not apply", "**failed**", "×0.5: "),
+        *("## Summary", "## Each attack", "## Classes", "## Which sensor the gate"),
+        *("## Several trainings", "does not apply", "×0.5: "),
         "| camera | blackout |",
         "Reproduce: `python tools/robustness.py ",
     ):
@@ -175,18 +203,19 @@ def test_two_processes_and_a_stop_change_nothing(words, done, tmp_path):
     untouched = out / "gate" / "camera_gate" / "frames.jsonl"
     before = untouched.stat().st_mtime_ns
     more = ("--suite", "all", "--out", out, "--names", "gate", "again", "camera")
-    assert run(words, *more, "--curve", 0.5, 1, 2, "--jobs", 2) == 1
-    assert lasting(read(out)) == lasting(read(done))
+    assert run(words, *more, "--curve", 0.5, 1, 2, "--jobs", 2) == 0
+    assert content(out) == content(done)
     assert untouched.stat().st_mtime_ns == before
-    assert read(out)["environment"]["processes"] == 2
+    assert read(out).run.processes == 2
 
 
 def test_audit_flags(words, done, tmp_path):
-    detector = read(done)["detectors"][1]
+    detector = read(done).detectors[1]
     checks = [{"name": "camera: gradients", "passed": False}]
     checks += [{"name": "camera: steps", "passed": True}]
     report = {"audit": {"passed": False, "checks": checks}}
-    report |= {key: detector[key] for key in ("checkpoint_sha256", "config_sha256")}
+    same = ("checkpoint_sha256", "config_sha256")
+    report |= {key: getattr(detector, key) for key in same}
     passed = report | {"audit": {"passed": True, "checks": checks[1:]}}
     audits = tmp_path / "audits" / "one"
     for folder, content in (("a", passed), ("one", report), ("two", report)):
@@ -197,10 +226,10 @@ def test_audit_flags(words, done, tmp_path):
     more += ("--curve", 0.5, 1, 2)
     run(words, *more, "--audit", audits.parent, "--baseline", "again")
     results = read(done)
-    found = [one["audit"] for one in results["detectors"]]
-    assert found == [None, {"passed": False, "failed": ["camera: gradients"]}, None]
+    found = [one.audit for one in results.detectors]
+    assert found == [None, AuditResult(False, ("camera: gradients",)), None]
     assert "**FLAGGED**: camera: gradients" in (done / "robustness.md").read_text()
-    assert results["baseline"] == "again"
+    assert results.baseline == "again"
     (audits / "audit.json").write_text("{}")
     with pytest.raises(SystemExit):
         run_tool(
@@ -211,10 +240,10 @@ def test_audit_flags(words, done, tmp_path):
 def test_an_audit_of_ones_own(words, tmp_path):
     more = ("--out", tmp_path, "--audit", "--probe", "camera_pgd", "--audit-num", 1)
     assert run([*words[4:]], "--threat", "camera_pgd", *more, "--num", 1) == 0
-    (detector,) = read(tmp_path)["detectors"]
-    name = detector["name"]
-    report = json.loads((tmp_path / name / "audit" / "audit.json").read_text())
-    assert detector["audit"]["passed"] == report["audit"]["passed"]
+    (detector,) = read(tmp_path).detectors
+    file = tmp_path / detector.name / "audit" / "audit.json"
+    report = json.loads(file.read_text())
+    assert detector.audit.passed == report["audit"]["passed"]
 
 
 ERRORS = {
@@ -279,7 +308,7 @@ def test_a_command_adds_or_is_refused(words, tmp_path, capsys):
         assert f"has more than this command asks for {lost}" in error
         assert (tmp_path / "robustness.json").read_bytes() == before
     assert run([*gate, *camera, *second, *more]) == 0
-    both = {one["name"]: list(one["attacks"]) for one in read(tmp_path)["detectors"]}
+    both = {one.name: list(one.attacks) for one in read(tmp_path).detectors}
     assert both == {"gate": ["lidar_pgd", "camera_pgd"], "camera": ["camera_pgd"]}
 
 
@@ -288,14 +317,14 @@ def test_what_attacked_is_told_and_not_mixed(words, done, tmp_path, capsys):
     shutil.copytree(done, out)
     more = ["--suite", "all", "--names", "gate", "again", "camera"]
     more += ["--curve", "0.5", "1", "2", "--out", str(out)]
-    elsewhere = {"kind": "cuda", "device": "GPU", "tf32": False, "torch": "2.0"}
+    elsewhere = Environment("GPU", kind="cuda", tf32=False, torch="2.0")
     folder = out / "again" / "lidar_pgd"
-    (folder / "made_on.json").write_text(json.dumps([elsewhere]))
-    assert run(words, *more) == 1  # collected; one attack fails, as ever
+    (folder / "environments.json").write_text(json.dumps([asdict(elsewhere)]))
+    assert run(words, *more) == 0  # collected
     results = read(out)
-    assert results["detectors"][1]["attacks"]["lidar_pgd"]["made_on"] == [elsewhere]
-    here, other = results["environment"]["made_on"]
-    assert (here["device"], here["threads"], other) == ("cpu", 1, elsewhere)
+    assert results.detectors[1].attacks["lidar_pgd"].environments == (elsewhere,)
+    here, other = results.environments
+    assert (here.device, here.threads, other) == ("cpu", 1, elsewhere)
     assert "Attacked on cpu, torch " in (out / "robustness.md").read_text()
 
     lines = folder / "frames.jsonl"
@@ -318,22 +347,22 @@ KILLER = (
 def test_a_dying_process_loses_its_own_job_alone(words, tmp_path):
     killer = tmp_path / "killer.py"
     killer.write_text(KILLER)
-    own = AttackRun(
-        config="none.py",
-        checkpoint="none.pth",
-        threats=("camera_pgd",),
-        out=str(tmp_path),
-        attacks_file=words[-1],
-    )
+    own = run_of(tmp_path, words[-1])
     jobs = [
-        Job(subject="a", threat="camera_pgd", title="camera_pgd", run=one)
-        for one in (replace(own, attacks_file=str(killer)), own)
+        Job(detector="a", title=title, run=one, settings={"frame_ids": ["000001"]})
+        for title, one in (("x", run_of(tmp_path, killer)), ("y", own))
     ]
-    told = []
-    outcomes = execute(jobs, 2, lambda job, outcome: told.append(job))
-    assert "its process died" in outcomes[0].reason
-    assert outcomes[1].reason == "none.py: no such config file"
-    assert len(told) == 2
+    ended = do_jobs(jobs, 2, Ranks())
+    assert "its process died" in ended[0].reason
+    assert ended[1].reason == "none.py: no such config file"
+
+
+def run_of(folder, attacks_file):
+    return AttackRun(
+        detector=DetectorSpec(config="none.py", checkpoint="none.pth"),
+        attacks=AttacksSpec(threats=("camera_pgd",), attacks_file=str(attacks_file)),
+        out=str(folder),
+    )
 
 
 def test_ranks_share_the_jobs(monkeypatch):
@@ -344,16 +373,15 @@ def test_ranks_share_the_jobs(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE")
     with Ranks() as alone:
         assert alone.share(range(3)) == [0, 1, 2]
-        assert alone.gather({0: Outcome()}) == {0: Outcome()}
+        assert alone.gather({0: Ended()}) == {0: Ended()}
 
 
-def test_a_defect_is_an_outcome(monkeypatch):
-    def broken(job):
+def test_a_defect_ends_a_job(monkeypatch):
+    def broken(job, run):
         raise RuntimeError("out of\nmemory")
 
     monkeypatch.setattr(robustness_jobs, "_attack", broken)
-    own = AttackRun(config="", checkpoint="", threats=(), out="", attacks_file="")
-    job = Job(subject="a", threat="b", title="b", run=own)
+    job = Job(detector="a", title="b", run=run_of("", ""))
     assert robustness_jobs.run_job(job).reason == "RuntimeError: out of memory"
 
 

@@ -13,7 +13,7 @@ from perception.cli import attack, train_patch
 from perception.cli.options import run_tool
 from perception.core.checkpoints import save_weights, sha256
 from perception.core.structures import DataError
-from perception.training import patch as patch_training
+from perception.evaluation import patch as patch_training
 
 TRAIN = ("--threat", "camera_patch_free", "--epochs", "2", "--batch-size", "1")
 

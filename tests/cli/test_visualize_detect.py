@@ -105,11 +105,11 @@ def test_a_comparison_pairs_attacks_by_name(draw, project, tmp_path, first):
 
 def test_only_attacks_that_all_detectors_have_are_compared():
     def prepared(*names):
-        threats = [SimpleNamespace(threat=SimpleNamespace(name=name)) for name in names]
-        return SimpleNamespace(attacks=[(threat, {}) for threat in threats])
+        threats = [SimpleNamespace(name=name) for name in names]
+        return [SimpleNamespace(perturbation=threat) for threat in threats]
 
     rounds, left_out = shared_attacks([prepared("a", "b"), prepared("b", "c")])
-    assert [[one.threat.name for one in same] for same in rounds] == [["b", "b"]]
+    assert [[one.name for one in same] for same in rounds] == [["b", "b"]]
     assert left_out == ["a", "c"]
     with pytest.raises(DataError, match="no attack fits every detector: a, b"):
         shared_attacks([prepared("a"), prepared("b")])

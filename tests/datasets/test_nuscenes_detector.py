@@ -9,11 +9,11 @@ from mmdet.registry import METRICS, MODELS
 from nuscenes_makers import VERSION, make_nuscenes
 
 from perception.apis import as_config, build_dataset, build_loader
-from perception.attacks import prepare_batch
 from perception.core.config import load_config
+from perception.evaluation.detection.scoring import scoring_of
 from perception.evaluation.robustness.attack_file import AttackFile
-from perception.evaluation.robustness.prepare import scoring_of
-from perception.visualization.frame import draw_frame
+from perception.targets import DetectorTarget
+from perception.visualization.frame_figure import draw_frame
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 ATTACKS = AttackFile(CONFIGS / "_base_/attacks/nuscenes.py")
@@ -44,7 +44,7 @@ def detector(config):
 @pytest.fixture(scope="module")
 def batch(config, detector):
     data = next(iter(build_loader(build_dataset(config, "test"))))
-    return prepare_batch(detector, data)
+    return DetectorTarget(detector).batch(data)
 
 
 def leaf_names():

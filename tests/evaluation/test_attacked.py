@@ -1,23 +1,25 @@
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 from attacked_project import STANDARD, make_project
 from mmengine.config import Config
 
-from perception.apis import as_config, build_dataset, load_detector
+from perception.apis import as_config, build_dataset
 from perception.attacks import MapThreat, build_attack
 from perception.core.config import load_config
-from perception.core.provenance import UNKNOWN, distinct, made_on, mixable, told
+from perception.core.provenance import UNKNOWN, Environment, distinct
 from perception.core.structures import DataError
-from perception.evaluation.robustness import attack_report as attacked_report
-from perception.evaluation.robustness.attack_file import AttackFile
-from perception.evaluation.robustness.cell import describe_attack, evaluate_attack
-from perception.evaluation.robustness.prepare import choose_frames, scoring_of
+from perception.evaluation.detection.scoring import scoring_of
+from perception.evaluation.robustness import figures
+from perception.evaluation.robustness.attack import measure
+from perception.evaluation.robustness.attack_file import AttackFile, Named, describe
+from perception.evaluation.robustness.cell import fill
 from perception.evaluation.robustness.records import outcome_of
-from perception.evaluation.robustness.old_results import attack_table
+from perception.evaluation.robustness.spec import DetectorSpec, FramesSpec, Running
 from perception.evaluation.robustness.store import FrameStore
+from perception.evaluation.robustness.subject import choose_frames, load_subject
 
 CAMERA = dict(type="MapThreat", sensor="camera", eps=16.0, steps=2)
 
@@ -28,13 +30,14 @@ def project(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def detector(project):
-    return load_detector(project.config, project.checkpoint)
+def subject(project):
+    spec = DetectorSpec(config=str(project.config), checkpoint=str(project.checkpoint))
+    return load_subject(spec, FramesSpec())
 
 
 @pytest.fixture(scope="module")
-def frames(project):
-    return build_dataset(project.config, "test")
+def frames(subject):
+    return subject.dataset
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -43,6 +46,19 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def attacked(subject, tmp_path_factory):
+    """Attacks frames of the project into a store; the figures."""
+
+    def run(attack, indices=None, *, store=None, batch_size=8, save=None):
+        chosen = subject if indices is None else replace(subject, indices=indices)
+        store = store or FrameStore(tmp_path_factory.mktemp("store"), {})
+        fill(store, chosen, attack, Running(batch_size=batch_size), save=save)
+        return measure(chosen, Named(attack, describe(attack)), store)
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -79,104 +95,83 @@ def pgd(name="camera_pgd", **threat):
     return build_attack(name, dict(type="PGD", threat=CAMERA | threat))
 
 
-def figures(report):
+def lasting(result):
     """Everything that must be the same at every run."""
-    values = json.loads(json.dumps(report.to_json()))
-    values.pop("timing")
-    return values
+    return replace(result, seconds=0.0, seconds_per_frame=0.0)
 
 
-def test_report(detector, frames):
-    report = evaluate_attack(detector, frames, pgd(), batch_size=3)
-    values = figures(report)
-    assert [row["frame_id"] for row in values["frames"]] == list(
-        frames.frames.frame_ids
-    )
-    assert values["touched"] == ["camera"]
+def test_result(attacked, frames):
+    result = attacked(pgd(), batch_size=3)
+    assert [one.frame_id for one in result.frames] == list(frames.frames.frame_ids)
+    assert result.attacked_sensors == ("camera",)
     expected = CAMERA | {"name": "camera_pgd", "goal": "detection", "seed": 0}
-    assert expected.items() <= values["attack"]["threat"].items()
-    assert values["damage"]["attacked"] > values["damage"]["clean"]
-    for row in values["frames"]:
-        assert max(row["change"]["camera"].values()) == pytest.approx(16)
-        assert sum(row["gate_clean"]) == pytest.approx(1, abs=1e-5)
-        assert row["blamed_attacked"] in ("camera", "lidar", "depth", "none")
-    blamed = values["gate"]["attacked"]["blamed"]
-    assert list(blamed) == ["camera", "lidar", "depth", "none"]
-    assert sum(blamed.values()) == 4
-    assert values["gate"]["right_rate"] == blamed["camera"] / 4
-    assert values["gate"]["attacked"]["in_doubt"] is None  # this gate cannot tell
-    doubting = [
-        replace(record, doubt_clean=0.1, doubt_attacked=-0.1)
-        for record in report.records
-    ]
-    gate = figures(replace(report, records=doubting))["gate"]
-    assert gate["clean"]["in_doubt"] == gate["clean"]["blamed"]["none"]
-    assert gate["attacked"]["in_doubt"] == 0
-    assert set(values["ap"]["attacked"]) == {"headline", "kitti"}
-    assert set(values["ap"]["clean"]["kitti"]["classes"]["Car"]) == {
-        *("easy", "moderate", "hard")
-    }
-    assert "camera_pgd" in attack_table([report])
+    assert expected.items() <= result.threat.items()
+    assert result.detection_loss.attacked > result.detection_loss.clean
+    for one in result.frames:
+        assert max(one.change["camera"].values()) == pytest.approx(16)
+        assert sum(one.gate_clean) == pytest.approx(1, abs=1e-5)
+        assert one.state_attacked in ("camera", "lidar", "depth", "none")
+    counts = result.gate.attacked.attributed
+    assert list(counts) == ["camera", "lidar", "depth", "none"]
+    assert sum(counts.values()) == 4
+    assert result.gate.right_rate == counts["camera"] / 4
+    assert result.gate.attacked.alarm is None  # this gate cannot tell
+    assert set(result.ap.clean.kitti.classes["Car"]) == {"all"}
 
 
-def test_frames_are_judged_once(detector, frames, monkeypatch):
+def test_frames_are_judged_once(attacked, monkeypatch):
     judged = []
 
     def spy(record, *how):
         judged.append(record.frame_id)
         return outcome_of(record, *how)
 
-    monkeypatch.setattr(attacked_report, "outcome_of", spy)
-    report = evaluate_attack(detector, frames, pgd(), [0, 1])
-    assert report.to_json() == report.to_json()
+    monkeypatch.setattr(figures, "outcome_of", spy)
+    attacked(pgd(), [0, 1])
     assert judged == ["000001", "000002"]
 
 
-def test_the_batch_size_does_not_matter(detector, frames):
-    one, four = (
-        figures(evaluate_attack(detector, frames, pgd(), batch_size=size))
-        for size in (1, 4)
-    )
+def test_the_batch_size_does_not_matter(attacked):
+    one, four = (attacked(pgd(), batch_size=size) for size in (1, 4))
     # Convolutions may sum in another order, so that the last digits differ.
-    for row, other in zip(one["frames"], four["frames"], strict=True):
-        for name in ("damage_clean", "damage_attacked"):
-            assert row[name] == pytest.approx(other[name], rel=1e-3)
+    for row, other in zip(one.frames, four.frames, strict=True):
+        for name in ("loss_clean", "loss_attacked"):
+            assert getattr(row, name) == pytest.approx(getattr(other, name), rel=1e-3)
 
 
-def test_other_frames_and_order_do_not_matter(detector, frames):
-    every = figures(evaluate_attack(detector, frames, pgd(), batch_size=1))["frames"]
-    some = evaluate_attack(detector, frames, pgd(), [3, 1], batch_size=1)
-    assert figures(some)["frames"] == [every[3], every[1]]
+def test_other_frames_and_order_do_not_matter(attacked):
+    every = attacked(pgd(), batch_size=1).frames
+    assert attacked(pgd(), [3, 1], batch_size=1).frames == (every[3], every[1])
 
 
 class KilledError(Exception):
     pass
 
 
-OTHER_TORCH = {"kind": "cpu", "device": "cpu", "tf32": False, "torch": "1.0"}
+OTHER_TORCH = Environment("cpu", kind="cpu", tf32=False, torch="1.0")
 
 
-def test_results_tell_what_attacked(detector, frames, tmp_path):
+def test_results_tell_what_attacked(attacked, tmp_path):
     """The store says it, not the process that collects."""
     store = FrameStore(tmp_path, {})
-    now = made_on("cpu")
-    report = evaluate_attack(detector, frames, pgd(), [0, 1], store=store)
-    assert report.made_on == [now] and report.to_json()["made_on"] == [now]
-    assert now["torch"] == torch.__version__ and now["threads"] == 1
+    now = Environment.here("cpu")
+    assert attacked(pgd(), [0, 1], store=store).environments == (now,)
+    assert now.torch == torch.__version__ and now.threads == 1
 
-    others = json.dumps([OTHER_TORCH])
-    (tmp_path / "made_on.json").write_text(others)
-    collected = evaluate_attack(detector, frames, pgd(), [0, 1], store=store)
-    assert collected.made_on == [OTHER_TORCH]
+    others = json.dumps([asdict(OTHER_TORCH)])
+    (tmp_path / "environments.json").write_text(others)
+    assert attacked(pgd(), [0, 1], store=store).environments == (OTHER_TORCH,)
     with pytest.raises(DataError, match=r"cpu, torch 1\.0, .*on cpu, torch .*--out"):
-        evaluate_attack(detector, frames, pgd(), [0, 1, 2], store=store)
-    assert (tmp_path / "made_on.json").read_text() == others
+        attacked(pgd(), [0, 1, 2], store=store)
+    assert (tmp_path / "environments.json").read_text() == others
 
-    (tmp_path / "made_on.json").unlink()  # as older versions left it
-    collected = evaluate_attack(detector, frames, pgd(), [0, 1], store=store)
-    assert collected.made_on == [UNKNOWN]
-    collected = evaluate_attack(detector, frames, pgd(), [0, 1, 2], store=store)
-    assert collected.made_on == [UNKNOWN, now]
+    (tmp_path / "environments.json").unlink()
+    assert attacked(pgd(), [0, 1], store=store).environments == (UNKNOWN,)
+    found = attacked(pgd(), [0, 1, 2], store=store).environments
+    assert found == (UNKNOWN, now)
+    (tmp_path / "environments.json").write_text('[{"name": "x"}]')
+    with pytest.raises(DataError, match=r"environments\.json: damaged"):
+        store.environments()
 
 
 @pytest.mark.parametrize(
@@ -190,28 +185,28 @@ def test_results_tell_what_attacked(detector, frames, tmp_path):
     ids=["device", "precision", "torch", "others"],
 )
 def test_frames_that_belong_together(changed, belongs):
-    one = made_on("cpu")
-    assert mixable(one, one | changed) is belongs
-    assert mixable(UNKNOWN, one | changed)
+    one = Environment.here("cpu")
+    assert one.mixable(replace(one, **changed)) is belongs
+    assert UNKNOWN.mixable(replace(one, **changed))
 
 
 def test_a_gpu_is_told_by_its_name_and_precision(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device}")
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    found = made_on("cuda:1")
-    assert (found["kind"], found["device"]) == ("cuda", "GPU cuda:1")
-    assert found["tf32"] is True and made_on("cpu")["tf32"] is False
+    found = Environment.here("cuda:1")
+    assert (found.kind, found.device) == ("cuda", "GPU cuda:1")
+    assert found.tf32 is True and Environment.here("cpu").tf32 is False
 
 
 def test_a_device_as_text():
-    one = {"kind": "cuda", "device": "GPU", "tf32": True, "torch": "2.9", "threads": 2}
-    assert told(one) == "GPU, TF32, torch 2.9, 2 threads"
-    assert told(UNKNOWN) == "an unknown device"
-    assert distinct([one, UNKNOWN, one]) == [one, UNKNOWN]
+    one = Environment("GPU", kind="cuda", tf32=True, torch="2.9", threads=2)
+    assert str(one) == "GPU, TF32, torch 2.9, 2 threads"
+    assert str(UNKNOWN) == "an unknown device"
+    assert distinct([one, UNKNOWN, one]) == (one, UNKNOWN)
 
 
-def test_killed_and_resumed_is_as_if_never_killed(detector, frames, tmp_path):
-    straight = evaluate_attack(detector, frames, pgd(), batch_size=2)
+def test_killed_and_resumed_is_as_if_never_killed(attacked, tmp_path):
+    straight = attacked(pgd(), batch_size=2)
     batches = []
 
     def killer(attack, batch, result):
@@ -221,48 +216,46 @@ def test_killed_and_resumed_is_as_if_never_killed(detector, frames, tmp_path):
 
     store = FrameStore(tmp_path, {"a": 1})
     with pytest.raises(KilledError):
-        evaluate_attack(detector, frames, pgd(), store=store, save=killer, batch_size=2)
+        attacked(pgd(), store=store, save=killer, batch_size=2)
     assert len(store.read()) == 2
     store = FrameStore(tmp_path, {"a": 1}, resume=True)
-    resumed = evaluate_attack(
-        detector, frames, pgd(), store=store, save=killer, batch_size=2
-    )
+    resumed = attacked(pgd(), store=store, save=killer, batch_size=2)
     assert batches == [[0, 1], [2, 3], [2, 3]]
-    assert figures(resumed) == figures(straight)
-    loaded = evaluate_attack(detector, frames, pgd(), store=store, save=killer)
+    assert lasting(resumed) == lasting(straight)
+    loaded = attacked(pgd(), store=store, save=killer)
     assert len(batches) == 3
-    assert figures(loaded) == figures(straight)
+    assert lasting(loaded) == lasting(straight)
 
 
-def test_the_detector_stays_as_it_was(detector, frames):
+def test_the_detector_stays_as_it_was(attacked, subject):
+    detector = subject.target.detector
     wanted = [p.requires_grad for p in detector.parameters()]
     before = {name: value.clone() for name, value in detector.state_dict().items()}
-    evaluate_attack(detector, frames, pgd(), [0])
+    attacked(pgd(), [0])
     assert wanted == [p.requires_grad for p in detector.parameters()]
     after = detector.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
 @pytest.mark.parametrize(
-    ("threat", "indices", "message"),
+    ("threat", "message"),
     [
-        (dict(sensor="radar"), [0], "'radar', but the detector has"),
-        (dict(goal="detection|blame:radar*1"), [0], "radar"),
-        (dict(), [], "no frames to attack"),
-        (dict(eps=dict(blue_m=1.0)), [0], "blue_m"),
+        (dict(sensor="radar"), "'radar', but the detector has"),
+        (dict(goal="detection|attribute:radar*1"), "radar"),
+        (dict(eps=dict(blue_m=1.0)), "blue_m"),
     ],
 )
-def test_impossible_requests(detector, frames, threat, indices, message):
+def test_impossible_requests(attacked, threat, message):
     with pytest.raises(DataError, match=message):
-        evaluate_attack(detector, frames, pgd(**threat), indices)
+        attacked(pgd(**threat), [0])
 
 
-def test_frames_without_labels_are_named(detector, project):
+def test_frames_without_labels_are_named(subject, attacked, project):
     config = as_config(load_config(project.config))
     config.test_dataloader.dataset.frames.label_dir = "none"
-    frames = build_dataset(config, "test")
+    bare = replace(subject, dataset=build_dataset(config, "test"))
     with pytest.raises(DataError, match="frame 000001: no labels"):
-        evaluate_attack(detector, frames, pgd())
+        next(bare.batches(Running()))
 
 
 def test_choosing_frames(frames):
@@ -279,24 +272,26 @@ def standard():
     return AttackFile(STANDARD)
 
 
-def test_every_standard_attack_can_be_built(standard, detector):
+def test_every_standard_attack_can_be_built(standard, subject):
     for name in standard.attacks:
         if name not in standard.suites["transfer"]:
-            attack, description = standard.build(name)
-            assert attack.threat.name == name
-            attack.threat.check(detector.sensors)
-            json.dumps(description)
+            named = standard.build(name)
+            assert named.perturbation.name == name
+            named.perturbation.check(subject.target.sensors)
+            json.dumps(named.description)
     for names in standard.suites.values():
         assert set(names) <= set(standard.attacks)
 
 
 def test_a_changed_threat_tells_so_in_its_name(standard):
-    attack, description = standard.build("camera_pgd", {"eps": 4.0, "steps": 7})
+    named = standard.build("camera_pgd", {"eps": 4.0, "steps": 7})
+    attack = named.perturbation
     assert isinstance(attack.threat, MapThreat)
     assert attack.threat.name == "camera_pgd@eps=4,steps=7"
-    assert description == describe_attack(attack)
+    assert named.description == describe(attack)
     eps = {"depth_m": 0.5}
-    attack, _ = standard.build("lidar_pgd", {"eps": eps, "goal": "class:Car"})
+    changes = {"eps": eps, "goal": "class:Car"}
+    attack = standard.build("lidar_pgd", changes).perturbation
     assert attack.threat.name == "lidar_pgd@eps=depth_m-0.5,goal=class_Car"
     assert attack.threat.eps == eps
 
@@ -314,7 +309,7 @@ def test_other_attacks_are_described_otherwise(tmp_path, project):
     }
     variants["apgd"] = variants["pgd"] | dict(search=dict(type="APGD", first_step=0.3))
     path.write_text(f"attacks = {variants!r}")
-    told = {name: AttackFile(path).build(name)[1] for name in variants}
+    told = {name: AttackFile(path).build(name).description for name in variants}
     assert (told["grey"]["texture"], told["noise"]["texture"]) == ("grey", "noise")
     assert told["apgd"]["search"] == dict(type="APGD", first_step=0.3)
     assert "search" not in told["pgd"]
@@ -354,7 +349,7 @@ def test_a_file_of_ones_own(tmp_path):
         "    type='MapThreat', sensor='camera', eps=4.0)))\n"
     )
     mine = AttackFile(path)
-    assert mine.build("weak")[0].threat.eps == 4
+    assert mine.build("weak").perturbation.threat.eps == 4
     assert "lidar_pgd" in mine.attacks
     path.write_text("attacks = dict(a=dict(threat=dict()))")
     with pytest.raises(DataError, match="attack 'a' must be a dict with type"):

@@ -4,15 +4,19 @@ import json
 import runpy
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from tiny_kitti import write_config, write_kitti
 
-from perception.apis import build_dataset, load_detector
+from perception.apis import load_detector
 from perception.core.checkpoints import sha256
 from perception.evaluation.certified_run import certify
+from perception.evaluation.detection.rules import Scoring
+from perception.evaluation.robustness.spec import DetectorSpec, FramesSpec, Running
+from perception.evaluation.robustness.subject import load_subject
 
 REPOSITORY = Path(__file__).parents[2]
 OVERLAPS = dict(Car=0.5, Pedestrian=0.5, Cyclist=0.5)
@@ -31,24 +35,25 @@ def made(tmp_path_factory) -> tuple[Path, Path]:
 
 def test_counts_add_up_and_no_certified_object_is_hidden(made):
     config, checkpoint = made
-    detector, frames = load_detector(config, checkpoint), build_dataset(config, "test")
-    figures = certify(
-        detector, frames, [0, 1], overlaps=OVERLAPS, threshold=0.001, check_steps=2
-    )
+    spec = DetectorSpec(config=str(config), checkpoint=str(checkpoint))
+    scoring = Scoring(OVERLAPS, score_threshold=0.001)
+    subject = replace(load_subject(spec, FramesSpec()), scoring=scoring)
+    figures = certify(subject, Running(), check_steps=2)
     assert figures["objects"] == 4
     for count in figures["sensors"].values():
         assert count["violations"] == 0
         assert 0 <= count["certified"] <= count["found_attacked"] <= 4
-    plain = certify(detector, frames, [0], overlaps=OVERLAPS)
+    one = replace(subject, indices=[0])
+    plain = certify(one, Running())
     assert plain["sensors"]["camera"]["violations"] is None
     with pytest.raises(ValueError, match="no overlap for Pedestrian, Cyclist"):
-        certify(detector, frames, [0], overlaps={"Car": 0.5})
+        certify(replace(one, scoring=Scoring({"Car": 0.5})), Running())
 
 
 def test_tool(made, tmp_path, monkeypatch, capsys):
     tool, file = REPOSITORY / "tools" / "certify.py", tmp_path / "c.json"
     arguments = [*made, "--num", 1, "--check", 1, "--json", file]
-    arguments += ["--cfg-options", "model.fusion.margin=0"]
+    arguments += ["--cfg-options", "model.aggregator.margin=0"]
     monkeypatch.setattr(sys, "argv", [str(tool), *map(str, arguments)])
     runpy.run_path(str(tool), run_name="__main__")
     out = capsys.readouterr().out
@@ -56,7 +61,7 @@ def test_tool(made, tmp_path, monkeypatch, capsys):
     figures = json.loads(file.read_text())
     assert figures["frames"] == 1 and figures["frame_ids"] == ["000004"]
     assert figures["checkpoint_sha256"] == sha256(made[1])
-    assert figures["cfg_options"] == {"model.fusion.margin": 0}
+    assert figures["cfg_options"] == {"model.aggregator.margin": 0}
     assert figures["data_root"] == str(made[0].parent / "kitti")
     assert f"--check 1 --json {file}" in figures["command"]
     assert figures["versions"]["torch"]
@@ -108,4 +113,4 @@ def test_tool_refuses_other_fusions(made, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(tool), run_name="__main__")
     assert end.value.code == 2
-    assert "certificates are for MedianFusion" in capsys.readouterr().err
+    assert "certificates are for an aggregator" in capsys.readouterr().err

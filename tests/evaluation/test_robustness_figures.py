@@ -1,100 +1,152 @@
+import json
 import math
 import statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from perception.evaluation.robustness.blame import gate_confusion, gate_rates
+from perception.core.structures import DataError, Objects
+from perception.evaluation.detection.rules import Scoring
+from perception.evaluation.robustness import figures
 from perception.evaluation.robustness.figures import (
+    Measured,
+    attack_result,
+    auroc,
+    compared,
+    corruption_figures,
+    detection_delay,
+    detector_result,
     difference,
-    failure_figures,
+    gate_summary,
     groups,
-    in_vain,
     mean_corruption_error,
     mean_resilience_rate,
     oracle_per_sensor,
     worst_per_sensor,
-    worst_single_sensor,
 )
-from perception.evaluation.robustness.gate import (
-    attack_figures,
-    auroc,
-    calibrated_monitor,
-    detection_delay,
+from perception.evaluation.robustness.records import FrameRecord
+from perception.evaluation.robustness.results import (
+    Accuracy,
+    AttackResult,
+    AuditResult,
+    ConfusionRow,
+    CorruptionKind,
+    CurvePoint,
+    GateCounts,
+    GateResult,
+    Loss,
+    MeanAP,
+    Oracle,
+    Results,
+    RunInfo,
+    Spread,
+    Stages,
+    Success,
+    Worst,
+    read_results,
 )
-from perception.evaluation.robustness.gate_tables import blame_tables
-from perception.evaluation.robustness.tables import NOTE, markdown
+from perception.evaluation.robustness.tables import NOTE, attack_table, markdown
 from perception.models.consensus.monitor import SensorMonitor
 
-
-def block(mean_ap):
-    return {"headline": {"mAP": mean_ap}}
-
-
-def entry(touched, left, *, oracle=None, blamed=None, **threat):
-    """An attack that leaves ``left`` of 80."""
-    ap = {"clean": block(80.0), "attacked": block(left)}
-    if oracle is not None:
-        ap["oracle"] = block(oracle)
-    gate = None
-    if blamed is not None:
-        gate = {
-            "clean": {"blamed": {"camera": 1, "lidar": 0, "none": 9}},
-            "attacked": {"blamed": blamed},
-        }
-    attack = {"type": "PGD", "threat": {"type": "MapThreat"} | threat}
-    return {"touched": touched, "ap": ap, "attack": attack, "gate": gate}
-
-
-def failure(sensor, kind, severity, left):
-    threat = dict(sensor=sensor, kind=kind, severity=severity)
-    return entry([sensor], left, type="FailureThreat", **threat)
-
-
-ATTACKS = {
-    "camera_pgd": entry(["camera"], 30.0, oracle=70.0),
-    "camera_adaptive": entry(["camera"], 20.0, oracle=69.0),
-    "lidar_pgd": entry(["lidar"], 25.0, oracle=60.0),
-    "all_pgd": entry(["camera", "lidar"], 0.0),
-    "depth_pgd": entry(["depth"], None),
-    "camera_blackout_5": failure("camera", "blackout", 5, 1.0),
+MADE = {
+    "name": "one",
+    "config": "c.py",
+    "config_sha256": "0",
+    "checkpoint": "w.pth",
+    "checkpoint_sha256": "1",
 }
 
 
-def test_worst_is_of_single_sensor_attacks_without_failures():
+def accuracy(mean):
+    block = MeanAP(mean, {"Car": 0.5}, {})
+    return Accuracy(block, block)
+
+
+def attack(name, sensors, left, *, oracle=None, gate=None, corruption=None, **more):
+    """An attack that leaves ``left`` of 80."""
+    told = None if oracle is None else accuracy(oracle)
+    return AttackResult(
+        name=name,
+        attacked_sensors=tuple(sensors),
+        description={"type": "PGD", "threat": {"type": "MapThreat", "seed": 0}},
+        corruption=corruption,
+        ap=Stages(accuracy(80.0), accuracy(left), told),
+        success=Success(0.5, 4, 2, 1, 1),
+        detection_loss=Loss(1.0, 2.0),
+        gate=gate,
+        ineffective=more.pop("ineffective", False),
+        changed=True,
+        seconds=1.0,
+        seconds_per_frame=0.5,
+        environments=(),
+        **more,
+    )
+
+
+def gate(blamed, *, alarm=None, clean_alarm=None):
+    """A gate over camera and lidar; of ten clean frames one is blamed on the camera."""
+    clean = {"camera": 1, "lidar": 0, "none": 9}
+    return GateResult(
+        GateCounts(clean, clean_alarm, {}),
+        GateCounts(blamed, alarm, {}),
+        0.5,
+        0.9,
+        None,
+    )
+
+
+def corruption(sensor, kind, severity, left):
+    name = f"{sensor}_{kind}_{severity}"
+    kinds = CorruptionKind(sensor, kind, severity)
+    return attack(name, [sensor], left, corruption=kinds)
+
+
+def named(*attacks):
+    return {one.name: one for one in attacks}
+
+
+ATTACKS = named(
+    attack("camera_pgd", ["camera"], 30.0, oracle=70.0),
+    attack("camera_adaptive", ["camera"], 20.0, oracle=69.0),
+    attack("lidar_pgd", ["lidar"], 25.0, oracle=60.0),
+    attack("all_pgd", ["camera", "lidar"], 0.0),
+    attack("depth_pgd", ["depth"], None),
+    corruption("camera", "blackout", 5, 1.0),
+)
+
+
+def test_worst_is_of_single_sensor_attacks_without_corruptions():
     worst = worst_per_sensor(ATTACKS)
     assert worst == {
-        "camera": {"attack": "camera_adaptive", "mAP": 20.0},
-        "lidar": {"attack": "lidar_pgd", "mAP": 25.0},
+        "camera": Worst("camera_adaptive", 20.0, False),
+        "lidar": Worst("lidar_pgd", 25.0, False),
     }
-    assert worst_single_sensor(worst) == {"sensor": "camera"} | worst["camera"]
-    assert worst_single_sensor({}) is None
+    assert detector_result(MADE, ["camera"], ATTACKS).worst_sensor == "camera"
+    assert detector_result(MADE, ["camera"], {}).worst_sensor is None
 
 
 def test_oracle_is_of_the_worst_attack():
     told = oracle_per_sensor(ATTACKS, worst_per_sensor(ATTACKS))
-    assert told["camera"] == {
-        "mAP": 69.0,
-        "expert": "camera",
-        "attack": "camera_adaptive",
-        "gap": 49.0,
-    }
-    assert told["lidar"]["gap"] == 35.0
-    plain = {"camera_pgd": entry(["camera"], 30.0)}
-    assert oracle_per_sensor(plain, worst_per_sensor(plain)) is None
+    assert told["camera"] == Oracle("camera_adaptive", 69.0, 49.0)
+    assert told["lidar"].gap == 35.0
+    plain = named(attack("camera_pgd", ["camera"], 30.0))
+    assert oracle_per_sensor(plain, worst_per_sensor(plain)) == {}
 
 
-def detector(name, clean, **attacks):
-    attacks = {attack: entry(["camera"], left) for attack, left in attacks.items()}
-    worst = worst_per_sensor(attacks)
-    return {"name": name, "clean": block(clean), "attacks": attacks, "worst": worst}
+def detector(name, clean, **left):
+    attacks = named(*(attack(key, ["camera"], one) for key, one in left.items()))
+    found = detector_result(MADE | {"name": name}, ["camera"], attacks)
+    return replace(found, clean=None if clean is None else accuracy(clean))
 
 
 def test_difference_is_of_what_both_have():
     mine = detector("mine", 81.0, pgd=40.0, square=50.0)
     theirs = detector("theirs", 80.0, pgd=10.0, noise=70.0)
     assert difference(mine, theirs) == {"clean": 1.0, "pgd": 30.0}
-    assert difference({**mine, "clean": None}, theirs) == {"pgd": 30.0}
+    assert difference(replace(mine, clean=None), theirs) == {"pgd": 30.0}
+    one, base = compared([mine, theirs], "theirs")
+    assert (one.difference["pgd"], base.difference) == (30.0, {})
 
 
 def failures(**kinds):
@@ -110,8 +162,8 @@ def test_mean_corruption_error_by_hand():
         "mean": pytest.approx(62.5),
     }
     assert mean_corruption_error(base, base) == {"camera": 100.0, "mean": 100.0}
-    assert mean_corruption_error(ours, {}) is None
-    assert mean_corruption_error({}, base) is None
+    assert mean_corruption_error(ours, {}) == {}
+    assert mean_corruption_error({}, base) == {}
 
 
 def test_corruption_error_compares_what_both_have():
@@ -127,13 +179,13 @@ def test_mean_resilience_rate_by_hand():
     # camera: fog 75 %, rain 75 %; lidar: 25 %
     assert rate == {"camera": 75.0, "lidar": 25.0, "mean": 50.0}
     for clean in (None, 0.0):
-        assert mean_resilience_rate(ours, clean) is None
-    assert mean_resilience_rate({}, 80.0) is None
+        assert mean_resilience_rate(ours, clean) == {}
+    assert mean_resilience_rate({}, 80.0) == {}
 
 
-def test_failures_by_sensor_kind_and_severity():
-    attacks = ATTACKS | {"lidar_fog_1": failure("lidar", "fog", 1, 70.0)}
-    assert failure_figures(attacks) == {
+def test_corruptions_by_sensor_kind_and_severity():
+    attacks = ATTACKS | named(corruption("lidar", "fog", 1, 70.0))
+    assert corruption_figures(attacks) == {
         "camera": {"blackout": {"5": 1.0}},
         "lidar": {"fog": {"1": 70.0}},
     }
@@ -143,59 +195,48 @@ def test_groups_have_mean_and_sample_deviation():
     runs = [detector("a", 80.0, pgd=10.0), detector("a_2", 82.0, pgd=16.0)]
     runs += [detector("b", 50.0, pgd=1.0)]
     (group,) = groups(runs, {"a": "a", "a_2": "a", "b": "b"})
-    assert (group["name"], group["seeds"]) == ("a", 2)
-    assert group["detectors"] == ["a", "a_2"]
-    assert group["clean"] == {"mean": 81.0, "spread": pytest.approx(math.sqrt(2))}
-    pgd = {"mean": 13.0, "spread": pytest.approx(statistics.stdev([10, 16]))}
-    assert group["attacks"] == {"pgd": pgd}
-    assert group["worst"] == {"camera": pgd}
+    assert (group.name, group.detectors) == ("a", ("a", "a_2"))
+    assert group.clean == Spread(81.0, pytest.approx(math.sqrt(2)))
+    pgd = Spread(13.0, pytest.approx(statistics.stdev([10, 16])))
+    assert group.attacks == {"pgd": pgd}
+    assert group.worst == {"camera": pgd}
 
 
-def test_doubt_is_told_only_if_every_attack_tells_it():
-    blamed = {"camera": 6, "lidar": 1, "none": 3}
-    attacks = {name: entry(["camera"], 1, blamed=blamed) for name in ("a", "b")}
-    attacks["a"]["gate"]["clean"]["in_doubt"] = 4
-    attacks["a"]["gate"]["attacked"]["in_doubt"] = 1
-    assert "in_doubt" not in gate_confusion(attacks, ["camera", "lidar"])
+def gated(alarms=(None, None, None), clean_alarm=None):
+    counts = (
+        ("camera_pgd", ["camera"], {"camera": 6, "lidar": 1, "none": 3}),
+        ("camera_hide", ["camera"], {"camera": 8, "lidar": 0, "none": 2}),
+        ("lidar_pgd", ["lidar"], {"camera": 0, "lidar": 10, "none": 0}),
+    )
+    attacks = [
+        attack(name, on, 1.0, gate=gate(blamed, alarm=a, clean_alarm=clean_alarm))
+        for (name, on, blamed), a in zip(counts, alarms, strict=True)
+    ]
+    both = gate({"camera": 10, "lidar": 0, "none": 0})
+    return named(*attacks, attack("all", ["camera", "lidar"], 1.0, gate=both))
+
+
+def test_an_alarm_is_told_only_if_every_attack_tells_it():
+    summary = gate_summary(gated((1, None, 0), 4), ["camera", "lidar"])
+    assert [row.alarm for row in summary.confusion] == [4, None, 0]
+    found = detector_result(MADE, ["camera", "lidar"], gated((1, None, 0), 4))
+    assert "but an alarm" not in markdown(file_of(found))
 
 
 def test_gate_confusion_sums_single_sensor_attacks():
-    attacks = {
-        "camera_pgd": entry(["camera"], 1, blamed={"camera": 6, "lidar": 1, "none": 3}),
-        "camera_hide": entry(
-            ["camera"], 1, blamed={"camera": 8, "lidar": 0, "none": 2}
-        ),
-        "lidar_pgd": entry(["lidar"], 1, blamed={"camera": 0, "lidar": 10, "none": 0}),
-        "all": entry(
-            ["camera", "lidar"], 1, blamed={"camera": 10, "lidar": 0, "none": 0}
-        ),
-    }
-    confusion = gate_confusion(attacks, ["camera", "lidar"])
-    assert confusion == {
-        "names": ["camera", "lidar", "none"],
-        "rows": {
-            "none (clean)": {"camera": 1, "lidar": 0, "none": 9},
-            "camera": {"camera": 14, "lidar": 1, "none": 5},
-            "lidar": {"camera": 0, "lidar": 10, "none": 0},
-        },
-    }
-    rates = gate_rates(confusion)
-    assert rates == {
-        "gate_accuracy": pytest.approx(24 / 30),
-        "false_alarms": pytest.approx(0.1),
-    }
-    for name, count in (("camera_pgd", 2), ("camera_hide", 1), ("lidar_pgd", 0)):
-        attacks[name]["gate"]["clean"]["in_doubt"] = 4
-        attacks[name]["gate"]["attacked"]["in_doubt"] = count
-    confusion = gate_confusion(attacks, ["camera", "lidar"])
-    assert confusion["in_doubt"] == {"none (clean)": 4, "camera": 3, "lidar": 0}
-    (header, _, clean, camera, _) = blame_tables(
-        {"detectors": [{"name": "one", "gate_confusion": confusion}]}
+    summary = gate_summary(gated(), ["camera", "lidar"])
+    assert summary.confusion == (
+        ConfusionRow(None, {"camera": 1, "lidar": 0, "none": 9}, None),
+        ConfusionRow("camera", {"camera": 14, "lidar": 1, "none": 5}, None),
+        ConfusionRow("lidar", {"camera": 0, "lidar": 10, "none": 0}, None),
     )
-    assert header.endswith("| none | none, but in doubt |")
-    assert clean.endswith("| 9 | 4 |") and camera.endswith("| 5 | 3 |")
-    assert gate_confusion(ATTACKS, ["camera"]) is None
-    assert gate_rates(None) == {"gate_accuracy": None, "false_alarms": None}
+    assert summary.right_rate == pytest.approx(24 / 30)
+    assert summary.false_alarms == pytest.approx(0.1)
+    found = detector_result(MADE, ["camera", "lidar"], gated((2, 1, 0), 4))
+    lines = markdown(file_of(found)).splitlines()
+    (at,) = (n for n, line in enumerate(lines) if line.endswith("none, but an alarm |"))
+    assert lines[at + 2].endswith("| 9 | 4 |") and lines[at + 3].endswith("| 5 | 3 |")
+    assert gate_summary(ATTACKS, ["camera"]) is None
 
 
 @pytest.mark.parametrize(
@@ -239,38 +280,101 @@ def test_detection_delay_by_hand():
     assert detection_delay(monitor(0.0), [LYING], ["lidar", "camera"]) == 1
 
 
-def test_attack_figures():
-    clean, attacked = [CALM] * 44, [LYING] * 44
-    figures = attack_figures(monitor(0.8), clean, attacked, ["camera"])
+BOX = [[0.0, 0.0, 50.0, 50.0]]
+SCORING = Scoring({"Car": 0.5})
+
+
+def record(n, clean, attacked, *, loss=2.0, alarm=None):
+    """A frame with one car, that is found before and not under the attack."""
+    truth = replace(
+        Objects.from_boxes(["Car"], BOX),
+        truncation=np.zeros(1),
+        occlusion=np.zeros(1, int),
+    )
+    found = Objects.from_boxes(["Car"], BOX, [0.9])
+    lost = Objects.from_boxes([], np.zeros((0, 4)), [])
+    return FrameRecord(
+        frame_id=f"{n:06d}",
+        index=n,
+        truth=truth,
+        clean=found,
+        attacked=lost,
+        gate_clean=clean,
+        gate_attacked=attacked,
+        loss_clean=1.0,
+        loss_attacked=loss,
+        value=loss,
+        change={"camera": {"red": 4.0}},
+        seconds=0.25,
+        oracle=found,
+        alarm_clean=alarm,
+        alarm_attacked=alarm,
+    )
+
+
+def result(clean, attacked, *, kind="PGD", goal="detection", on=("camera",), **more):
+    description = {"type": kind, "threat": {"goal": goal}}
+    if kind == "Corruption":
+        description = dict(type=kind, sensor="camera", kind="fog", severity=3)
+    pairs = zip(clean, attacked, strict=True)
+    records = [record(n, *gates, **more) for n, gates in enumerate(pairs)]
+    measured = Measured("x", on, description, records)
+    return attack_result(measured, ["camera", "lidar"], SCORING)
+
+
+def test_all_figures_of_an_attack():
+    found = result([CALM] * 44, [LYING] * 44, alarm=0.5)
+    assert found.ap.clean.headline.classes["Car"]["easy"].r40 == 100.0
+    assert (found.mean, found.ap.oracle.headline.mean) == (0.0, 100.0)
+    assert found.success == Success(1.0, 44, 44, 0, 0)
+    assert found.detection_loss == Loss(1.0, 2.0)
+    assert (found.changed, found.seconds, found.seconds_per_frame) == (True, 11.0, 0.25)
+    assert found.gate.attacked.attributed == {"camera": 44, "lidar": 0, "none": 0}
+    assert (found.gate.clean.alarm, found.gate.attacked.alarm) == (44, 0)
+    assert found.gate.clean.mean["none"] == pytest.approx(0.9)
+    assert (found.gate.right_rate, found.gate.auroc) == (1.0, 1.0)
+    assert (found.frames[0].state_clean, found.frames[0].state_attacked) == (
+        *("alarm", "camera"),
+    )
+    assert result([None], [None]).gate is None
+    assert result([CALM], [CALM], loss=float("nan")).detection_loss.attacked is None
+    assert result([CALM], [CALM], loss=None).detection_loss is None
+
+
+def test_delay_by_hand(monkeypatch):
+    def calibrate(gates, **_):
+        return monitor(0.8)
+
+    monkeypatch.setattr(figures.SensorMonitor, "calibrate", calibrate)
+    found = result([CALM] * 44, [LYING] * 44).gate.delay
     # 22 frames held out, windows of 20: three beginnings
-    assert figures == {"auroc": 1.0, "delay": {"mean": 4.0, "detected": 1, "starts": 3}}
-    figures = attack_figures(monitor(0.8), clean, attacked, ["lidar"])
-    assert figures["delay"] == {"mean": None, "detected": 0, "starts": 3}
-    assert attack_figures(None, clean, clean, ["camera"]) == {
-        "auroc": 0.5,
-        "delay": None,
-    }
+    assert (found.mean, found.detected, found.starts) == (4.0, 1, 3)
+    found = result([CALM] * 44, [LYING] * 44, on=("lidar",)).gate.delay
+    assert (found.mean, found.detected, found.starts) == (None, 0, 3)
+    gate = result([CALM], [CALM]).gate
+    assert (gate.auroc, gate.delay) == (0.5, None)
 
 
 def test_the_monitor_is_checked_on_frames_held_out():
-    gates = np.array([CALM, LYING] * 10)
-    one, described = calibrated_monitor(gates, ["camera", "lidar"])
-    assert one.frames == 10
-    assert described["false_alarm_rate"] == pytest.approx(1 / 11)
+    attacks = named(result([CALM, LYING] * 10, [LYING] * 20))
+    told = detector_result(MADE, ["camera", "lidar"], attacks).monitor
+    assert told.frames == 10
+    assert told.false_alarm_rate == pytest.approx(1 / 11)
     # Calibrated on calm frames alone, it gives the alarm on all others.
-    assert described["held_out"] == {"frames": 10, "false_alarm_rate": 1.0}
-    assert calibrated_monitor([CALM], ["camera", "lidar"]) is None
+    assert (told.held_out_frames, told.held_out_rate) == (10, 1.0)
+    one = named(result([CALM], [CALM]))
+    assert detector_result(MADE, ["camera", "lidar"], one).monitor is None
 
 
 @pytest.mark.parametrize(
-    ("kind", "goal", "loss", "vain"),
+    ("kind", "goal", "loss", "ineffective"),
     [
         ("PGD", "detection", 1.04, True),
         ("APGD", "detection", 0.9, True),
         ("PGD", "detection", 1.06, False),
         ("PGD", "detection|none*0.1", 1.0, False),
         ("PGD", "hide", 1.0, False),
-        ("Failure", "detection", 1.0, False),
+        ("Corruption", "detection", 1.0, False),
         ("PGD", "detection", None, False),
     ],
     ids=[
@@ -283,52 +387,123 @@ def test_the_monitor_is_checked_on_frames_held_out():
         "no loss",
     ],
 )
-def test_an_attack_that_gains_no_loss_on_a_gate_is_in_vain(kind, goal, loss, vain):
+def test_an_attack_that_gains_no_loss_on_a_gate_is_ineffective(
+    kind, goal, loss, ineffective
+):
     """Once a gate leaves the attacked sensor out, plain PGD is noise."""
-    entry = {
-        "touched": ["camera"],
-        "attack": {"type": kind, "threat": {"goal": goal}},
-        "damage": {"clean": 1.0, "attacked": loss},
-        "gate": {"attacked": {"blamed": {"camera": 0, "none": 4}}},
-    }
-    assert in_vain(entry) is vain
-    assert not in_vain(entry | {"gate": None})
+    how = dict(kind=kind, goal=goal, loss=loss)
+    assert result([CALM], [CALM], **how).ineffective is ineffective
+    assert not result([None], [None], **how).ineffective
 
 
-def table_of(attacks):
-    """``robustness.md`` of one detector with a gate."""
-    worst = worst_per_sensor(attacks)
-    nothing = ["oracle", "gate_accuracy", "false_alarms", "mCE", "mRR", "audit"]
-    empty = ["failures", "curves", "not_applicable", "failed"]
-    detector = dict.fromkeys(nothing) | {key: {} for key in empty}
-    detector |= {"name": "one", "clean": block(80.0), "attacks": attacks}
-    detector |= {"worst": worst, "worst_single_sensor": worst_single_sensor(worst)}
-    detector |= {"gate_confusion": None, "has_gate": False}
-    scoring = {"headline": "moderate", "overlaps": {"Car": 0.5}}
-    texts = dict.fromkeys(["split", "data_root", "suite", "command"], "x")
-    return markdown(
-        texts
-        | {"sensors": ["camera", "lidar"], "classes": [], "frame_ids": ["000001"]}
-        | {"seeds": [0], "groups": [], "environment": {}, "scoring": scoring}
-        | {"threats": list(attacks), "baseline": "one", "detectors": [detector]}
-    ).splitlines()
+def file_of(*detectors, **more):
+    run = RunInfo("do it", "a.py", ("quick",), "data", "val", (0,), 8, 1, 2.0, "", {})
+    attacks = dict.fromkeys(name for one in detectors for name in one.attacks)
+    return Results(
+        run=run,
+        frame_ids=("000001",),
+        classes=("Car",),
+        sensors={},
+        scoring=SCORING,
+        attacks=tuple(attacks),
+        baseline=detectors[0].name,
+        detectors=detectors,
+        **more,
+    )
 
 
 def test_stars_in_the_tables():
     """In the sensor's worst case, in the minimum and among all attacks."""
-    blamed = {"camera": 10, "lidar": 0, "none": 0}
-    attacks = {
-        "camera_pgd": entry(["camera"], 70.0, blamed=blamed, goal="detection"),
-        "lidar_pgd": entry(["lidar"], 75.0, blamed=blamed, goal="detection"),
-    }
-    attacks["camera_pgd"]["damage"] = {"clean": 1.0, "attacked": 1.0}
-    attacks["lidar_pgd"]["damage"] = {"clean": 1.0, "attacked": 2.0}
-    lines = table_of(attacks)
+    attacks = named(
+        attack("camera_pgd", ["camera"], 70.0, ineffective=True),
+        attack("lidar_pgd", ["lidar"], 75.0),
+    )
+    results = file_of(detector_result(MADE, ["camera", "lidar"], attacks))
+    results = replace(results, sensors={"camera": None, "lidar": None})
+    lines = markdown(results).splitlines()
     (summary,) = (line for line in lines if line.startswith("| one | 80.0 |"))
     cells = [cell.strip() for cell in summary.split("|")]
     assert cells[4:7] == ["70.0 * (camera_pgd)", "75.0 (lidar_pgd)", "70.0 *"]
     assert "| camera_pgd | camera | 70.0 * |" in lines
     assert "| lidar_pgd | lidar | 75.0 |" in lines
     assert lines.count(NOTE) == 2  # below either table
-    attacks["camera_pgd"]["damage"]["attacked"] = 2.0
-    assert NOTE not in table_of(attacks)
+    attacks["camera_pgd"] = replace(attacks["camera_pgd"], ineffective=False)
+    assert NOTE not in markdown(file_of(detector_result(MADE, ["camera"], attacks)))
+
+
+def test_an_attack_that_changed_nothing_is_told():
+    attacks = named(replace(attack("pgd", ["camera"], 70.0), changed=False))
+    text = attack_table(file_of(detector_result(MADE, ["camera"], attacks)))
+    assert "pgd: changed nothing in any frame" in text
+    assert "80.00     70.00" in text and "1.00 -> 2.00" in text
+
+
+def everything():
+    """Results that use every field."""
+    attacks = named(
+        result([CALM, LYING] * 3, [LYING] * 6, alarm=0.5),
+        *gated((2, 1, 0), 4).values(),
+        corruption("camera", "fog", 3, None),
+    )
+    found = detector_result(
+        MADE,
+        ["camera", "lidar"],
+        attacks,
+        not_applicable={"a": "b"},
+        failed={"c": "d"},
+        curves={"x": (CurvePoint(0.5, 1.0), CurvePoint(1, None))},
+        audit=AuditResult(False, ("steps",)),
+        frames_file="one/results.json",
+    )
+    other = replace(found, name="two")
+    both = compared([found, other], "two")
+    return file_of(*both, groups=groups(both, {"one": "a", "two": "a"}))
+
+
+def test_what_is_written_is_read(tmp_path):
+    results, path = everything(), tmp_path / "results.json"
+    results.write(path)
+    assert read_results(path) == results
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda v: v.pop("scoring"), "scoring: Field required"),
+        (
+            lambda v: v["detectors"][1]["attacks"]["x"].update(seconds="1"),
+            "detectors.1.attacks.x.seconds: Input should be a valid number",
+        ),
+        (
+            lambda v: v["detectors"][0]["attacks"]["x"]["gate"].update(auroc=math.nan),
+            "auroc",
+        ),
+        (lambda v: v.update(frame_ids=[]), "frame_ids: .* at least 1 item"),
+        (lambda v: v.update(detectors=[]), "detectors: .* at least 1 item"),
+        (
+            lambda v: v.update(format="a"),
+            "expected results of tools/attack.py or tools",
+        ),
+        (
+            lambda v: v.update(version=1),
+            "expected version 2 .* got version 1 .* make it again with: tools/robust",
+        ),
+        (
+            lambda v: v.update(version=1, command="python it.py"),
+            "make it again with: python it.py",
+        ),
+    ],
+    ids=["missing", "text", "NaN", "frames", "detectors", "other", "old", "command"],
+)
+def test_damaged_results_are_named(tmp_path, damage, message):
+    path = tmp_path / "results.json"
+    everything().write(path)
+    values = figures_of(path)
+    damage(values)
+    path.write_text(json.dumps(values))
+    with pytest.raises(DataError, match=f"{path}: .*{message}"):
+        read_results(path)
+
+
+def figures_of(path):
+    return json.loads(path.read_text())

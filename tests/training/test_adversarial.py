@@ -10,6 +10,7 @@ import torch
 from tiny_kitti import write_config, write_kitti
 
 from perception.attacks.batch import AttackBatch
+from perception.attacks.goals import Goal
 from perception.core.checkpoints import load_checkpoint
 from perception.core.config import load_config
 from perception.models import MultiModalDetector
@@ -23,7 +24,7 @@ OPTIONS = {
     "default_hooks.checkpoint.max_keep_ckpts": -1,
     "load_from": None,
 }
-DARK = dict(type="Failure", threat=dict(type="FailureThreat", sensor="camera"))
+DARK = dict(type="Corruption", sensor="camera")
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_features_of_the_sensors_left_alone_are_shared_and_losses_the_same(loop)
     shared = detector(doubled["inputs"], samples, mode="loss")
     expected = detector(explicit, samples, mode="loss")
     assert shared.keys() == expected.keys()
-    assert {"attacked_loss_cls", "attacked_view_loss_cls"} <= set(shared)
+    assert {"attacked_loss_cls", "attacked_branch_loss_cls"} <= set(shared)
     for name, value in shared.items():
         torch.testing.assert_close(value, expected[name], msg=name)
 
@@ -78,10 +79,11 @@ def test_features_of_the_sensors_left_alone_are_shared_and_losses_the_same(loop)
 def test_goals_that_do_not_fit_are_told_at_the_first_step(loop, monkeypatch):
     data = next(iter(loop.dataloader))
     monkeypatch.setattr(loop, "_goals_fit", False)
-    monkeypatch.setattr(loop.mix, "goals", ["detection", "detection|without"])
-    with pytest.raises(ValueError, match=r"goal .detection.without. of 'camera': goal"):
+    goals = [Goal(), Goal.parse("detection|expert:radar")]
+    monkeypatch.setattr(loop.mix, "goals", goals)
+    with pytest.raises(ValueError, match=r"goal .detection.expert:radar. of '"):
         loop.attacked(data)
-    monkeypatch.setattr(loop.mix, "goals", ["detection", "class:Tram"])
+    monkeypatch.setattr(loop.mix, "goals", [Goal(), Goal.parse("class:Tram")])
     with pytest.raises(
         ValueError, match=r"goal .class:Tram. of 'camera': .*classes are"
     ):
@@ -111,10 +113,7 @@ STICKER = dict(
     "attack",
     [
         DARK,
-        dict(
-            type="Failure",
-            threat=dict(type="FailureThreat", sensor="camera", kind="stale"),
-        ),
+        dict(type="Corruption", sensor="camera", kind="stale"),
         dict(type="FixedPatch", texture="noise", threat=STICKER),
         dict(type="PGD", threat=STICKER),
         dict(type="PGD", threat=dict(type="PointDrop", sensor="lidar", count=50)),
@@ -133,7 +132,7 @@ def test_any_attack_on_one_sensor_may_be_in_the_mix(loop, monkeypatch, attack):
     monkeypatch.setattr(loop, "warmup_iters", 2)
     monkeypatch.setattr(loop, "_goals_fit", False)
     doubled = loop.attacked(next(iter(loop.dataloader)))
-    clean, attacked = doubled["inputs"][attack["threat"]["sensor"]].chunk(2)
+    clean, attacked = doubled["inputs"][attack.get("threat", attack)["sensor"]].chunk(2)
     assert not torch.equal(clean, attacked)
 
 
@@ -176,7 +175,7 @@ def test_gradients_accumulate_over_attacked_batches(config, tmp_path):
     runner.optim_wrapper.initialize_count_status(runner.model, 0, 2)
     runner.model.train()
     runner._hooks.clear()  # they time and log whole runs
-    weight = loop.detector.view_head.conv_cls.weight
+    weight = loop.detector.branch_head.conv_cls.weight
     before, gradients = weight.detach().clone(), []
     data = next(iter(loop.dataloader))
     for _ in range(2):
@@ -193,11 +192,11 @@ def test_mixed_precision(config, tmp_path, monkeypatch):
     losses = MultiModalDetector.detection_losses
     frames = MultiModalDetector.frame_losses
 
-    def spy(detector, fused, samples, *part):
+    def spy(detector, output, samples, *part):
         attacked = frames if detector.branches.camera.training is False else losses
-        outputs = detector.head_outputs(fused)
-        seen.add((attacked is frames, fused.features[0].dtype, outputs[0][0].dtype))
-        return attacked(detector, fused, samples, *part)
+        fused = output.fusion(output.pyramids).features[0].dtype
+        seen.add((attacked is frames, fused, output.outputs[0][0].dtype))
+        return attacked(detector, output, samples, *part)
 
     monkeypatch.setattr(MultiModalDetector, "detection_losses", spy)
     monkeypatch.setattr(MultiModalDetector, "frame_losses", spy)

@@ -12,10 +12,10 @@ from tiny_kitti import write_config, write_kitti
 from perception.apis import as_config, build_dataset
 from perception.core.checkpoints import load_checkpoint, secure_mmengine, sha256
 from perception.core.config import default_work_dir, load_config
+from perception.core.provenance import settings_of
 from perception.core.structures import DataError
-from perception.evaluation.robustness.old_results import settings_of
+from perception.evaluation.detection.scoring import score_checkpoint as score
 from perception.training.runner import build_runner, train
-from perception.training.runner import test as score
 from perception.training.work_folder import best_checkpoint
 
 IN_PROCESS = {
@@ -140,7 +140,7 @@ def test_scores_and_what_reproduces_them(tiny, tmp_path):
     assert written["versions"]["torch"]
     # The same as an attack on the same frames would write.
     dataset = build_dataset(file, "test")
-    settings = settings_of(as_config(file), file, checkpoint, dataset, [0, 1])
+    settings = settings_of(as_config(file), file, checkpoint, dataset.frames.frame_ids)
     assert settings.items() <= written.items()
     assert "seed" not in written  # the config's need not be the checkpoint's
     assert written["figures"]["kitti/mAP"] == figures["kitti/mAP"]

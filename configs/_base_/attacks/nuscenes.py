@@ -40,7 +40,7 @@ maps = dict(
     all_pgd=dict(type="PGD", threat=every_sensor),
 )
 
-# Around a gate, from the clean input, where it blames nobody; see standard.py.
+# Around a gate, from the clean input, where it raises no alarm; see standard.py.
 quietly = dict(
     type="Adaptive",
     search=dict(type="PGD", random_start=False, step_fraction=0.1),
@@ -89,10 +89,7 @@ radar_kinds = [kind for kind in every_kind if kind not in ("fog", "rain")]
 kinds = dict(camera=every_kind, lidar=[*every_kind, "beam_loss"], radar=radar_kinds)
 failures = {
     f"{name}_{kind}_{severity}": dict(
-        type="Failure",
-        threat=dict(
-            type="FailureThreat", sensor=name, kind=kind, severity=severity, steps=1
-        ),
+        type="Corruption", sensor=name, kind=kind, severity=severity
     )
     for name in kinds
     for kind in kinds[name]

@@ -1,10 +1,11 @@
-"""Patches on disk: a PNG that prints in the right size, and a JSON beside it.
+"""Patches that are there already: on disk, and the attack that shows one.
 
-The PNG's colours are those the camera shall see: print it with the absolute
-colorimetric intent. Its texels are enlarged to squares of whole pixels, so that no
-printer smooths them.
+On disk a patch is a PNG that prints in the right size, and a JSON beside it. The PNG's
+colours are those that the camera shall see: print it with the absolute colorimetric
+intent. Its texels are enlarged to squares of whole pixels, so that no printer smooths
+them.
 
-Shape letters: h, w texture size in texels.
+Shape letters: N frames; h, w texture size in texels.
 """
 
 from __future__ import annotations
@@ -23,8 +24,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from perception.attacks.base import Attack
+from perception.attacks.build import build_threat
 from perception.attacks.patch.threat import PatchThreat
-from perception.attacks.registry import build_threat
+from perception.attacks.registry import ATTACKS
+from perception.attacks.threats.base import ThreatModel
+from perception.attacks.victim import Victim
 from perception.core.files import replacing, write_json
 from perception.core.images import read_image
 from perception.core.structures import DataError
@@ -76,12 +81,16 @@ def save_patch(
             "texture_px": threat.texture_px,
             "pixels_per_texel": zoom,
             "sha256": _digest(pixels),
-            "threat": {"type": type(threat).__name__}
-            | asdict(threat)
-            | {"goal": str(threat.goal)},
+            "threat": described(threat),
             "training": None if training is None else dict(training),
         },
     )
+
+
+def described(threat: PatchThreat) -> dict[str, Any]:
+    """The threat in plain values, as ``build_threat`` takes them."""
+    goal = {"goal": str(threat.goal)}
+    return {"type": type(threat).__name__} | asdict(threat) | goal
 
 
 def load_patch(path: str | os.PathLike) -> tuple[Tensor, PatchThreat]:
@@ -117,6 +126,60 @@ def load_patch(path: str | os.PathLike) -> tuple[Tensor, PatchThreat]:
         raise DataError(f"{path.with_suffix('.json')}: threat is not a patch")
     texture = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
     return texture, threat
+
+
+@ATTACKS.register_module()
+class FixedPatch(Attack):
+    """A patch that is not searched for: a trained one, or a baseline.
+
+    Args:
+        threat: Where it is placed; a patch of other physical size is refused.
+        texture: (1, 3, h, w) in grey levels, the PNG of a saved patch, ``grey``, or
+            ``noise``: a random colour for every texel, the same in all frames.
+
+    Raises:
+        DataError: If the texture's file is unreadable or made for another size.
+        ValueError: If the threat is not a ``PatchThreat``, or the texture's shape is
+            another one.
+    """
+
+    def __init__(
+        self, threat: ThreatModel, *, texture: Tensor | str | Path = "grey"
+    ) -> None:
+        super().__init__(threat)
+        if not isinstance(threat, PatchThreat):
+            raise ValueError(f"threat {threat.name!r}: a patch needs a PatchThreat")
+        self.texture = self._texture(threat, texture)
+
+    @staticmethod
+    def _texture(threat: PatchThreat, texture: Tensor | str | Path) -> Tensor:
+        size, gamut = (1, 3, *threat.texture_px), threat.gamut
+        if isinstance(texture, Tensor):
+            loaded = texture
+        elif str(texture) == "grey":
+            loaded = torch.full(size, (gamut.black + gamut.white) / 2)
+        elif str(texture) == "noise":
+            rng = torch.Generator().manual_seed(threat.seed)
+            share = torch.rand(size, generator=rng)
+            loaded = gamut.clip(gamut.black + (gamut.white - gamut.black) * share)
+        else:
+            loaded, made_for = load_patch(texture)
+            if made_for.placement.printed_size_m != threat.placement.printed_size_m:
+                raise DataError(
+                    f"{texture}: made for {made_for.placement.printed_size_m} m, but "
+                    f"threat {threat.name!r} is {threat.placement.printed_size_m} m"
+                )
+        if loaded.shape != size:
+            raise ValueError(
+                f"threat {threat.name!r}: texture must be {size}, got "
+                f"{tuple(loaded.shape)}"
+            )
+        return loaded
+
+    def run(self, victim: Victim) -> Tensor:
+        """The same texture for every frame."""
+        images = victim.batch.inputs[self.threat.sensor]
+        return self.texture.to(images).repeat(len(victim.batch), 1, 1, 1)
 
 
 def _zoom(texture_px: tuple[int, int], size_m: tuple[float, float] | None) -> int:

@@ -66,22 +66,20 @@ class PatchThreat(ThreatModel):
                     object.__setattr__(self, name, build(value))
         except (TypeError, ValueError) as error:
             raise ValueError(f"threat {self.name!r}: {error}") from error
-        if len(self.texture_px) != 2 or min(self.texture_px) < 1:
-            raise ValueError(
-                f"threat {self.name!r}: texture_px must be (height, width) of at "
-                f"least 1, got {self.texture_px}"
-            )
+        self.require(
+            len(self.texture_px) == 2 and min(self.texture_px) >= 1,
+            f"texture_px must be (height, width) of at least 1, got {self.texture_px}",
+        )
         object.__setattr__(self, "texture_px", tuple(self.texture_px))
 
     def check(self, sensors: Mapping[str, Any]) -> None:
         """Also raise if the sensor is not a colour camera."""
         super().check(sensors)
-        spec = sensors[self.sensor]
-        if spec.kind != "image":
-            raise ValueError(
-                f"threat {self.name!r}: a patch needs an image sensor, but "
-                f"{self.sensor!r} is of kind {spec.kind!r}"
-            )
+        kind = sensors[self.sensor].kind
+        self.require(
+            kind == "image",
+            f"a patch needs an image sensor, but {self.sensor!r} is of kind {kind!r}",
+        )
 
     def clean(self, batch: AttackBatch) -> Tensor:
         """Mid-grey: a patch that is there cannot leave everything as it is."""
@@ -131,17 +129,12 @@ class PatchThreat(ThreatModel):
         """The views of a batch, found once: that costs more than drawing them."""
         place = repr(self.placement)
         key = ("patch", self.sensor, self.seed, self.texture_px, place, eot)
-        if key not in batch.memo:
-            try:
-                planned = [self.placement.place(batch, n) for n in range(len(batch))]
-            except ValueError as error:
-                raise type(error)(f"threat {self.name!r}: {error}") from error
-            batch.memo[key] = build_views(
-                planned,
-                batch,
-                batch.inputs[self.sensor],
-                self.texture_px,
-                eot,
-                self.seed,
-            )
-        return batch.memo[key]
+        return batch.once(key, lambda: self._planned(batch, eot))
+
+    def _planned(self, batch: AttackBatch, eot: Transformations | None) -> Views:
+        try:
+            planned = [self.placement.place(batch, n) for n in range(len(batch))]
+        except ValueError as error:
+            raise type(error)(f"threat {self.name!r}: {error}") from error
+        images = batch.inputs[self.sensor]
+        return build_views(planned, batch, images, self.texture_px, eot, self.seed)

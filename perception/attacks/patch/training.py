@@ -11,15 +11,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from perception.attacks.base import check_graph
 from perception.attacks.batch import AttackBatch
-from perception.attacks.patch.fixed import Loader
 from perception.attacks.patch.threat import PatchThreat
 from perception.attacks.target import Target, frozen
 from perception.attacks.victim import Victim
@@ -28,6 +28,14 @@ from perception.core.files import replacing
 from perception.core.structures import DataError
 
 _SAVE_EVERY_S = 5.0
+
+
+class Loader(Protocol):
+    """Batches in the same order at every pass, such as ``apis.build_loader``'s."""
+
+    def __iter__(self) -> Any: ...
+
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -84,13 +92,14 @@ def train_patch(
     if epochs < 1:
         raise ValueError(f"threat {threat.name!r}: epochs must be 1 or more: {epochs}")
     total = epochs * len(loader)
-    run = {
-        "threat": asdict(threat) | {"goal": str(threat.goal)},
-        "epochs": epochs,
-        "step_levels": step_levels,
-    }
-    run |= {"smoothness": smoothness, "batches": len(loader)}
-    run["subject"] = dict(subject or {})
+    run = dict(
+        threat=asdict(threat) | {"goal": str(threat.goal)},
+        epochs=epochs,
+        step_levels=step_levels,
+        smoothness=smoothness,
+        batches=len(loader),
+        subject=dict(subject or {}),
+    )
     state = _Training.start(threat, json.dumps(run), resume)
     bar = tqdm(total=total, initial=state.step, disable=not progress, desc=threat.name)
     try:
@@ -176,6 +185,8 @@ class _Training:
         with frozen(target):  # for this batch alone: it remembers the ground truth
             victim = Victim(target, batch, threat.touched)
             value = victim.objective(changed, threat.goal).mean()
+            if not value.requires_grad:
+                check_graph(victim, changed, threat.goal)
             self.optimiser.zero_grad()
             (smoothness * total_variation(texture) - value).backward()
         self.optimiser.step()

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from perception.attacks.base import Attack, nan_is_least, try_goal
+from perception.attacks.build import search_for
 from perception.attacks.goals import GateTerm, Goal, Through
-from perception.attacks.registry import ATTACKS, search_for
+from perception.attacks.registry import ATTACKS
 from perception.attacks.target import DoesNotApplyError
 from perception.attacks.threats.base import ThreatModel
 from perception.attacks.victim import Victim
@@ -27,13 +28,14 @@ WAYS = ("none", "attribute", "expert", "branch", "fused", "parts")
 class Adaptive(Attack):
     """Runs a search for each gate-aware goal, the best one again and for longer.
 
-    The goals are the threat model's own; with the gate told that nobody lies and, for
-    each clean sensor, that it does, both at every weight; through each expert; and, for
-    necks that combine predictions, through each of them and through all together.
-    Goals that the detector cannot be attacked by (no gate, no experts) are left out, so
-    that for plain fusion this is the search alone, for longer. Then every frame is
-    attacked once more with the goal that did it most damage, from another start and
-    with ``patience`` times the steps: a gate that holds for 20 steps may fall at 60.
+    The goals are the threat model's own; with the gate to say that nobody is
+    compromised and, for each benign sensor, that it is, both at every weight; through
+    each expert; and, for fusions that combine predictions, through each of them and
+    through all together. Goals that the target cannot be attacked by (no gate, no
+    experts) are left out, so that for plain fusion this is the search alone, for
+    longer. Then every frame is attacked once more with the goal that was worst for it,
+    from another start and with ``patience`` times the steps: a gate that holds for 20
+    steps may fall at 60.
     What the threat model's goal says of the whole detector is the judge throughout: its
     detection loss, or with ``rank`` the order of its scores, which average precision
     measures. Neither goal is always the worse one: report the lower AP of the two.
@@ -75,20 +77,20 @@ class Adaptive(Attack):
         search_for(threat, self.search)  # an impossible one shows now
 
     def run(self, victim: Victim) -> Tensor:
-        """Every goal in turn; each frame's most damaging variable, (N, …)."""
+        """Every goal in turn; each frame's worst variable, (N, …)."""
         batch = victim.batch
         best = self.threat.clean(batch).clone()
-        most = torch.full((len(batch),), -torch.inf)
+        highest = torch.full((len(batch),), -torch.inf)
         goals = self.goals(victim)
         winner = [goals[0]] * len(batch)
         everything = list(range(len(batch)))
         for goal in goals:
-            better = self._pursue(victim, everything, goal, best, most)
+            better = self._pursue(victim, everything, goal, best, highest)
             winner = [goal if b else w for b, w in zip(better, winner, strict=True)]
         for goal in goals if self.patience else ():
             frames = [n for n in everything if winner[n] == goal]
             if frames:
-                self._pursue(victim, frames, goal, best, most, again=True)
+                self._pursue(victim, frames, goal, best, highest, again=True)
         return best
 
     def _pursue(
@@ -97,11 +99,11 @@ class Adaptive(Attack):
         frames: Sequence[int],
         goal: Goal,
         best: Tensor,
-        most: Tensor,
+        highest: Tensor,
         *,
         again: bool = False,
     ) -> list[bool]:
-        """Attack some frames; puts what does more damage into ``best`` and ``most``."""
+        """Attack some frames; what is worse goes into ``best`` and ``highest``."""
         if len(frames) < len(victim.batch):
             chosen = victim.batch.select(frames)
             victim = Victim(victim.target, chosen, victim.touched)
@@ -115,11 +117,11 @@ class Adaptive(Attack):
         variable = threat.project(variable, victim.batch)
         with torch.no_grad():
             rendered = threat.render(variable, victim.batch)
-            damage = nan_is_least(victim.objective(rendered, self.goal)).cpu()
+            value = nan_is_least(victim.objective(rendered, self.goal)).cpu()
         index = torch.tensor(frames)
         # Where nothing but NaN was found yet, the latest: never the clean input.
-        better = (damage > most[index]) | most[index].isneginf()
-        most[index[better]] = damage[better]
+        better = (value > highest[index]) | highest[index].isneginf()
+        highest[index[better]] = value[better]
         best[index[better].to(best.device)] = variable[better.to(variable.device)]
         return better.tolist()
 
@@ -145,7 +147,7 @@ class Adaptive(Attack):
     def _applies(self, victim: Victim, goal: Goal) -> bool:
         """Whether the target has the gate or the experts that a goal speaks of."""
         try:
-            try_goal(victim, self.threat, goal)
+            try_goal(victim, goal)
         except DoesNotApplyError:
             return False
         return True

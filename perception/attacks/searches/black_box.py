@@ -1,7 +1,7 @@
 """Attacks without gradients: random search, noise, and transfer from another detector.
 
-An honest gradient attack must do at least as well: where one of these does better, the
-gradients mislead.
+A gradient attack must do at least as well: where one of these does better, its
+gradients are masked.
 
 Shape letters: N frames, R restarts, Q queries, C channels, H, W input size in pixels.
 """
@@ -9,7 +9,6 @@ Shape letters: N frames, R restarts, Q queries, C channels, H, W input size in p
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from copy import copy
 from typing import Any
 
 import torch
@@ -17,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from perception.attacks.base import Attack, Search
-from perception.attacks.registry import ATTACKS, search_for
+from perception.attacks.build import search_for
+from perception.attacks.registry import ATTACKS
 from perception.attacks.target import Target, frozen
 from perception.attacks.threats.base import ThreatModel
 from perception.attacks.threats.maps import MapThreat
@@ -119,7 +119,7 @@ class SquareAttack(Attack):
 class RandomNoise(Attack):
     """The worst of ``threat.steps`` random draws per restart.
 
-    What any attack must beat: it says how much of the damage the budget alone does.
+    What any attack must beat: it says how much the budget does by itself.
     """
 
     def run(self, victim: Victim) -> Tensor:
@@ -167,9 +167,8 @@ class TransferAttack(Attack):
         source, batch = self.source, victim.batch
         self._check(source, batch.sensors)
         with frozen(source):
-            search = copy(self.search)
-            search.threat = self.threat
-            return search.run(Victim(source, batch, self.threat.touched))
+            victim = Victim(source, batch, self.threat.touched)
+            return self.search.on(self.threat).run(victim)
 
     def _check(self, source: Any, sensors: Mapping[str, Any]) -> None:
         self.threat.check(source.sensors)

@@ -44,16 +44,20 @@ class ThreatModel(ABC):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.goal, Goal):
-            raise ValueError(
-                f"threat {self.name!r}: goal must be a Goal, got {self.goal!r}; "
-                "Goal.parse reads a text"
-            )
-        if self.steps < 1 or self.restarts < 1:
-            raise ValueError(
-                f"threat {self.name!r}: steps and restarts must be at least 1, got "
-                f"{self.steps} and {self.restarts}"
-            )
+        self.require(
+            isinstance(self.goal, Goal),
+            f"goal must be a Goal, got {self.goal!r}; Goal.parse reads a text",
+        )
+        self.require(
+            self.steps >= 1 and self.restarts >= 1,
+            "steps and restarts must be at least 1, got "
+            f"{self.steps} and {self.restarts}",
+        )
+
+    def require(self, holds: bool, otherwise: str) -> None:
+        """Raise ValueError with the threat's name unless something holds."""
+        if not holds:
+            raise ValueError(f"threat {self.name!r}: {otherwise}")
 
     def check(self, sensors: Mapping[str, Any]) -> None:
         """Raise ValueError if a detector with these sensors cannot be so attacked."""

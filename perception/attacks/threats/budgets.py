@@ -45,6 +45,16 @@ def _times(name: str, budget: Any, factor: float) -> Any:
     return round(budget * factor) if name == "count" else budget * factor
 
 
+def values_of(eps: float | Mapping[str, float]) -> list[float]:
+    """The budgets of all channels that have one."""
+    return list(eps.values()) if isinstance(eps, Mapping) else [eps]
+
+
+def budget_of(eps: float | Mapping[str, float], channel: str) -> float:
+    """The budget of one channel: its own, 0 without one, or that of all channels."""
+    return float(eps.get(channel, 0.0) if isinstance(eps, Mapping) else eps)
+
+
 def frame_norm(values: Tensor) -> Tensor:
     """Euclidean norm of each frame's values, (N, 1, 1, 1), never zero."""
     flat = values.flatten(1).norm(dim=1).clamp(min=1e-12)

@@ -23,7 +23,7 @@ class JointThreat(ThreatModel):
     """One attacker who holds several threats at once, each with its own budget.
 
     The single-sensor guarantee does not hold here: this is the out-of-scope attack
-    that an honest report shows beside the single-sensor ones.
+    that belongs beside the single-sensor ones in a report.
 
     Attributes:
         parts: The threats; their own steps, restarts, goals and seeds give way to
@@ -36,16 +36,17 @@ class JointThreat(ThreatModel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.parts:
-            raise ValueError(f"threat {self.name!r}: parts must not be empty")
-        if len(self.touched) != sum(len(part.touched) for part in self.parts):
-            raise ValueError(f"threat {self.name!r}: two parts attack the same sensor")
+        self.require(bool(self.parts), "parts must not be empty")
+        self.require(
+            len(self.touched) == sum(len(part.touched) for part in self.parts),
+            "two parts attack the same sensor",
+        )
         for part in self.parts:
-            if getattr(part, "eot", None) is not None:
-                raise ValueError(
-                    f"threat {self.name!r}: a joint search sees one view of every "
-                    f"part; {part.name!r} must have no eot"
-                )
+            self.require(
+                getattr(part, "eot", None) is None,
+                "a joint search sees one view of every part; "
+                f"{part.name!r} must have no eot",
+            )
         object.__setattr__(self, "sensor", "+".join(self.touched))
         seeded = tuple(replace(part, seed=self.seed) for part in self.parts)
         object.__setattr__(self, "parts", seeded)

@@ -6,9 +6,9 @@ Shape letters: N frames, C channels, H, W input size in pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -17,14 +17,15 @@ from perception.attacks.batch import AttackBatch
 from perception.attacks.registry import THREATS
 from perception.attacks.threats.base import ThreatModel
 from perception.attacks.threats.budgets import (
+    budget_of,
     disparity_box,
     frame_norm,
     spread,
     uniform,
+    values_of,
 )
 
 Norm = Literal["linf", "l2"]
-T = TypeVar("T")
 
 
 @THREATS.register_module()
@@ -51,20 +52,18 @@ class MapThreat(ThreatModel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.norm not in ("linf", "l2"):
-            raise ValueError(
-                f"threat {self.name!r}: norm must be linf or l2, got {self.norm!r}"
-            )
-        eps = self.eps
-        budgets = list(eps.values()) if isinstance(eps, Mapping) else [eps]
-        if any(not value >= 0 for value in budgets):
-            raise ValueError(
-                f"threat {self.name!r}: eps must not be negative, got {self.eps}"
-            )
-        if self.disparity and self.norm != "linf":
-            raise ValueError(f"threat {self.name!r}: disparity budgets are linf only")
-        if self.norm == "l2" and not all(math.isfinite(value) for value in budgets):
-            raise ValueError(f"threat {self.name!r}: an l2 eps must be finite")
+        l2, budgets = self.norm == "l2", values_of(self.eps)
+        self.require(
+            self.norm in ("linf", "l2"), f"norm must be linf or l2, got {self.norm!r}"
+        )
+        self.require(
+            all(value >= 0 for value in budgets),
+            f"eps must not be negative, got {self.eps}",
+        )
+        self.require(not (self.disparity and l2), "disparity budgets are linf only")
+        self.require(
+            not l2 or all(map(math.isfinite, budgets)), "an l2 eps must be finite"
+        )
 
     def check(self, sensors: Mapping[str, Any]) -> None:
         """Also raise if ``eps`` names a channel that the sensor lacks."""
@@ -120,7 +119,7 @@ class MapThreat(ThreatModel):
 
     def box(self, batch: AttackBatch) -> tuple[Tensor, Tensor]:
         """Lowest and highest allowed value of everything, each (N, C, H, W)."""
-        return self._once(batch, self._box)
+        return batch.once(self._key("box"), lambda: self._box(batch))
 
     def _box(self, batch: AttackBatch) -> tuple[Tensor, Tensor]:
         clean, axes = self.clean(batch), self._axes(batch)
@@ -135,35 +134,29 @@ class MapThreat(ThreatModel):
         ceiling = torch.maximum(physical[:, 1].view(-1, 1, 1), clean)
         return torch.maximum(low, floor), torch.minimum(high, ceiling)
 
-    def _once(self, batch: AttackBatch, make: Callable[[AttackBatch], T]) -> T:
-        """What ``make`` returns, computed once per batch and budget."""
+    def _key(self, what: str) -> Hashable:
+        """What tells this budget from others on the same frames."""
         eps = tuple(self.eps.items()) if isinstance(self.eps, Mapping) else self.eps
-        key = (type(self), make.__name__, self.sensor, self.norm, self.disparity, eps)
-        if key not in batch.memo:
-            batch.memo[key] = make(batch)
-        return batch.memo[key]
+        return (type(self), what, self.sensor, self.norm, self.disparity, eps)
 
     def _axes(self, batch: AttackBatch) -> Tensor:
         """Budget of every value (N, C, H, W), in the channels' units; 0 in padding."""
-        return self._once(batch, self._spread)
-
-    def _spread(self, batch: AttackBatch) -> Tensor:
         eps = [self.eps_of(c.name) for c in batch.sensors[self.sensor].channels]
-        return spread(eps, batch.sizes, self.clean(batch))
+        return batch.once(
+            self._key("axes"), lambda: spread(eps, batch.sizes, self.clean(batch))
+        )
 
     def eps_of(self, channel: str) -> float:
         """Budget of a channel in its unit (or in pixels of disparity)."""
-        if isinstance(self.eps, Mapping):
-            return float(self.eps.get(channel, 0.0))
-        return float(self.eps)
+        return budget_of(self.eps, channel)
 
     def _fx_baselines(self, batch: AttackBatch) -> list[float]:
         """(N,) focal length x baseline in px m."""
         known = [sample.get("fx_baseline_px_m") for sample in batch.samples]
         for sample, value in zip(batch.samples, known, strict=True):
-            if not value:
-                raise ValueError(
-                    f"threat {self.name!r}: frame {sample.get('frame_id')} has no "
-                    "stereo baseline (P3) in its calibration"
-                )
+            self.require(
+                bool(value),
+                f"frame {sample.get('frame_id')} has no stereo baseline (P3) in its "
+                "calibration",
+            )
         return known

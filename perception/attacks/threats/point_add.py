@@ -15,7 +15,11 @@ from torch import Tensor
 
 from perception.attacks.batch import AttackBatch
 from perception.attacks.registry import THREATS
-from perception.attacks.threats.point_drop import check_count, limit_chosen, toward_best
+from perception.attacks.threats.point_drop import (
+    limit_chosen,
+    toward_best,
+    whole_number,
+)
 from perception.attacks.threats.points import PointThreat, feature_range
 
 
@@ -48,21 +52,18 @@ class PointAdd(PointThreat):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count(self.name, self.count)
+        self.require(*whole_number(self.count))
         for what in ("azimuth_deg", "elevation_deg", "range_m"):
             bounds = getattr(self, what)
-            if bounds is not None and not bounds[0] < bounds[1]:
-                raise ValueError(
-                    f"threat {self.name!r}: {what} must be (low, high) with low < "
-                    f"high, got {bounds}"
-                )
-        if not self.range_m[0] > 0:
-            raise ValueError(f"threat {self.name!r}: range_m must be positive")
-        if min(self.candidates) < 1:
-            raise ValueError(
-                f"threat {self.name!r}: candidates must be at least 1 by 1, got "
-                f"{self.candidates}"
+            self.require(
+                bounds is None or bounds[0] < bounds[1],
+                f"{what} must be (low, high) with low < high, got {bounds}",
             )
+        self.require(self.range_m[0] > 0, "range_m must be positive")
+        self.require(
+            min(self.candidates) >= 1,
+            f"candidates must be at least 1 by 1, got {self.candidates}",
+        )
 
     def clean(self, batch: AttackBatch) -> Tensor:
         """(N, M, 4 + F): nothing chosen, everything in the middle of its range."""
@@ -124,10 +125,13 @@ class PointAdd(PointThreat):
         """
         bounds = (self.azimuth_deg, self.elevation_deg, self.range_m, self.candidates)
         key = ("added points", self.sensor, repr(bounds), self.around_object)
-        if key not in batch.memo:
+
+        def found() -> tuple[Tensor, Tensor]:
             cells = [torch.stack(self._cells(batch, n)) for n in range(len(batch))]
-            batch.memo[key] = tuple(torch.stack(cells, dim=1))
-        return batch.memo[key]
+            low, high = torch.stack(cells, dim=1)
+            return low, high
+
+        return batch.once(key, found)
 
     def _cells(self, batch: AttackBatch, frame: int) -> tuple[Tensor, Tensor]:
         """One frame's box, each (M, 4 + F), row by row."""

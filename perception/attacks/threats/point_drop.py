@@ -39,7 +39,7 @@ class PointDrop(ExistingPoints):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count(self.name, self.count)
+        self.require(*whole_number(self.count))
 
     def draw(self, uniform: Tensor, batch: AttackBatch, frame: int) -> Tensor:
         """Random points of those in the image; others would be wasted."""
@@ -71,12 +71,10 @@ class PointDrop(ExistingPoints):
         return points, torch.where(score > 0, -score, _CHOSEN - score)
 
 
-def check_count(name: str, count: int) -> None:
-    """Raise ValueError unless ``count`` is a whole number of points, 0 or more."""
-    if count < 0 or count != int(count):
-        raise ValueError(
-            f"threat {name!r}: count must be a number of points, got {count}"
-        )
+def whole_number(count: int) -> tuple[bool, str]:
+    """Whether ``count`` is a whole number of points, 0 or more, and what to say."""
+    fits = count >= 0 and count == int(count)
+    return fits, f"count must be a number of points, got {count}"
 
 
 def limit_chosen(scores: Tensor, count: int) -> Tensor:

@@ -22,6 +22,7 @@ from torch import Tensor
 from perception.attacks.batch import AttackBatch
 from perception.attacks.registry import THREATS
 from perception.attacks.threats.base import ThreatModel
+from perception.attacks.threats.budgets import budget_of, values_of
 from perception.attacks.threats.splat import View, splat
 
 
@@ -119,15 +120,13 @@ class PointShift(ExistingPoints):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.radius_m >= 0:
-            raise ValueError(
-                f"threat {self.name!r}: radius_m must not be negative, got "
-                f"{self.radius_m}"
-            )
-        if self.along not in ("ray", "free"):
-            raise ValueError(
-                f"threat {self.name!r}: along must be ray or free, got {self.along!r}"
-            )
+        self.require(
+            self.radius_m >= 0, f"radius_m must not be negative, got {self.radius_m}"
+        )
+        self.require(
+            self.along in ("ray", "free"),
+            f"along must be ray or free, got {self.along!r}",
+        )
 
     def width(self, batch: AttackBatch) -> int:
         """1 along the ray, 3 in space."""
@@ -181,22 +180,21 @@ class PointFeatures(ExistingPoints):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        budgets = self.eps.values() if isinstance(self.eps, Mapping) else [self.eps]
-        if any(not value >= 0 for value in budgets):
-            raise ValueError(
-                f"threat {self.name!r}: eps must not be negative, got {self.eps}"
-            )
+        self.require(
+            all(value >= 0 for value in values_of(self.eps)),
+            f"eps must not be negative, got {self.eps}",
+        )
 
     def check(self, sensors: Mapping[str, Any]) -> None:
         """Also raise if points have no features, or none of that name."""
         super().check(sensors)
         names = sensors[self.sensor].columns[3:]
         wanted = set(self.eps) if isinstance(self.eps, Mapping) else set()
-        if not names or wanted - set(names):
-            raise ValueError(
-                f"threat {self.name!r}: points of {self.sensor!r} have features "
-                f"{names}, not {sorted(wanted - set(names)) or 'any'}"
-            )
+        self.require(
+            bool(names) and wanted <= set(names),
+            f"points of {self.sensor!r} have features {names}, not "
+            f"{sorted(wanted - set(names)) or 'any'}",
+        )
 
     def width(self, batch: AttackBatch) -> int:
         """F."""
@@ -232,9 +230,7 @@ class PointFeatures(ExistingPoints):
 
     def _budget(self, batch: AttackBatch) -> Tensor:
         names = batch.sensors[self.sensor].columns[3:]
-        if isinstance(self.eps, Mapping):
-            return torch.tensor([float(self.eps.get(name, 0.0)) for name in names])
-        return torch.full((len(names),), float(self.eps))
+        return torch.tensor([budget_of(self.eps, name) for name in names])
 
 
 def feature_range(batch: AttackBatch, sensor: str) -> Tensor:

@@ -36,6 +36,7 @@ from perception.models.rasterize import (
     draw_points,
     padded,
     pillars,
+    point_values,
     project_row,
     visible_points,
 )
@@ -83,9 +84,9 @@ class View:
 
     def values(self, points: Tensor, depth_m: Tensor) -> Tensor:
         """(P, C) what each point would leave in its pixel."""
-        named = dict(zip(self.spec.columns, points.unbind(1), strict=True))
-        named |= {"depth_m": depth_m, "height_m": named["z"]}
-        return torch.stack([named[c.name] for c in self.spec.channels], dim=1)
+        channels = [channel.name for channel in self.spec.channels]
+        values = point_values(points.unbind(1), depth_m, self.spec.columns, channels)
+        return torch.stack(values, dim=1)
 
     @torch.no_grad()
     def in_view(self, points: Tensor, margin_px: float = 0.0) -> Tensor:

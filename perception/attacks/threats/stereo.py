@@ -68,11 +68,11 @@ class StereoThreat(MapThreat):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.window_px < 1 or not self.softness > 0:
-            raise ValueError(
-                f"threat {self.name!r}: window_px must be at least 1 and softness "
-                f"positive, got {self.window_px} and {self.softness}"
-            )
+        self.require(
+            self.window_px >= 1 and self.softness > 0,
+            "window_px must be at least 1 and softness positive, got "
+            f"{self.window_px} and {self.softness}",
+        )
 
     @property
     def touched(self) -> tuple[str, ...]:
@@ -117,16 +117,14 @@ class StereoThreat(MapThreat):
 
     def _before(self, batch: AttackBatch) -> list[Tensor]:
         """N depth maps (H, W) of the clean pairs, matched once per batch."""
-        key = ("stereo", self.sensor, self.right)
-        if key not in batch.memo:
-            pictures = batch.inputs[self.sensor]
-            batch.memo[key] = [
-                match(pictures[n, :, :height, :width], self._right(batch, n), known)
-                for n, ((height, width), known) in enumerate(
-                    zip(batch.sizes, self._fx_baselines(batch), strict=True)
-                )
-            ]
-        return batch.memo[key]
+        pictures, known = batch.inputs[self.sensor], self._fx_baselines(batch)
+        return batch.once(
+            ("stereo", self.sensor, self.right),
+            lambda: [
+                match(pictures[n, :, :height, :width], self._right(batch, n), known[n])
+                for n, (height, width) in enumerate(batch.sizes)
+            ],
+        )
 
     def _drift(self, left: Tensor, right: Tensor, disparity_px: Tensor) -> Tensor:
         """(H, W) differentiable offset in pixels from the disparity found."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from perception.attacks.base import Attack, Perturbed
 from perception.attacks.batch import AttackBatch
-from perception.attacks.registry import search_for
+from perception.attacks.build import search_for
 from perception.attacks.searches.black_box import RandomNoise
 from perception.attacks.target import DoesNotApplyError, Target
 from perception.attacks.threats.base import ThreatModel
@@ -79,12 +79,12 @@ class AuditSettings:
         probe: Length of their step as a fraction of the budget.
         gradient_share: Least share of values that a gradient must reach.
         gradient_error: Largest median relative error against finite differences.
-        slack: Relative loss of damage that is put down to chance.
-        more_damage: Relative gain of damage that twice the steps and restarts may
+        slack: Relative loss of gain that is put down to chance.
+        more_loss: Relative gain of loss that twice the steps and restarts may
             bring, where no score is given.
         more_ap: AP that they may cost, where one is given.
         whole_range_ap: AP that must not be left when nothing is bounded.
-        batching: Largest relative difference of the mean damage between batchings.
+        batching: Largest relative difference of the mean loss between batchings.
     """
 
     search: Mapping[str, Any] = field(default_factory=lambda: {"type": "PGD"})
@@ -94,7 +94,7 @@ class AuditSettings:
     gradient_share: float = 0.5
     gradient_error: float = 0.3
     slack: float = 0.05
-    more_damage: float = 0.15
+    more_loss: float = 0.15
     more_ap: float = 1.0
     whole_range_ap: float = 2.0
     batching: float = 0.1
@@ -107,8 +107,8 @@ class Subject:
         target: See :mod:`perception.attacks.target`.
         batches: The clean frames.
         score: AP in percent of the detector on attacked inputs, one mapping
-            {sensor: (N, C, H, W)} per batch in their order; None where only damage
-            is known.
+            {sensor: (N, C, H, W)} per batch in their order; None where only the
+            loss is known.
         source: Another detector, for transfer.
         settings: What is accepted.
     """
@@ -133,13 +133,13 @@ class Subject:
         """The attack's results on every batch."""
         return [attack(self.target, batch) for batch in self.batches]
 
-    def damage(self, attack: Attack) -> float:
+    def loss(self, attack: Attack) -> float:
         """Mean detection loss over all frames under attack."""
-        return mean_damage(self.attacked(attack))
+        return mean_loss(self.attacked(attack))
 
     def clean(self, threat: MapThreat) -> float:
         """Mean detection loss over all frames as they are."""
-        return self.damage(RandomNoise(replace(scaled(threat, 0.0), steps=1)))
+        return self.loss(RandomNoise(replace(scaled(threat, 0.0), steps=1)))
 
     def at_least(self, larger: float, smaller: float) -> bool:
         """Whether one gain reaches another, chance apart."""
@@ -150,15 +150,16 @@ class Subject:
         return None if self.score is None else self.score([r.inputs for r in results])
 
 
-def _loss(result: Perturbed) -> Tensor:
+def losses_of(result: Perturbed) -> Tensor:
+    """(N,) detection losses."""
     if result.detection_loss is None:
         raise DoesNotApplyError("an audit compares losses; the target has none")
     return result.detection_loss
 
 
-def mean_damage(results: Sequence[Perturbed]) -> float:
+def mean_loss(results: Sequence[Perturbed]) -> float:
     """Mean detection loss over all frames of all batches."""
-    return float(torch.cat([_loss(result) for result in results]).mean())
+    return float(torch.cat([losses_of(result) for result in results]).mean())
 
 
 def range_threats(

@@ -22,7 +22,12 @@ import numpy as np
 
 from perception.core.structures import Objects
 from perception.evaluation.detection import matching
-from perception.evaluation.detection.pairs import Pairs, Stack, overlapping_pairs, stack
+from perception.evaluation.detection.matching import (
+    Pairs,
+    Stack,
+    overlapping_pairs,
+    stack,
+)
 from perception.evaluation.detection.rules import (
     KITTI_CLASSES,
     KITTI_DIFFICULTIES,

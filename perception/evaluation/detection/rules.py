@@ -7,7 +7,7 @@ another data set passes its own classes, overlaps and difficulties.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,7 +132,7 @@ class Scoring:
     """
 
     overlaps: Mapping[str, float]
-    difficulties: Sequence[Difficulty] = KITTI_DIFFICULTIES
+    difficulties: tuple[Difficulty, ...] = KITTI_DIFFICULTIES
     headline: str = "moderate"
     score_threshold: float = 0.3
 

@@ -1,24 +1,43 @@
-"""Named attacks from a config file, changed as the command line asks."""
+"""Named attacks from a config file, changed as asked, fitted to a target, described."""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.config import Config
 
-from perception.attacks import ATTACKS, THREATS, Attack, build_attack
+from perception.attacks import ATTACKS, THREATS, Attack, Perturbation
+from perception.attacks.goals import Goal
 from perception.attacks.searches.black_box import with_sources
 from perception.core.checkpoints import local_file, sha256
 from perception.core.structures import DataError
 from perception.core.words import did_you_mean
+from perception.corruptions import CORRUPTIONS, build_perturbation
 from perception.datasets.splits import listing as shortened
-from perception.evaluation.robustness.cell import describe_attack
+from perception.evaluation.robustness.spec import (
+    AttacksSpec,
+    DetectorSpec,
+    FramesSpec,
+)
+from perception.evaluation.robustness.subject import Subject, load_subject
 from perception.targets.loading import load_target
+
+_SEARCH = ("steps", "restarts", "goal")  # fields that corruptions have none of
+
+
+@dataclass(frozen=True)
+class Named:
+    """A perturbation and its description in plain values."""
+
+    perturbation: Perturbation
+    description: dict[str, Any]
 
 
 class AttackFile:
@@ -49,7 +68,7 @@ class AttackFile:
             raise DataError(f"{path}: defines no `attacks`")
 
     def names(
-        self, wanted: Iterable[str], sensors: Sequence[str] | None = None
+        self, wanted: Iterable[str], sensors: Iterable[str] | None = None
     ) -> list[str]:
         """Names of attacks from names of attacks and suites, each once.
 
@@ -61,6 +80,7 @@ class AttackFile:
         Raises:
             DataError: If a name is neither; says which is meant, or all that there are.
         """
+        known = None if sensors is None else set(sensors)
         chosen: list[str] = []
         for name in wanted:
             if name in self.attacks:
@@ -69,7 +89,7 @@ class AttackFile:
                 chosen += [
                     one
                     for one in self.suites[name]
-                    if sensors is None or self._touched(one) <= set(sensors)
+                    if known is None or self._touched(one) <= known
                 ]
             else:
                 near = did_you_mean(name, [*self.attacks, *self.suites])
@@ -83,60 +103,92 @@ class AttackFile:
         name: str,
         changes: Mapping[str, Any] | None = None,
         *,
-        source: Mapping[str, str] | None = None,
+        source: tuple[str, str] | None = None,
         patch: str | None = None,
         device: str = "cpu",
-    ) -> tuple[Attack, dict[str, Any]]:
+    ) -> Named:
         """An attack; with changes its name tells them: ``camera_pgd@eps=8``.
 
         Args:
             name: Name of the attack.
-            changes: Fields of the threat model that replace the file's.
-            source: ``config`` and ``checkpoint`` of the detector on which a transfer
-                attack is crafted; None takes the file's.
+            changes: Fields of the threat model that replace the file's; those of a
+                search (``steps``, ``restarts``, ``goal``) mean nothing to corruptions.
+            source: Config and checkpoint of the detector on which a transfer attack
+                is crafted; None takes the file's.
             patch: Picture of a trained patch that a patch threat shows instead of
                 searching for one; its name tells it: ``camera_patch_face@patch=sign``.
             device: Where the source detector runs.
-
-        Returns:
-            The attack and its description in plain values.
 
         Raises:
             DataError: If the threat model has no such field or refuses the value.
         """
         config = dict(self._config(name))
         if source is not None and "source" in config:
-            config["source"] = source
+            config["source"] = dict(zip(("config", "checkpoint"), source, strict=True))
         changes = dict(changes or {})
-        self._check_changes(name, config["threat"], changes)
-        told = [f"{field}={_told(value)}" for field, value in changes.items()]
-        shown = patch if config["threat"]["type"] == "PatchThreat" else None
-        if shown is not None:
-            config = dict(type="FixedPatch", texture=shown, threat=config["threat"])
-            told.append(f"patch={_told(Path(shown).stem)}")
+        if "threat" not in config:
+            changes = {k: v for k, v in changes.items() if k not in _SEARCH}
+        self._check_changes(name, changes)
+        told = [
+            f"{field}={_told(value)}"
+            for field, value in changes.items()
+            if field != "replay"
+        ]
+        if patch is not None and threat_of(config)["type"] == "PatchThreat":
+            config = dict(type="FixedPatch", texture=patch, threat=config["threat"])
+            told.append(f"patch={_told(Path(patch).stem)}")
         name = "@".join([name, ",".join(told)] if told else [name])
         loadable = with_sources(config, partial(load_target, device=device))
         try:
-            attack = build_attack(name, loadable, **changes)
+            attack = build_perturbation(name, loadable, **changes)
         except (ValueError, KeyError) as error:
             raise DataError(str(error)) from error
-        description = describe_attack(attack, config)
-        if description.get("texture", "grey") not in ("grey", "noise"):
-            picture = description.pop("texture")
-            description["patch"] = {"picture": picture, "sha256": sha256(picture)}
-        if "source" in config:
-            weights = local_file(config["source"]["checkpoint"])
-            description["source"] = {**config["source"], "sha256": sha256(weights)}
-        return attack, description
+        return Named(attack, _with_files(describe(attack, config), config))
+
+    def fitting(
+        self,
+        name: str,
+        subject: Subject,
+        changes: Mapping[str, Any],
+        *,
+        source: tuple[str, str] | None = None,
+        patch: str | None = None,
+    ) -> Named:
+        """As :meth:`build`, for a detector and its frames.
+
+        Raises:
+            DataError: If the attack does not fit the detector.
+        """
+        sensors, own = subject.target.sensors, threat_of(self._config(name))
+        # A stale sensor shows earlier frames of the data set.
+        if own["type"] in CORRUPTIONS.module_dict:
+            changes = {**changes, "replay": subject.dataset}
+        device = str(subject.target.device)
+        named = self.build(name, changes, source=source, patch=patch, device=device)
+        try:
+            named.perturbation.check(sensors)
+        except ValueError as error:
+            raise DataError(str(error)) from error
+        before = own.get("sensor", "")
+        now = changes.get("sensor", before)
+        if before != now and "eps" in own and "eps" not in changes:
+            units = {channel.unit for channel in sensors[now].channels}
+            known = sensors[before].channels if before in sensors else ()
+            if len(units) > 1 or units != {channel.unit for channel in known}:
+                raise DataError(
+                    f"the file's eps is meant for {before!r}; to attack {now!r} give "
+                    f"--eps in its unit, {' or '.join(sorted(units))}"
+                )
+        return named
 
     def right_pictures(self, names: Iterable[str]) -> list[str]:
         """Names of the right pictures that attacks through a stereo matcher need."""
-        threats = [self._config(name)["threat"] for name in names]
+        threats = [threat_of(self._config(name)) for name in names]
         stereo = [one for one in threats if one["type"] == "StereoThreat"]
         return list(dict.fromkeys(one.get("right", "right") for one in stereo))
 
     def listing(self) -> str:
-        """One line per attack and suite; severities of one failure share a line."""
+        """One line per attack and suite; severities of a corruption share a line."""
         rows = []
         for name in self.attacks:
             stem, _, severity = name.rpartition("_")
@@ -148,7 +200,7 @@ class AttackFile:
             rows.append((name if last == 1 else f"{name} … {last}", self._config(name)))
         width = max(len(title) for title, _ in rows) + 2
         lines = [
-            f"{title:<{width}}{config['type']:<15}{_summary(config['threat'])}"
+            f"{title:<{width}}{config['type']:<15}{_summary(threat_of(config))}"
             for title, config in rows
         ]
         for suite, names in self.suites.items():
@@ -157,30 +209,34 @@ class AttackFile:
 
     def _config(self, name: str) -> dict[str, Any]:
         config = self.attacks[name]
-        if "type" not in config or "type" not in config.get("threat", {}):
+        corruption = config.get("type") in CORRUPTIONS.module_dict
+        if "type" not in config or not (
+            corruption or "type" in config.get("threat", {})
+        ):
             raise DataError(
                 f"{self.path}: attack {name!r} must be a dict with type and "
-                "threat=dict(type=…, …)"
+                "threat=dict(type=…, …), or a corruption"
             )
         return config
 
     def _touched(self, name: str) -> set[str]:
-        threat = self._config(name)["threat"]
+        threat = threat_of(self._config(name))
         parts = threat.get("parts", [threat])
         return {part["sensor"] for part in parts if "sensor" in part}
 
-    def _check_changes(
-        self, name: str, threat: Mapping[str, Any], changes: Mapping[str, Any]
-    ) -> None:
-        threat_class = THREATS.get(threat["type"])
-        if threat_class is None or ATTACKS.get(self.attacks[name]["type"]) is None:
-            return  # build_attack names the unknown type
-        known = [field.name for field in fields(threat_class) if field.init]
+    def _check_changes(self, name: str, changes: Mapping[str, Any]) -> None:
+        threat = threat_of(self._config(name))
+        made = THREATS.module_dict | CORRUPTIONS.module_dict
+        types = ATTACKS.module_dict | CORRUPTIONS.module_dict
+        if threat["type"] not in made or self.attacks[name]["type"] not in types:
+            return  # build_perturbation names the unknown type
+        known = [one.name for one in fields(made[threat["type"]]) if one.init]
+        known.remove("name")
         for field, value in changes.items():
-            if field not in known or field == "name":
+            if field not in known:
+                shown = ", ".join(one for one in known if one != "replay")
                 raise DataError(
-                    f"threat {name!r} has no {field} to change, only "
-                    f"{', '.join(known[1:])}"
+                    f"threat {name!r} has no {field} to change, only {shown}"
                 )
             budgets = threat.get(field)
             if isinstance(budgets, Mapping) and not isinstance(value, Mapping):
@@ -191,14 +247,118 @@ class AttackFile:
                 )
 
 
+def prepare(
+    detector: DetectorSpec,
+    attacks: AttacksSpec,
+    frames: FramesSpec,
+    *,
+    device: str = "cpu",
+    changes: Mapping[str, Any] | None = None,
+    patch: str | None = None,
+    score_threshold: float = 0.3,
+) -> tuple[Subject, list[Named]]:
+    """A detector with its frames, and every attack asked for that fits it.
+
+    Attacks of suites on sensors that it lacks are left out; see :func:`load_subject`
+    and :meth:`AttackFile.build` for the arguments.
+
+    Raises:
+        DataError: If anything asked for is missing or impossible.
+    """
+    file = AttackFile(attacks.attacks_file)
+    subject = load_subject(
+        detector,
+        frames,
+        device=device,
+        right_pictures=file.right_pictures(file.names(attacks.threats)),
+        score_threshold=score_threshold,
+    )
+    names = file.names(attacks.threats, subject.target.sensors)
+    if not names:
+        raise DataError(f"no attack of {', '.join(attacks.threats)} fits the detector")
+    return subject, [
+        file.fitting(name, subject, changes or {}, source=attacks.source, patch=patch)
+        for name in names
+    ]
+
+
+def threat_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The threat model of an attack's config; a corruption is its own."""
+    return dict(config.get("threat", config))
+
+
+def describe(
+    perturbation: Perturbation, config: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """A perturbation in full, an attack with its threat model, as plain values.
+
+    Args:
+        perturbation: What to describe.
+        config: What it was built from. Without it, parameters that it does not keep as
+            plain values (a patch's texture, another attack) are left out.
+    """
+    described: dict[str, Any]
+    if not isinstance(perturbation, Attack):
+        described = plain(perturbation)
+        return described
+    told: dict[str, Any] = {"type": type(perturbation).__name__}
+    told |= {k: v for k, v in (config or {}).items() if k not in ("type", "threat")}
+    told |= {
+        name: value
+        for name, value in vars(perturbation).items()
+        if name not in ("threat", "goal")
+        and isinstance(value, bool | int | float | str | tuple | dict | None)
+    }
+    described = plain(told | {"threat": perturbation.threat})
+    return described
+
+
+def _with_files(
+    description: dict[str, Any], config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Files that an attack was made of, with their SHA-256."""
+    told = dict(description)
+    if told.get("texture", "grey") not in ("grey", "noise"):
+        picture = told.pop("texture")
+        told["patch"] = {"picture": picture, "sha256": sha256(picture)}
+    if "source" in config:
+        weights = local_file(config["source"]["checkpoint"])
+        told["source"] = {**config["source"], "sha256": sha256(weights)}
+    return told
+
+
+def plain(value: Any) -> Any:
+    """What JSON can hold: NaN becomes None, a dataclass its ``type`` and fields.
+
+    Fields that a dataclass leaves out of its own text are left out here as well.
+    """
+    if isinstance(value, Goal):
+        return str(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        shown = [f.name for f in fields(value) if f.repr]
+        described = {name: plain(getattr(value, name)) for name in shown}
+        return {"type": type(value).__name__} | described
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(one) for one in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
+
+
 def _summary(threat: Mapping[str, Any]) -> str:
     """The kind of a threat, its sensor and its other fields, in one line."""
     told = dict(threat)
     kind, sensor = told.pop("type"), told.pop("sensor", "")
     if parts := told.pop("parts", None):
         sensor = "+".join(part.get("sensor", "?") for part in parts)
-    fields = " ".join(f"{field}={_told(value)}" for field, value in told.items())
-    return f"{kind:<14}{sensor:<19}{fields}"
+    shown = " ".join(f"{field}={_told(value)}" for field, value in told.items())
+    return f"{kind:<14}{sensor:<19}{shown}"
 
 
 def _told(value: Any) -> str:

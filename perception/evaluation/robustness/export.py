@@ -22,7 +22,7 @@ Shape letters: N frames, C channels, H, W input size in pixels, P points.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,78 +30,78 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from perception.attacks.base import Attack, Perturbed
+from perception.attacks.base import Attack, Perturbation, Perturbed
 from perception.attacks.batch import AttackBatch
 from perception.attacks.threats.base import ThreatModel
+from perception.attacks.threats.points import PointThreat
 from perception.core.files import replacing, write_json
+from perception.core.geometry import inverse_transform, unproject_to_cam
 from perception.core.images import DEPTH_UNITS_PER_M, write_depth, write_image
-from perception.core.structures import DataError, Frame
-from perception.datasets.frame_dataset import FrameDataset
+from perception.core.structures import (
+    Calibration,
+    Channel,
+    DataError,
+    Frame,
+    SensorSpec,
+)
+from perception.corruptions import Corruption
 from perception.datasets.kitti.files import write_calib, write_objects, write_points
-from perception.datasets.kitti.sources import KITTI_SOURCES, SensorSource
+from perception.datasets.kitti.reader import KITTI_SOURCES, SensorSource
 from perception.datasets.splits import write_split
-from perception.datasets.warp import resize_transform, warp_frame
+from perception.datasets.transforms import resize_transform, warp_frame
 from perception.evaluation.detection.rules import KITTI_DIFFICULTIES as DIFFICULTIES
-from perception.evaluation.robustness.attack_report import plain
-from perception.evaluation.robustness.cell import frame_ids_of
-from perception.evaluation.robustness.rasters import in_sight, raster_points
+from perception.evaluation.robustness.attack_file import plain
+from perception.evaluation.robustness.subject import Subject
+from perception.models.rasterize import NEAR_PLANE_M
 
+_MARGIN = 1e-5  # relative; projecting float32 points back rounds by less
 _STEP = {"image": 1.0, "depth": 1 / DEPTH_UNITS_PER_M}
 
 
-def _about(threat: ThreatModel, batch: AttackBatch) -> dict[str, object]:
+def _about(attack: Perturbation, batch: AttackBatch) -> dict[str, object]:
     """The threat, and KITTI's difficulties for pictures so much smaller."""
     scale = batch.samples[0].scale_factor[1]
     levels = [replace(d, min_height_px=d.min_height_px * scale) for d in DIFFICULTIES]
+    threat = attack.threat if isinstance(attack, Attack) else attack
     return {"threat": plain(threat), "scale": scale, "difficulties": plain(levels)}
 
 
 class KittiSaver:
-    """Writes attacked batches as a KITTI folder; a ``Saver`` of ``evaluate_attack``.
+    """Writes attacked batches as a KITTI folder; a ``Saver`` of ``fill``.
 
     Args:
         root: The folder to write.
-        dataset: Where the frames come from; its pipeline may resize, nothing else.
-        split: Name of the split file that lists the frames.
-        indices: Numbers of all frames that will be written.
+        subject: Whose frames will be written; its pipeline may resize, nothing else.
 
     Raises:
         DataError: If KITTI's layout has no place for a sensor.
     """
 
-    def __init__(
-        self,
-        root: str | os.PathLike,
-        dataset: FrameDataset,
-        *,
-        split: str,
-        indices: Sequence[int],
-    ) -> None:
+    def __init__(self, root: str | os.PathLike, subject: Subject) -> None:
         self.root, self.base = Path(root), Path(root) / "training"
-        self.dataset = dataset
+        self.frames = subject.dataset.frames
         self.sources: Mapping[str, SensorSource] = getattr(
-            dataset.frames, "sources", KITTI_SOURCES
+            self.frames, "sources", KITTI_SOURCES
         )
-        frame_ids = frame_ids_of(dataset)
-        write_split(
-            self.root / "ImageSets" / f"{split}.txt", [frame_ids[i] for i in indices]
-        )
+        split = self.root / "ImageSets" / f"{subject.settings['split']}.txt"
+        write_split(split, subject.frame_ids)
 
-    def __call__(self, attack: Attack, batch: AttackBatch, result: Perturbed) -> None:
+    def __call__(
+        self, attack: Perturbation, batch: AttackBatch, result: Perturbed
+    ) -> None:
         """Write the N frames of a batch."""
-        threat = attack.threat
+        threat = attack.threat if isinstance(attack, Attack) else None
         if unknown := [name for name in batch.sensors if name not in self.sources]:
             raise DataError(
                 f"{self.root}: KITTI's layout has no folder for sensor(s) {unknown}"
             )
-        write_json(self.root / "about.json", _about(threat, batch))
+        write_json(self.root / "about.json", _about(attack, batch))
         kept = {
             name: round_within(threat, name, batch, result)
-            for name in threat.touched
+            for name in attack.touched
             if batch.sensors[name].kind in _STEP
         }
-        assert result.variable is not None, "corruptions are not saved"
-        points = attacked_points(threat, result.variable, batch)
+        points = attacked_points(attack, result, batch)
         for n in range(len(batch)):
             frame = self._resized(batch, n)
             height, width = frame.image_size
@@ -110,7 +110,7 @@ class KittiSaver:
                 sensors[name] = _as_array(values[n, :, :height, :width])
             for name, clouds in points.items():
                 sensors[name] = clouds[n].detach().cpu().numpy()
-            for name in set(threat.touched) - set(kept) - set(points):
+            for name in set(attack.touched) - set(kept) - set(points):
                 raster = result.inputs[name][n, :, :height, :width].cpu().numpy()
                 spec = batch.sensors[name]
                 clean = batch.inputs[name][n, :, :height, :width].cpu().numpy()
@@ -121,7 +121,7 @@ class KittiSaver:
 
     def _resized(self, batch: AttackBatch, n: int) -> Frame:
         """The clean frame at the detector's input resolution."""
-        frame = self.dataset.frames[batch.ids[n]]
+        frame = self.frames[batch.ids[n]]
         size = tuple(batch.samples[n].img_shape[:2])
         matrix = resize_transform(frame.image_size, size)
         resized = warp_frame(frame, matrix, size)
@@ -168,7 +168,7 @@ class KittiSaver:
 
 
 def round_within(
-    threat: ThreatModel, sensor: str, batch: AttackBatch, result: Perturbed
+    threat: ThreatModel | None, sensor: str, batch: AttackBatch, result: Perturbed
 ) -> Tensor:
     """Attacked values (N, C, H, W) that a file can hold, still within the budget.
 
@@ -183,36 +183,92 @@ def round_within(
     towards = torch.where(attacked >= clean, attacked.floor(), attacked.ceil())
     overshot = torch.where(attacked >= clean, towards < clean, towards > clean)
     towards = torch.where(overshot, clean.round(), towards)
-    assert result.variable is not None
-    if not torch.equal(result.variable, result.inputs[sensor]):
+    variable = result.variable
+    if threat is None or variable is None:
+        return towards * step
+    if not torch.equal(variable, result.inputs[sensor]):
         return towards * step
     nearest = attacked.round()
-    allowed = threat.project((nearest * step).to(result.variable), batch)
+    allowed = threat.project((nearest * step).to(variable), batch)
     fits = allowed.double() == nearest * step
     return torch.where(fits, nearest, towards) * step
 
 
 def attacked_points(
-    threat: ThreatModel, variable: Tensor, batch: AttackBatch
+    attack: Perturbation, result: Perturbed, batch: AttackBatch
 ) -> dict[str, list[Tensor]]:
-    """{sensor: N clouds (P, 3 + F)} where the threat model changes points themselves.
+    """{sensor: N clouds (P, 3 + F)} where the points themselves were changed.
 
     A failed sensor's points count as well, unless what is wrong is where they are
     projected to, which only the map shows.
     """
-    sensor = threat.sensor
-    if hasattr(threat, "points"):
-        return {sensor: threat.points(variable, batch)}
-    if not hasattr(threat, "reading") or batch.sensors[sensor].kind != "points":
+    if isinstance(attack, Corruption):
+        clouds = attack.clouds(batch)
+        return {} if clouds is None else {attack.sensor: clouds}
+    threat = attack.threat if isinstance(attack, Attack) else None
+    if not isinstance(threat, PointThreat) or result.variable is None:
         return {}
-    readings = [threat.reading(batch, n) for n in range(len(batch))]
-    right = [torch.as_tensor(s.projections[sensor]) for s in batch.samples]
-    if any(
-        not torch.equal(reading.projection, projection)
-        for reading, projection in zip(readings, right, strict=True)
-    ):
-        return {}
-    return {sensor: [reading.value for reading in readings]}
+    return {threat.sensor: threat.points(result.variable, batch)}
+
+
+def in_sight(raster: np.ndarray, clean: np.ndarray, spec: SensorSpec) -> np.ndarray:
+    """The map with depths that the rasteriser would not draw moved just inside.
+
+    Otherwise a return attacked from 5 m to 0.05 m, or from 79 m to 80 m, would be none
+    at all when its point is read again, a change far beyond the budget. Moving it
+    brings it nearer to the clean one. Where that has no return and the attack put one
+    before the near plane, there stays none.
+
+    Args:
+        raster: (C, H, W) attacked model input of a points sensor, in physical units.
+        clean: (C, H, W) what it was.
+        spec: What the channels hold; ``depth_m`` must be one of them.
+
+    Raises:
+        DataError: If the map has no depth.
+    """
+    channel = _depth_of(spec)
+    index = spec.channels.index(channel)
+    depth_m, near_m = raster[index], NEAR_PLANE_M * (1 + _MARGIN)
+    moved = depth_m.clip(near_m, channel.high * (1 - _MARGIN))
+    none = (depth_m <= 0) | ((depth_m < near_m) & (clean[index] <= 0))
+    result = raster.copy()
+    result[index] = np.where(none, 0, moved)
+    return result
+
+
+def raster_points(
+    raster: np.ndarray, spec: SensorSpec, calibration: Calibration
+) -> np.ndarray:
+    """One point per return of a (C, H, W) map: (P, 3 + F) float32.
+
+    Args:
+        raster: Model input of a points sensor, in physical units.
+        spec: What its channels hold; ``depth_m`` must be one of them.
+        calibration: Of the map's resolution.
+
+    Raises:
+        DataError: If the map has no depth.
+    """
+    channels = {c.name: raster[i] for i, c in enumerate(spec.channels)}
+    depth_m = channels[_depth_of(spec).name].astype(np.float64)
+    rows, columns = np.nonzero(depth_m > 0)
+    pixels = np.stack([columns, rows], axis=-1).astype(np.float64)
+    cam = unproject_to_cam(calibration.image_P_cam, pixels, depth_m[rows, columns])
+    sensor_T_cam = inverse_transform(calibration.cam_T_sensor[spec.name])
+    xyz = cam @ sensor_T_cam[:3, :3].T + sensor_T_cam[:3, 3]
+    features = [
+        channels[name][rows, columns] if name in channels else np.zeros(len(rows))
+        for name in spec.columns[3:]
+    ]
+    return np.column_stack([xyz, *features]).astype(np.float32)
+
+
+def _depth_of(spec: SensorSpec) -> Channel:
+    for channel in spec.channels:
+        if channel.name == "depth_m":
+            return channel
+    raise DataError(f"sensor {spec.name!r}: a map without depth_m has no points")
 
 
 def _as_array(values: Tensor) -> np.ndarray:

@@ -1,155 +1,262 @@
-"""Figures that compare attacks and detectors: pure functions of what reports say.
+"""From records to results: pure functions, each figure computed here and only once.
 
-An *entry* is one attack's part of ``results.json`` (``AttackReport.to_json``), a
-*detector* one element of ``robustness.json["detectors"]``. AP is mean AP (R40) of the
-headline difficulty in percent; None where there was nothing to find.
+Shape letters: N frames, S sensors.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-Entry = Mapping[str, Any]
-Failures = Mapping[str, Mapping[str, Mapping[str, float | None]]]
+import numpy as np
+from sklearn.metrics import roc_auc_score
 
-DEFINITIONS = {
-    "worst": "lowest mean AP of all attacks on exactly that sensor, failures left out",
-    "difference": "mean AP minus the baseline's, in points",
-    "oracle": "mean AP under the sensor's worst attack, the fusion being told which "
-    "sensor lies; gap: what the detector lacks of it",
-    "gate_confusion": "frames by attacked sensor and by whom the gate blames most, "
-    "over all single-sensor attacks but failures; clean frames once",
-    "mCE": "mean corruption error in percent (Hendrycks and Dietterich 2019): for each "
-    "kind of failure the sum over severities of 100 - mAP, relative to the baseline's",
-    "mRR": "mean resilience rate in percent: mean AP under failure over clean mean AP, "
-    "over severities and kinds",
-    "spread": "sample standard deviation over the checkpoints of one config",
-    "auroc": "probability that an attacked frame looks more suspicious to the gate "
-    "than a clean one, by its highest log(p_sensor / p_none)",
-    "delay": "frames until a SensorMonitor names an attacked sensor, 1 is at once; "
-    "the attack beginning at each held-out frame in turn; mean where it does within "
-    "the horizon; detected: how often it does",
-}
-
-VAIN_GAIN = 1.05
-"""An attack must raise the detection loss by this factor to count as one."""
-IN_VAIN = (
-    "Raises the loss that it climbs by less than 5 %: against this gate it is no "
-    "attack but noise of its budget, and no measure of robustness; look at the suites "
-    "quiet and adaptive."
+from perception.core.gate_state import ALARM, NOBODY, attributed, gate_state
+from perception.core.provenance import Environment
+from perception.evaluation.detection.kitti_ap import Result, evaluate, mean_ap
+from perception.evaluation.detection.rules import ClassRule, Scoring
+from perception.evaluation.robustness.records import FrameRecord, Outcome, outcome_of
+from perception.evaluation.robustness.results import (
+    Accuracy,
+    AttackResult,
+    ClassAP,
+    ConfusionRow,
+    CorruptionKind,
+    Delay,
+    DetectorResult,
+    Figure,
+    FrameResult,
+    GateCounts,
+    GateResult,
+    GateSummary,
+    Group,
+    Loss,
+    MeanAP,
+    Monitor,
+    Oracle,
+    Spread,
+    Stages,
+    Success,
+    Worst,
 )
+from perception.models.consensus.monitor import Gates, SensorMonitor, gate_evidence
+
+INEFFECTIVE_GAIN = 1.05
+"""An attack must raise the detection loss by this factor to count as one."""
+FALSE_ALARM_RATE = 0.01
+SMOOTHING = 0.8
+HORIZON = 20
+"""Frames within which a monitor must raise the alarm."""
+
+Attacks = Mapping[str, AttackResult]
+Corruptions = Mapping[str, Mapping[str, Mapping[str, Figure]]]
 
 
-def mean_ap(entry: Entry, when: str = "attacked") -> float | None:
-    """Mean AP of an entry, None without objects."""
-    value: float | None = entry["ap"][when]["headline"]["mAP"]
-    return value
+@dataclass(frozen=True)
+class Measured:
+    """The records of one perturbation of one target, and what made them.
 
-
-def clean_ap(detector: Mapping[str, Any]) -> float | None:
-    """Mean AP on clean frames, None if no attack succeeded or without objects."""
-    clean = detector["clean"]
-    return None if clean is None else clean["headline"]["mAP"]
-
-
-def is_failure(entry: Entry) -> bool:
-    """Whether nobody attacks: the sensor fails."""
-    return entry["attack"]["threat"]["type"] == "FailureThreat"
-
-
-def in_vain(entry: Entry) -> bool:
-    """Whether a plain gradient attack on a gated detector gains hardly any loss.
-
-    A gate that leaves the attacked sensor out leaves the attack no gradient either:
-    what comes through is noise of its budget, and says little about the worst case.
+    Attributes:
+        name: The perturbation's name.
+        attacked_sensors: The sensors that it may change.
+        description: It in plain values.
+        records: The frames, in order; at least one.
+        environments: All that computed them.
     """
-    if not entry.get("gate") or entry["attack"]["type"] not in ("PGD", "APGD"):
-        return False
-    if entry["attack"]["threat"].get("goal") != "detection":
-        return False
-    clean, attacked = entry["damage"]["clean"], entry["damage"]["attacked"]
-    return None not in (clean, attacked) and attacked < VAIN_GAIN * clean
+
+    name: str
+    attacked_sensors: tuple[str, ...]
+    description: Mapping[str, Any]
+    records: Sequence[FrameRecord]
+    environments: tuple[Environment, ...] = ()
 
 
-def single_sensor(attacks: Mapping[str, Entry]) -> dict[str, str]:
-    """{attack: its sensor} of all attacks on exactly one sensor, without failures."""
-    return {
-        name: entry["touched"][0]
-        for name, entry in attacks.items()
-        if len(entry["touched"]) == 1 and not is_failure(entry)
-    }
+def attack_result(
+    measured: Measured, sensors: Sequence[str], scoring: Scoring
+) -> AttackResult:
+    """All figures of one perturbation of one target.
+
+    Args:
+        measured: Its records.
+        sensors: The target's sensors, in the order of its gate.
+        scoring: How detections are judged.
+    """
+    records, description = measured.records, measured.description
+    how = (scoring.rules["headline"], scoring.difficulties[-1], scoring.score_threshold)
+    outcomes = [outcome_of(record, *how) for record in records]
+    frames = tuple(
+        _frame_result(record, outcome, sensors)
+        for record, outcome in zip(records, outcomes, strict=True)
+    )
+    told = all(record.oracle is not None for record in records)
+    loss = _loss(records)
+    gate = _gate_result(measured, sensors)
+    changes = (c for frame in frames for c in frame.change.values())
+    seconds = sum(record.seconds for record in records)
+    return AttackResult(
+        name=measured.name,
+        attacked_sensors=measured.attacked_sensors,
+        description=description,
+        corruption=_corruption(description),
+        ap=Stages(
+            clean=_accuracy(records, "clean", scoring),
+            attacked=_accuracy(records, "attacked", scoring),
+            oracle=_accuracy(records, "oracle", scoring) if told else None,
+        ),
+        success=Success(
+            rate=float(np.mean([outcome.success for outcome in outcomes])),
+            **{
+                name: sum(getattr(outcome, name) for outcome in outcomes)
+                for name in ("found_clean", "lost", "false_clean", "false_new")
+            },
+        ),
+        detection_loss=loss,
+        gate=gate,
+        ineffective=gate is not None and _is_ineffective(description, loss),
+        changed=any(any(channels.values()) for channels in changes),
+        seconds=round(seconds, 3),
+        seconds_per_frame=round(seconds / len(records), 4),
+        environments=measured.environments,
+        frames=frames,
+    )
 
 
-def worst_per_sensor(attacks: Mapping[str, Entry]) -> dict[str, dict[str, Any]]:
-    """For each attacked sensor the attack that leaves the least mean AP, and that."""
-    worst: dict[str, dict[str, Any]] = {}
+def detector_result(
+    made: Mapping[str, Any],
+    sensors: Iterable[str],
+    attacks: Attacks,
+    *,
+    all_attacks: Attacks | None = None,
+    **more: Any,
+) -> DetectorResult:
+    """All figures of one detector but those that compare it with others.
+
+    Args:
+        made: ``name``, ``config``, ``checkpoint`` and their SHA-256, as
+            :class:`DetectorResult` has them.
+        sensors: Its sensors, in the order of its gate.
+        attacks: What was asked for.
+        all_attacks: Those and further ones, such as points of curves.
+        **more: Further fields of :class:`DetectorResult`.
+    """
+    every = attacks if all_attacks is None else all_attacks
+    first = next(iter(every.values()), None)
+    clean = None if first is None else first.ap.clean
+    sensors = tuple(sensors)
+    worst, corruptions = worst_per_sensor(attacks), corruption_figures(attacks)
+    gated = [one for one in every.values() if one.gate is not None]
+    frames = gated[0].frames if gated else ()
+    found = _monitor([frame.gate_clean for frame in frames], sensors)
+    return DetectorResult(
+        **made,
+        sensors=sensors,
+        clean=clean,
+        attacks=attacks,
+        worst=worst,
+        oracle=oracle_per_sensor(attacks, worst),
+        gate=gate_summary(attacks, sensors),
+        monitor=found and found[1],
+        corruptions=corruptions,
+        mrr=mean_resilience_rate(corruptions, clean.headline.mean if clean else None),
+        seconds=round(sum(one.seconds for one in every.values()), 2),
+        **more,
+    )
+
+
+def compared(
+    detectors: Sequence[DetectorResult], baseline: str
+) -> tuple[DetectorResult, ...]:
+    """The detectors with the figures that compare them with a baseline."""
+    base = next(one for one in detectors if one.name == baseline)
+    return tuple(
+        replace(
+            one,
+            difference={} if one is base else difference(one, base),
+            mce=mean_corruption_error(one.corruptions, base.corruptions),
+        )
+        for one in detectors
+    )
+
+
+def worst_per_sensor(attacks: Attacks) -> dict[str, Worst]:
+    """For each attacked sensor the attack that leaves the least mean AP."""
+    worst: dict[str, Worst] = {}
     for name, sensor in single_sensor(attacks).items():
-        left = mean_ap(attacks[name])
-        if left is not None and (sensor not in worst or left < worst[sensor]["mAP"]):
-            worst[sensor] = {"attack": name, "mAP": left}
+        left = attacks[name].mean
+        if left is not None and (sensor not in worst or left < worst[sensor].mean):
+            worst[sensor] = Worst(name, left, attacks[name].ineffective)
     return worst
 
 
-def worst_single_sensor(
-    worst: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Any] | None:
-    """The sensor that it hurts most to attack; None if none was attacked."""
-    if not worst:
-        return None
-    sensor = min(worst, key=lambda name: worst[name]["mAP"])
-    return {"sensor": sensor, **worst[sensor]}
-
-
 def oracle_per_sensor(
-    attacks: Mapping[str, Entry], worst: Mapping[str, Mapping[str, Any]]
-) -> dict[str, dict[str, Any]] | None:
-    """Each sensor's worst attack, the fusion told who lies; None without experts."""
-    told: dict[str, dict[str, Any]] = {}
-    for sensor, of_sensor in worst.items():
-        entry = attacks[of_sensor["attack"]]
-        left = mean_ap(entry, "oracle") if "oracle" in entry["ap"] else None
-        if left is not None:
-            told[sensor] = {
-                "mAP": left,
-                "expert": sensor,
-                "attack": of_sensor["attack"],
-                "gap": left - of_sensor["mAP"],
-            }
-    return told or None
+    attacks: Attacks, worst: Mapping[str, Worst]
+) -> dict[str, Oracle]:
+    """Each sensor's worst attack, the fusion being told which is compromised."""
+    told = {}
+    for sensor, found in worst.items():
+        oracle = attacks[found.attack].ap.oracle
+        if oracle is not None and (left := oracle.headline.mean) is not None:
+            told[sensor] = Oracle(found.attack, left, left - found.mean)
+    return told
 
 
-def difference(
-    detector: Mapping[str, Any], baseline: Mapping[str, Any]
-) -> dict[str, float]:
-    """Mean AP minus the baseline's: clean and under each attack."""
-    mine, theirs = _all_figures(detector), _all_figures(baseline)
+def single_sensor(attacks: Attacks) -> dict[str, str]:
+    """{attack: its sensor} of all attacks on exactly one, corruptions left out."""
     return {
-        name: value - theirs[name] for name, value in mine.items() if name in theirs
+        name: one.attacked_sensors[0]
+        for name, one in attacks.items()
+        if len(one.attacked_sensors) == 1 and one.corruption is None
     }
 
 
-def failure_figures(attacks: Mapping[str, Entry]) -> Failures:
+def gate_summary(attacks: Attacks, sensors: Sequence[str]) -> GateSummary | None:
+    """What the gate makes of all attacks on one sensor; None without a gate."""
+    gates = {name: one.gate for name, one in attacks.items() if one.gate is not None}
+    if not gates:
+        return None
+    clean = next(iter(gates.values())).clean
+    rows = [ConfusionRow(None, dict(clean.attributed), clean.alarm)]
+    single = single_sensor(attacks)
+    for sensor in sensors:
+        found = [
+            gate.attacked for name, gate in gates.items() if single.get(name) == sensor
+        ]
+        if found:
+            counts = Counter[str]()
+            for one in found:
+                counts.update(one.attributed)
+            alarms = [one.alarm for one in found if one.alarm is not None]
+            alarm = sum(alarms) if len(alarms) == len(found) else None
+            rows.append(ConfusionRow(sensor, dict(counts), alarm))
+    attacked = sum(sum(row.attributed.values()) for row in rows[1:])
+    right = sum(row.attributed[row.sensor] for row in rows[1:] if row.sensor)
+    quiet = clean.attributed[NOBODY] / sum(clean.attributed.values())
+    return GateSummary(tuple(rows), right / attacked if attacked else None, 1 - quiet)
+
+
+def corruption_figures(attacks: Attacks) -> dict[str, dict[str, dict[str, Figure]]]:
     """{sensor: {kind: {severity: mean AP}}}."""
-    figures: dict[str, dict[str, dict[str, float | None]]] = {}
-    for entry in filter(is_failure, attacks.values()):
-        threat = entry["attack"]["threat"]
-        kinds = figures.setdefault(threat["sensor"], {})
-        severities = kinds.setdefault(threat["kind"], {})
-        severities[str(threat["severity"])] = mean_ap(entry)
+    figures: dict[str, dict[str, dict[str, Figure]]] = {}
+    for one in attacks.values():
+        if (what := one.corruption) is not None:
+            kinds = figures.setdefault(what.sensor, {})
+            kinds.setdefault(what.kind, {})[str(what.severity)] = one.mean
     return figures
 
 
 def mean_corruption_error(
-    failures: Failures, baseline: Failures
-) -> dict[str, float] | None:
-    """Per sensor and as ``mean`` of them, relative to a baseline; None without any.
+    corruptions: Corruptions, baseline: Corruptions
+) -> dict[str, float]:
+    """Per sensor and as ``mean`` of them, relative to a baseline; {} without any.
 
     Only kinds and severities that both have are compared.
     """
     figures = {}
-    for sensor, kinds in failures.items():
+    for sensor, kinds in corruptions.items():
         errors = []
         for kind, severities in kinds.items():
             theirs = baseline.get(sensor, {}).get(kind, {})
@@ -166,14 +273,12 @@ def mean_corruption_error(
     return _with_mean(figures)
 
 
-def mean_resilience_rate(
-    failures: Failures, clean: float | None
-) -> dict[str, float] | None:
-    """Per sensor and as ``mean`` of them; None without failures or clean AP."""
+def mean_resilience_rate(corruptions: Corruptions, clean: Figure) -> dict[str, float]:
+    """Per sensor and as ``mean`` of them; {} without corruptions or clean AP."""
     if not clean:
-        return None
+        return {}
     figures = {}
-    for sensor, kinds in failures.items():
+    for sensor, kinds in corruptions.items():
         rates = [
             statistics.fmean(100 * value / clean for value in known)
             for severities in kinds.values()
@@ -184,64 +289,297 @@ def mean_resilience_rate(
     return _with_mean(figures)
 
 
+def difference(detector: DetectorResult, baseline: DetectorResult) -> dict[str, float]:
+    """Mean AP minus the baseline's: clean and under each attack."""
+    mine, theirs = (
+        {"clean": one.clean_mean, **{k: a.mean for k, a in one.attacks.items()}}
+        for one in (detector, baseline)
+    )
+    return {
+        name: value - reference
+        for name, value in mine.items()
+        if value is not None and (reference := theirs.get(name)) is not None
+    }
+
+
 def groups(
-    detectors: Sequence[Mapping[str, Any]], group_of: Mapping[str, str]
-) -> list[dict[str, Any]]:
+    detectors: Sequence[DetectorResult], group_of: Mapping[str, str]
+) -> tuple[Group, ...]:
     """Mean and spread of detectors that are the same config trained several times.
 
     Args:
-        detectors: With ``name``, ``clean``, ``attacks`` and ``worst``.
+        detectors: All.
         group_of: {detector's name: its group's}.
     """
-    members: dict[str, list[Mapping[str, Any]]] = {}
+    members: dict[str, list[DetectorResult]] = {}
     for detector in detectors:
-        members.setdefault(group_of[detector["name"]], []).append(detector)
-    return [
-        {
-            "name": name,
-            "detectors": [detector["name"] for detector in group],
-            "seeds": len(group),
-            "clean": _spread(clean_ap(detector) for detector in group),
-            "attacks": _spreads([_attack_figures(detector) for detector in group]),
-            "worst": _spreads([_worst_figures(detector) for detector in group]),
-        }
+        members.setdefault(group_of[detector.name], []).append(detector)
+    return tuple(
+        Group(
+            name=name,
+            detectors=tuple(one.name for one in group),
+            clean=_spread(one.clean_mean for one in group),
+            attacks=_spreads(
+                [{k: a.mean for k, a in one.attacks.items()} for one in group]
+            ),
+            worst=_spreads(
+                [{k: w.mean for k, w in one.worst.items()} for one in group]
+            ),
+        )
         for name, group in members.items()
         if len(group) > 1
+    )
+
+
+def auroc(clean: Sequence[float], attacked: Sequence[float]) -> float | None:
+    """Probability that an attacked frame scores above a clean one, ties count half.
+
+    The area under the ROC curve (Mann and Whitney 1947); None if either is empty.
+    """
+    if not len(clean) or not len(attacked):
+        return None
+    truth = np.repeat([0, 1], [len(clean), len(attacked)])
+    return float(roc_auc_score(truth, np.concatenate([clean, attacked])))
+
+
+def detection_delay(
+    monitor: SensorMonitor, gates: Gates, sensors: Sequence[str] | None = None
+) -> int | None:
+    """Frames until the alarm, from the first attacked one on: 1 is at once.
+
+    Args:
+        monitor: As it is when the attack begins; it goes on from there.
+        gates: (N, S + 1) the gate's probabilities of the attacked frames, in order.
+        sensors: The alarm must name one of them; None takes any alarm.
+
+    Returns:
+        None if no such alarm comes within the N frames.
+    """
+    for number, gate in enumerate(np.asarray(gates), start=1):
+        alarm = monitor.update(gate).alarm
+        if alarm is not None and (sensors is None or alarm in sensors):
+            return number
+    return None
+
+
+def _frame_result(
+    record: FrameRecord, outcome: Outcome, sensors: Sequence[str]
+) -> FrameResult:
+    return FrameResult(
+        frame_id=record.frame_id,
+        index=record.index,
+        success=outcome.success,
+        **asdict(outcome),
+        loss_clean=_finite(record.loss_clean),
+        loss_attacked=_finite(record.loss_attacked),
+        value=_finite(record.value),
+        change={
+            sensor: {name: _finite(value) for name, value in channels.items()}
+            for sensor, channels in record.change.items()
+        },
+        gate_clean=record.gate_clean,
+        gate_attacked=record.gate_attacked,
+        state_clean=gate_state(record.gate_clean, sensors, record.alarm_clean),
+        state_attacked=gate_state(record.gate_attacked, sensors, record.alarm_attacked),
+    )
+
+
+def _accuracy(records: Sequence[FrameRecord], when: str, scoring: Scoring) -> Accuracy:
+    """AP of the detections ``clean``, ``attacked`` or ``oracle``."""
+    truth = [record.truth for record in records]
+    found = [getattr(record, when) for record in records]
+    return Accuracy(
+        **{
+            name: _mean_ap(
+                evaluate(
+                    truth,
+                    found,
+                    classes=rules,
+                    metrics=("2d",),
+                    difficulties=scoring.difficulties,
+                ),
+                rules,
+                scoring.headline,
+            )
+            for name, rules in scoring.rules.items()
+        }
+    )
+
+
+def _mean_ap(result: Result, rules: Sequence[ClassRule], headline: str) -> MeanAP:
+    return MeanAP(
+        mean=_finite(mean_ap(result, "2d", headline)),
+        overlaps={rule.name: rule.overlap_for("2d") for rule in rules},
+        classes={
+            class_name: {
+                difficulty: ClassAP(
+                    r40=cell.r40 if cell.objects else None,
+                    r11=cell.r11 if cell.objects else None,
+                    objects=cell.objects,
+                )
+                for difficulty, cell in cells["2d"].items()
+            }
+            for class_name, cells in result.items()
+        },
+    )
+
+
+def _loss(records: Sequence[FrameRecord]) -> Loss | None:
+    """Mean detection loss; None for targets without losses."""
+    clean = [record.loss_clean for record in records]
+    attacked = [record.loss_attacked for record in records]
+    if None in clean or None in attacked:
+        return None
+    means = (float(np.mean(np.array(losses, float))) for losses in (clean, attacked))
+    return Loss(*map(_finite, means))
+
+
+def _corruption(description: Mapping[str, Any]) -> CorruptionKind | None:
+    if description["type"] != "Corruption":
+        return None
+    names = ("sensor", "kind", "severity")
+    return CorruptionKind(**{name: description[name] for name in names})
+
+
+def _is_ineffective(description: Mapping[str, Any], loss: Loss | None) -> bool:
+    """Whether a plain gradient attack on a gated target gains hardly any loss.
+
+    A gate that leaves the attacked sensor out leaves the attack no gradient either:
+    what comes through is noise of its budget, and says little about the worst case.
+    """
+    if description["type"] not in ("PGD", "APGD") or loss is None:
+        return False
+    if description["threat"].get("goal") != "detection":
+        return False
+    if loss.clean is None or loss.attacked is None:
+        return False
+    return loss.attacked < INEFFECTIVE_GAIN * loss.clean
+
+
+def _gate_result(measured: Measured, sensors: Sequence[str]) -> GateResult | None:
+    """What the gate makes of an attack; None without a gate."""
+    records = measured.records
+    if records[0].gate_clean is None:
+        return None
+    clean = [record.gate_clean or () for record in records]
+    attacked = [record.gate_attacked or () for record in records]
+    counts = [
+        _gate_counts(gates, alarms, sensors)
+        for gates, alarms in (
+            (clean, [record.alarm_clean for record in records]),
+            (attacked, [record.alarm_attacked for record in records]),
+        )
     ]
+    right = sum(counts[1].attributed[name] for name in measured.attacked_sensors)
+    scores = [gate_evidence(gates).max(axis=1) for gates in (clean, attacked)]
+    monitor = _monitor(clean, sensors)
+    return GateResult(
+        clean=counts[0],
+        attacked=counts[1],
+        right_rate=right / len(records),
+        auroc=auroc(*scores),
+        delay=monitor and _delay(monitor[0], attacked, measured.attacked_sensors),
+    )
 
 
-def _all_figures(detector: Mapping[str, Any]) -> dict[str, float]:
-    """Clean mean AP and that of every attack, by name."""
-    figures = {"clean": clean_ap(detector), **_attack_figures(detector)}
-    return {name: value for name, value in figures.items() if value is not None}
+def _gate_counts(
+    gates: Sequence[Sequence[float]],
+    alarms: Sequence[float | None],
+    sensors: Sequence[str],
+) -> GateCounts:
+    names = [*sensors, NOBODY]
+    likeliest = Counter(attributed(gate, sensors) for gate in gates)
+    states = Counter(map(gate_state, gates, [sensors] * len(gates), alarms))
+    mean = np.mean(gates, axis=0).tolist()
+    return GateCounts(
+        attributed={name: likeliest[name] for name in names},
+        alarm=None if None in alarms else states[ALARM],
+        mean=dict(zip(names, mean, strict=True)),
+    )
 
 
-def _attack_figures(detector: Mapping[str, Any]) -> dict[str, float | None]:
-    return {name: mean_ap(entry) for name, entry in detector["attacks"].items()}
+def _monitor(
+    clean: Sequence[Sequence[Figure] | None], sensors: Sequence[str]
+) -> tuple[SensorMonitor, Monitor] | None:
+    """A monitor for every other clean frame, checked on the frames between them.
+
+    The false-alarm rate is 1 %, or as low as so few frames allow.
+
+    Args:
+        clean: (N, S + 1) gates of the clean frames, in order.
+        sensors: The target's.
+
+    Returns:
+        The monitor and what it is, for the results; None with fewer than two frames.
+    """
+    calibration, held_out = np.asarray(clean)[::2], np.asarray(clean)[1::2]
+    if not len(held_out):
+        return None
+    monitor = SensorMonitor.calibrate(
+        calibration,
+        sensors=sensors,
+        false_alarm_rate=max(FALSE_ALARM_RATE, 1 / (len(calibration) + 1)),
+        smoothing=SMOOTHING,
+    )
+    alarms = [state.alarm is not None for state in monitor.follow(held_out)]
+    told = Monitor(
+        calibration={k: _listed(v) for k, v in monitor.to_json().items()},
+        frames=monitor.frames,
+        false_alarm_rate=monitor.false_alarm_rate,
+        smoothing=monitor.smoothing,
+        horizon=HORIZON,
+        held_out_frames=len(alarms),
+        held_out_rate=float(np.mean(alarms)),
+    )
+    return monitor, told
 
 
-def _worst_figures(detector: Mapping[str, Any]) -> dict[str, float | None]:
-    return {sensor: worst["mAP"] for sensor, worst in detector["worst"].items()}
+def _delay(monitor: SensorMonitor, attacked: Gates, touched: Sequence[str]) -> Delay:
+    """How soon a monitor names an attacked sensor, on the frames held out.
+
+    Args:
+        monitor: Calibrated on every other clean frame.
+        attacked: (N, S + 1) gates of the attacked frames, in order.
+        touched: Sensors attacked; of several, an alarm about any counts.
+    """
+    held_out = np.asarray(attacked)[1::2]
+    delays = []
+    for begin in range(max(1, len(held_out) - HORIZON + 1)):  # whole windows only
+        monitor.reset()
+        window = held_out[begin : begin + HORIZON]
+        delays.append(detection_delay(monitor, window, touched))
+    found = [delay for delay in delays if delay is not None]
+    return Delay(
+        mean=float(np.mean(found)) if found else None,
+        detected=len(found) / len(delays),
+        starts=len(delays),
+    )
 
 
 def _spreads(
-    figures: Sequence[Mapping[str, float | None]],
-) -> dict[str, dict[str, float] | None]:
+    figures: Sequence[Mapping[str, Figure]],
+) -> dict[str, Spread | None]:
     """Mean and spread of what all have."""
     shared = [name for name in figures[0] if all(name in one for one in figures)]
     return {name: _spread(one[name] for one in figures) for name in shared}
 
 
-def _spread(values: Iterable[float | None]) -> dict[str, float] | None:
+def _spread(values: Iterable[Figure]) -> Spread | None:
     """Mean and sample standard deviation; None if a value is missing."""
     numbers = list(values)
     known = [value for value in numbers if value is not None]
     if len(known) < max(2, len(numbers)):
         return None
-    return {"mean": statistics.fmean(known), "spread": statistics.stdev(known)}
+    return Spread(statistics.fmean(known), statistics.stdev(known))
 
 
-def _with_mean(figures: dict[str, float]) -> dict[str, float] | None:
-    if not figures:
-        return None
-    return {**figures, "mean": statistics.fmean(figures.values())}
+def _with_mean(figures: dict[str, float]) -> dict[str, float]:
+    return {**figures, "mean": statistics.fmean(figures.values())} if figures else {}
+
+
+def _finite(value: float | None) -> Figure:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,4 +1,4 @@
-"""Detectors × threat models: what ``tools/robustness.py`` calls.
+"""Detectors x attacks: what ``tools/robustness.py`` calls.
 
 Everything is in ``DIR/<detector>/<attack>/frames.jsonl``, frame by frame, as soon as a
 batch is done; figures are computed from there, so a run can stop and go on at any
@@ -7,122 +7,257 @@ point. ``robustness.json`` and ``robustness.md`` say what came of it.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from perception.core.files import replacing, write_json
-from perception.core.provenance import distinct, made_on
+from perception.attacks import Adaptive, Attack, Perturbation
+from perception.attacks.threats.budgets import BUDGETS, scaled_budgets
+from perception.core.config import default_work_dir
+from perception.core.files import replacing
+from perception.core.provenance import Environment
 from perception.core.structures import DataError
 from perception.datasets.splits import listing
+from perception.evaluation.audit.run import joined_audits, read_audit
+from perception.evaluation.robustness.attack import made_of, results_of, run_info
 from perception.evaluation.robustness.attack_file import AttackFile
-from perception.evaluation.robustness.attack_report import DEFINITIONS, plain
-from perception.evaluation.robustness.detector import describe_detector
-from perception.evaluation.robustness.figures import DEFINITIONS as COMPARISONS
 from perception.evaluation.robustness.figures import (
-    difference,
+    Measured,
+    attack_result,
+    compared,
+    detector_result,
     groups,
-    mean_corruption_error,
 )
-from perception.evaluation.robustness.jobs import Outcome, Ranks, execute
-from perception.evaluation.robustness.old_results import versions
-from perception.evaluation.robustness.old_spec import Job, RobustnessRun, Subject
-from perception.evaluation.robustness.plan import jobs_of, subjects_of
-from perception.evaluation.robustness.progress import progress_of
+from perception.evaluation.robustness.jobs import Job, Ranks, do_jobs
+from perception.evaluation.robustness.results import (
+    AttackResult,
+    AuditResult,
+    CurvePoint,
+    DetectorResult,
+    Results,
+    read_results,
+)
+from perception.evaluation.robustness.spec import (
+    AttackRun,
+    AuditRun,
+    FramesSpec,
+    RobustnessRun,
+)
+from perception.evaluation.robustness.subject import (
+    Subject,
+    choose_frames,
+    config_of,
+    load_subject,
+)
 from perception.evaluation.robustness.tables import markdown
 
-FORMAT = "perception robustness results"
-FORMAT_VERSION = 1
+Failed = Mapping[tuple[str, str], str]
+"""{(detector, title of its job): why it failed}."""
 
 
-def run_robustness(run: RobustnessRun) -> dict[str, Any] | None:
+def run_robustness(run: RobustnessRun) -> Results | None:
     """Attack, compare, and write ``robustness.json`` and ``robustness.md``.
 
     Returns:
-        The content of ``robustness.json``; None on all ranks but torchrun's first.
+        What ``robustness.json`` holds; None on all ranks but torchrun's first.
 
     Raises:
         DataError: If anything asked for is impossible, before the first attack where
             that can be known; what fails later is in the results, as ``failed``.
     """
     begin = time.perf_counter()
+    attack_file, threats = AttackFile(run.attacks.attacks_file), run.attacks.threats
     probes = run.probe if run.curve or run.audit else ()
-    AttackFile(run.common.attacks_file).names([*run.threats, *probes])  # all known?
+    attack_file.names([*threats, *probes])  # all known?
     with Ranks() as ranks:
         subjects = subjects_of(run)
-        jobs = [job for subject in subjects for job in jobs_of(run, subject)]
-        if not any(job.kind == "attack" for job in jobs):
-            raise DataError(f"no attack of {', '.join(run.threats)} fits any detector")
-        outcomes = _do(run, jobs, ranks)
+        refused: dict[str, dict[str, str]] = {one.name: {} for one in subjects}
+        jobs = [
+            job
+            for subject in subjects
+            for job in jobs_of(run, subject, attack_file, refused[subject.name])
+        ]
+        if all(job.is_audit for job in jobs):
+            raise DataError(f"no attack of {', '.join(threats)} fits any detector")
+        if ranks.rank == 0:
+            _check_folder(run, jobs)
+        ranks.wait()
+        ended = do_jobs(jobs, run.processes, ranks)
     if ranks.rank > 0:
         return None
-    failed = {
-        (jobs[number].subject, jobs[number].title): outcome.reason
-        for number, outcome in sorted(outcomes.items())
-        if outcome.reason is not None
-    }
-    results = collect(run, subjects, jobs, failed)
-    results["environment"] |= {
-        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "processes": run.processes * ranks.count,
-        "wall_s": round(time.perf_counter() - begin, 2),
-    }
-    out = Path(run.common.out)
-    write_json(out / "robustness.json", results)
-    with replacing(out / "robustness.md") as temporary:
+    failed: dict[tuple[str, str], str] = {}
+    for number, how in sorted(ended.items()):
+        name, title = jobs[number].detector, jobs[number].title
+        if how.reason is not None and how.applies:
+            failed[name, title] = how.reason
+        elif how.reason is not None:
+            refused[name][title] = how.reason
+    baseline = run.baseline or subjects[0].name
+    alone = [
+        measured_detector(run, one, jobs, refused[one.name], failed) for one in subjects
+    ]
+    detectors = compared(alone, baseline)
+    group_of = {one.name: default_work_dir(one.spec.config).name for one in subjects}
+    attacks = [one for detector in detectors for one in detector.attacks.values()]
+    wall_s, processes = time.perf_counter() - begin, run.processes * ranks.count
+    results = results_of(
+        subjects[0],
+        detectors,
+        run_info(run.attacks, run.running, subjects[0], attacks, wall_s, processes),
+        sensors={k: v for one in subjects for k, v in one.target.sensors.items()},
+        attacks=tuple(attack_file.names(threats)),
+        baseline=baseline,
+        groups=groups(detectors, group_of),
+    )
+    results.write(Path(run.out) / "robustness.json")
+    with replacing(Path(run.out) / "robustness.md") as temporary:
         temporary.write_text(markdown(results), encoding="utf-8")
     return results
 
 
-def _do(run: RobustnessRun, jobs: Sequence[Job], ranks: Ranks) -> dict[int, Outcome]:
-    """Do what is not done yet; the outcomes of all ranks by the jobs' numbers."""
-    if ranks.rank == 0:
-        now = made_on(run.common.device)
-        for job in jobs:
-            if job.kind == "attack":  # refuses records of other settings, other devices
-                store = job.store(resume=run.common.resume)
-                store.check(now, job.settings["frame_ids"])
-        _require_superset(run, jobs)
-    ranks.wait()
-    pending = [number for number in ranks.share(jobs) if not jobs[number].done()]
-    with progress_of(jobs if ranks.rank == 0 else []):
-        chosen = [jobs[number] for number in pending]
-        ended = execute(chosen, run.processes, _tell)
-    return ranks.gather(dict(zip(pending, ended, strict=True)))
+def subjects_of(run: RobustnessRun) -> list[Subject]:
+    """Load every detector and name it.
 
-
-def _require_superset(run: RobustnessRun, jobs: Sequence[Job]) -> None:
-    """Raise DataError if the folder's summary has anything that this run leaves out.
-
-    It would be lost, since the summary is written anew.
+    Raises:
+        DataError: If one cannot be used, or they do not see the same frames.
     """
-    path = Path(run.common.out) / "robustness.json"
+    paths = [default_work_dir(one.config).name for one in run.detectors]
+    names = list(run.names) or _numbered(paths)
+    if len(names) != len(paths) or len(set(names)) < len(names):
+        raise DataError(
+            f"--names must name each of the {len(paths)} detectors differently, got "
+            f"{', '.join(names)}"
+        )
+    if bad := [name for name in names if Path(name).name != name or name[0] == "."]:
+        raise DataError(f"--names become folders; not usable: {', '.join(bad)}")
+    if run.baseline not in (None, *names):
+        raise DataError(f"--baseline {run.baseline}: detectors are {', '.join(names)}")
+    subjects: list[Subject] = []
+    for name, spec in zip(names, run.detectors, strict=True):
+        device = run.running.device
+        subjects.append(load_subject(spec, run.frames, device=device, name=name))
+        if _frames_of(subjects[-1]) != _frames_of(subjects[0]):
+            raise DataError(f"{names[0]} and {name} would be tested on other frames")
+    return subjects
+
+
+def jobs_of(
+    run: RobustnessRun,
+    subject: Subject,
+    attack_file: AttackFile,
+    refused: dict[str, str],
+) -> list[Job]:
+    """One job for every attack that fits a detector, and for its audit.
+
+    Args:
+        run: What was asked for.
+        subject: The detector.
+        attack_file: Where attacks are defined.
+        refused: Learns of the other attacks: {attack: why it does not apply}.
+
+    Raises:
+        DataError: If an attack's definition is wrong.
+    """
+    wanted = run.probe if run.curve or run.audit else ()
+    probes = attack_file.names(wanted, subject.target.sensors)
+    asked = [(threat, 1.0, True) for threat in attack_file.names(run.attacks.threats)]
+    curve = [(threat, scale, False) for threat in probes for scale in run.curve]
+    jobs: dict[str, Job] = {}
+    for threat, scale, by_name in asked + curve:
+        job = _attack_job(run, subject, attack_file, threat, scale)
+        if isinstance(job, str):
+            refused[threat] = job
+        else:
+            jobs.setdefault(job.title, replace(job, asked=by_name))
+    audits = [_audit_job(run, subject, attack_file, probes)] if run.audit else []
+    return [*jobs.values(), *audits]
+
+
+def measured_detector(
+    run: RobustnessRun,
+    subject: Subject,
+    jobs: Sequence[Job],
+    refused: Mapping[str, str],
+    failed: Failed,
+) -> DetectorResult:
+    """What became of one detector, from the records on disk; without its frames.
+
+    Also writes the detector's ``results.json``, every frame included.
+    """
+    out, sensors = Path(run.out) / subject.name, list(subject.target.sensors)
+    why = {
+        title: text for (name, title), text in failed.items() if name == subject.name
+    }
+    own = [
+        job
+        for job in jobs
+        if job.detector == subject.name
+        and not job.is_audit
+        and job.title not in {*why, *refused}
+    ]
+    every: dict[str, AttackResult] = {}
+    for job in own:
+        store = job.store()
+        measured = Measured(
+            name=job.title,
+            attacked_sensors=job.attacked_sensors,
+            description=job.description,
+            records=store.records(subject.frame_ids),
+            environments=store.environments(),
+        )
+        every[job.title] = attack_result(measured, sensors, subject.scoring)
+    made, frames_file = made_of(subject), f"{subject.name}/results.json"
+    if every:
+        whole = detector_result(made, sensors, every)
+        info = run_info(
+            run.attacks, run.running, subject, every.values(), whole.seconds
+        )
+        results_of(subject, [whole], info).write(out / "results.json")
+    short = {name: replace(one, frames=()) for name, one in every.items()}
+    return detector_result(
+        made,
+        sensors,
+        {job.title: short[job.title] for job in own if job.asked},
+        all_attacks=every,
+        not_applicable=refused,
+        failed=why,
+        curves=_curves(own, every, run.curve),
+        audit=_audit(run, subject),
+        frames_file=frames_file if every else None,
+    )
+
+
+def _check_folder(run: RobustnessRun, jobs: Sequence[Job]) -> None:
+    """Raise DataError if what is in the folder does not go with what is asked for.
+
+    Records of other settings or other devices; or a summary that has anything that
+    this run leaves out, which would be lost, since it is written anew.
+    """
+    now = Environment.here(run.running.device)
+    for job in jobs:
+        if not job.is_audit:
+            job.store(resume=run.resume).check(now, job.settings["frame_ids"])
+    path = Path(run.out) / "robustness.json"
     if not path.is_file():
         return
     lost: list[str] = []
-    try:
-        for detector in json.loads(path.read_text(encoding="utf-8"))["detectors"]:
-            name = detector["name"]
-            own = [job for job in jobs if job.subject == name]
-            if not own:
-                lost.append(name)
-                continue
-            asked = {job.title for job in own if job.asked}
-            points = {(job.threat, job.eps_scale) for job in own}
-            lost += [f"{name}/{one}" for one in detector["attacks"] if one not in asked]
-            lost += [
-                f"{name}/{threat} --curve {point['eps_scale']:g}"
-                for threat, curve in detector["curves"].items()
-                for point in curve
-                if (threat, point["eps_scale"]) not in points
-            ]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: not results of this tool ({error!r})") from error
+    for detector in read_results(path).detectors:
+        name = detector.name
+        own = [job for job in jobs if job.detector == name]
+        if not own:
+            lost.append(name)
+            continue
+        asked = {job.title for job in own if job.asked}
+        points = {(job.threat, job.scale) for job in own}
+        lost += [f"{name}/{one}" for one in detector.attacks if one not in asked]
+        lost += [
+            f"{name}/{threat} --curve {point.scale:g}"
+            for threat, curve in detector.curves.items()
+            for point in curve
+            if (threat, point.scale) not in points
+        ]
     if lost:
         raise DataError(
             f"{path}: has more than this command asks for ({listing(lost)}) and would "
@@ -131,64 +266,124 @@ def _require_superset(run: RobustnessRun, jobs: Sequence[Job]) -> None:
         )
 
 
-def collect(
+def _attack_job(
     run: RobustnessRun,
-    subjects: Sequence[Subject],
-    jobs: Sequence[Job],
-    failed: Mapping[tuple[str, str], str],
-) -> dict[str, Any]:
-    """The content of ``robustness.json``, from the records on disk."""
-    detectors = []
-    for subject in subjects:
-        own = [job for job in jobs if job.subject == subject.name]
-        why = {
-            title: why for (name, title), why in failed.items() if name == subject.name
-        }
-        detectors.append(describe_detector(run, subject, own, why))
-    named = {detector["name"]: detector for detector in detectors}
-    baseline = named[run.baseline or subjects[0].name]
-    for detector in detectors:
-        if detector is not baseline:
-            detector["difference"] = difference(detector, baseline)
-        detector["mCE"] = mean_corruption_error(
-            detector["failures"], baseline["failures"]
-        )
-    first = subjects[0]
-    threats = [job.description["threat"] for job in jobs if job.description]
-    sensors: dict[str, Any] = {}
-    for subject in subjects:
-        sensors |= subject.ready.detector.sensors
-    return {
-        "format": FORMAT,
-        "version": FORMAT_VERSION,
-        "command": run.common.command,
-        "suite": " ".join(run.threats),
-        "threats": AttackFile(run.common.attacks_file).names(run.threats),
-        "attacks_file": str(run.common.attacks_file),
-        "data_root": first.settings["data_root"],
-        "split": first.settings["split"],
-        "frame_ids": first.frame_ids,
-        "seeds": sorted({threat.get("seed", 0) for threat in threats}),
-        "classes": list(first.ready.detector.dataset_meta["classes"]),
-        "sensors": plain(sensors),
-        "scoring": plain(first.ready.scoring),
-        "definitions": DEFINITIONS | COMPARISONS,
-        "baseline": baseline["name"],
-        "detectors": detectors,
-        "groups": groups(detectors, {s.name: s.group for s in subjects}),
-        "environment": {
-            "made_on": distinct(
-                one
-                for detector in detectors
-                for entry in detector["attacks"].values()
-                for one in entry["made_on"]
-            ),
-            "collected_with": versions(),
-        },
+    subject: Subject,
+    attack_file: AttackFile,
+    threat: str,
+    scale: float,
+) -> Job | str:
+    """The job, or why the attack does not apply to the detector."""
+    source = run.attacks.source
+    plain = attack_file.build(threat, source=source).perturbation
+    changes = {} if scale == 1 else _scaled(plain, scale)
+    try:
+        named = attack_file.fitting(threat, subject, changes, source=source)
+    except DataError as error:
+        return str(error)
+    if pictures := attack_file.right_pictures([threat]):
+        config = config_of(subject.spec, run.frames.split, pictures)
+        subject = replace(subject, config=config)
+    attack = named.perturbation
+    return Job(
+        detector=subject.name,
+        run=AttackRun(
+            detector=subject.spec,
+            attacks=replace(run.attacks, threats=(threat,)),
+            out=str(Path(run.out) / subject.name),
+            frames=run.frames,
+            running=run.running,
+            changes=changes,
+        ),
+        title=attack.name,
+        threat=threat,
+        settings=subject.settings | {"attack": named.description},
+        description=named.description,
+        attacked_sensors=attack.touched,
+        cost=_cost(attack, subject),
+        scale=scale,
+    )
+
+
+def _audit_job(
+    run: RobustnessRun,
+    subject: Subject,
+    attack_file: AttackFile,
+    probes: Sequence[str],
+) -> Job:
+    source = run.attacks.source
+    frames = FramesSpec(split=run.frames.split, num=run.audit_num)
+    indices = choose_frames(subject.dataset, None, run.audit_num)
+    settings = replace(subject, indices=indices).settings | {
+        "attacks": [attack_file.build(n, source=source).description for n in probes],
+        "source": source and list(source),
     }
+    own = AuditRun(
+        detector=subject.spec,
+        attacks=replace(run.attacks, threats=run.probe),
+        out=str(Path(run.out) / subject.name / "audit"),
+        frames=frames,
+        running=run.running,
+    )
+    return Job(detector=subject.name, run=own, settings=settings)
 
 
-def _tell(job: Job, outcome: Outcome) -> None:
-    """A line about a job that ended."""
-    how = "done" if outcome.reason is None else f"FAILED: {outcome.reason}"
-    tqdm.write(f"{job.subject}  {job.title}: {how} ({outcome.wall_s:.0f} s)")
+def _curves(
+    jobs: Sequence[Job], results: Mapping[str, AttackResult], factors: Sequence[float]
+) -> dict[str, tuple[CurvePoint, ...]]:
+    """Mean AP by the factor of the budget, for each attack with several."""
+    curves: dict[str, list[CurvePoint]] = {}
+    for job in sorted(jobs, key=lambda job: job.scale):
+        if job.scale in factors:
+            point = CurvePoint(job.scale, results[job.title].mean)
+            curves.setdefault(job.threat, []).append(point)
+    return {name: tuple(found) for name, found in curves.items() if len(found) > 1}
+
+
+def _audit(run: RobustnessRun, subject: Subject) -> AuditResult | None:
+    """What all audits of these weights found; None if there was none."""
+    own = Path(run.out) / subject.name / "audit" / "audit.json"
+    others = Path(run.audit_dir).rglob("audit.json") if run.audit_dir else []
+    reports = [read_audit(path) for path in [own, *sorted(others)]]
+    same = ("checkpoint_sha256", "config_sha256")
+    return joined_audits(
+        AuditResult(
+            report["audit"]["passed"],
+            tuple(c["name"] for c in report["audit"]["checks"] if not c["passed"]),
+        )
+        for report in reports
+        if all(report.get(key) == subject.settings[key] for key in same)
+    )
+
+
+def _frames_of(subject: Subject) -> tuple[Path, list[str]]:
+    return Path(subject.settings["data_root"]).resolve(), subject.frame_ids
+
+
+def _scaled(attack: Perturbation, scale: float) -> dict[str, Any]:
+    """The fields of a threat model that hold its budget, times ``scale``."""
+    threat = attack.threat if isinstance(attack, Attack) else attack
+    if changes := scaled_budgets(threat, scale):
+        return changes
+    raise DataError(
+        f"--curve: threat {attack.name!r} has no budget to scale (none of "
+        f"{', '.join(BUDGETS)}); choose others with --probe"
+    )
+
+
+def _cost(attack: Perturbation, subject: Subject) -> int:
+    """Gradient steps a frame takes: a guess, for the time left."""
+    if not isinstance(attack, Attack):
+        return 1
+    goals = 1
+    if isinstance(attack, Adaptive) and subject.target.can_leave_out:
+        goals = 1 + len(subject.target.sensors) * (len(attack.weights) + 1)
+    return attack.threat.steps * attack.threat.restarts * goals
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """Each name once: a, b, a_2."""
+    return [
+        name if (n := names[: i + 1].count(name)) == 1 else f"{name}_{n}"
+        for i, name in enumerate(names)
+    ]

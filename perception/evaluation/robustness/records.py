@@ -18,7 +18,7 @@ from perception.evaluation.detection.matching import match_frame
 from perception.evaluation.detection.rules import ClassRule, Difficulty
 
 Gate = tuple[float, ...] | None
-"""(S + 1) probabilities of who lies, the last one of "nobody"; None without a gate."""
+"""(S + 1) probabilities of who is compromised, last "nobody"; None without a gate."""
 
 _DETECTIONS = ("truth", "clean", "attacked", "oracle")
 
@@ -35,17 +35,18 @@ class FrameRecord:
         attacked: Detections on the attacked inputs, likewise.
         gate_clean: What the gate said of the clean inputs.
         gate_attacked: What the gate said of the attacked inputs.
-        damage_clean: Detection loss on the clean inputs.
-        damage_attacked: Detection loss on the attacked inputs.
-        value: The objective that the attack reached, see ``AttackResult``.
+        loss_clean: Detection loss on the clean inputs; None for targets without one.
+        loss_attacked: Detection loss on the attacked inputs, likewise.
+        value: The objective that was reached, see ``Perturbed``.
         change: For each touched sensor the largest change of each channel of its
             model input, in the channel's unit.
         seconds: Wall time of the attack, a batch's shared among its frames.
         oracle: Detections on the attacked inputs, the fusion being told which sensor
-            lies; None where it cannot be told, or several sensors were attacked.
-        doubt_clean: Above 0 if the fusion was sure on the clean inputs that somebody
-            lies, perhaps without knowing who; None for those without such a state.
-        doubt_attacked: The same of the attacked inputs.
+            is compromised; None where it cannot be told, or several were attacked.
+        alarm_clean: Above 0 if the fusion was sure on the clean inputs that a sensor
+            is compromised, perhaps without knowing which; None for those without such
+            a state.
+        alarm_attacked: The same of the attacked inputs.
     """
 
     frame_id: str
@@ -55,14 +56,14 @@ class FrameRecord:
     attacked: Objects
     gate_clean: Gate
     gate_attacked: Gate
-    damage_clean: float
-    damage_attacked: float
-    value: float
+    loss_clean: float | None
+    loss_attacked: float | None
+    value: float | None
     change: Mapping[str, Mapping[str, float]]
     seconds: float
     oracle: Objects | None = None
-    doubt_clean: float | None = None
-    doubt_attacked: float | None = None
+    alarm_clean: float | None = None
+    alarm_attacked: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; :meth:`from_json` gives back an equal record."""
@@ -76,8 +77,8 @@ class FrameRecord:
     def from_json(cls, values: Mapping[str, Any]) -> FrameRecord:
         """The record that :meth:`to_json` described."""
         fields = dict(values)
-        for name in _DETECTIONS:  # records of older versions have no oracle
-            if fields.get(name) is not None:
+        for name in _DETECTIONS:
+            if fields[name] is not None:
                 fields[name] = _objects_from_json(fields[name])
         for name in ("gate_clean", "gate_attacked"):
             fields[name] = None if fields[name] is None else tuple(fields[name])
@@ -86,7 +87,7 @@ class FrameRecord:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the attack changed in one frame, at a score threshold.
+    """What an attack changed in one frame, at a score threshold.
 
     Attributes:
         found_clean: Objects found on the clean inputs.
@@ -144,7 +145,7 @@ def largest_changes(
         name: (attacked[name] - clean[name]).abs().amax(dim=(2, 3)).tolist()
         for name in touched
     }
-    count = len(next(iter(by_sensor.values())))
+    count = len(next(iter(clean.values())))
     return [
         {
             name: {

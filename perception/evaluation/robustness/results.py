@@ -279,7 +279,8 @@ class AttackResult:
         gate: What the gate makes of it; None without a gate.
         ineffective: Whether it is no measure of robustness, see ``DEFINITIONS``.
         changed: Whether it changed any value of any frame.
-        seconds_per_frame: Wall time.
+        seconds: Wall time of all frames.
+        seconds_per_frame: Of one.
         environments: All that attacked the frames.
         frames: Frame by frame; only in files of ``tools/attack.py`` and in a detector's
             own ``results.json``.
@@ -295,6 +296,7 @@ class AttackResult:
     gate: GateResult | None
     ineffective: bool
     changed: bool
+    seconds: Number
     seconds_per_frame: Number
     environments: tuple[Environment, ...]
     frames: tuple[FrameResult, ...] = ()

@@ -1,4 +1,4 @@
-"""What to run: one value per tool: which detector, frames and attacks, and how.
+"""What to run: a value per tool, of which detector, which frames, which attacks, how.
 
 Nothing is imported here, so that a command line can ask for these values at once.
 """

@@ -1,8 +1,8 @@
 """Records of attacked frames on disk, so that a killed run goes on where it was.
 
 A folder holds ``settings.json``, everything that determines the results,
-``frames.jsonl``, one line per frame, appended batch by batch, and ``made_on.json``, a
-list of what attacked them.
+``frames.jsonl``, one line per frame, appended batch by batch, and
+``environments.json``, a list of what attacked them.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from perception.core.files import write_json
-from perception.core.provenance import UNKNOWN, MadeOn, distinct, mixable, told
+from perception.core.files import read_json, write_json
+from perception.core.provenance import UNKNOWN, Environment, distinct
 from perception.core.structures import DataError
 from perception.evaluation.robustness.records import FrameRecord
 
@@ -41,12 +42,17 @@ class FrameStore:
     ) -> None:
         self.folder = Path(folder)
         self._lines = self.folder / "frames.jsonl"
-        self._made_on = self.folder / "made_on.json"
+        self._environments = self.folder / "environments.json"
         settings_file = self.folder / "settings.json"
         # As a reader will see them: tuples are lists, keys are text.
         settings = json.loads(json.dumps(settings))
         if settings_file.is_file():
-            self._compare(_read_json(settings_file), settings)
+            before = read_json(settings_file, what="settings of a run")
+            if difference := first_difference(before, settings):
+                raise DataError(
+                    f"{self.folder}: holds results of other settings: {difference}; "
+                    "choose another --out"
+                )
             if not resume:
                 raise DataError(
                     f"{self.folder}: holds results of this attack already; --resume "
@@ -76,15 +82,24 @@ class FrameStore:
             records[record.frame_id] = record
         return records
 
-    def made_on(self) -> list[MadeOn]:
-        """All that attacked the frames; ``UNKNOWN`` where older records do not tell."""
-        if not self._lines.is_file() or not self._lines.stat().st_size:
-            return []
-        if not self._made_on.is_file():
-            return [UNKNOWN]
-        return list(_read_json(self._made_on))
+    def records(self, frame_ids: Sequence[str]) -> list[FrameRecord]:
+        """Those of some frames, in this order; frames not done are left out."""
+        found = self.read()
+        return [found[name] for name in frame_ids if name in found]
 
-    def check(self, now: MadeOn, frame_ids: Iterable[str]) -> None:
+    def environments(self) -> tuple[Environment, ...]:
+        """All that attacked the frames; ``UNKNOWN`` where that is not noted."""
+        if not self._lines.is_file() or not self._lines.stat().st_size:
+            return ()
+        if not self._environments.is_file():
+            return (UNKNOWN,)
+        try:
+            noted = read_json(self._environments, what="environments")
+            return tuple(Environment(**one) for one in noted)
+        except TypeError as error:
+            raise DataError(f"{self._environments}: damaged: {error}") from error
+
+    def check(self, now: Environment, frame_ids: Iterable[str]) -> None:
         """Whether ``now`` may attack those of the frames that are not yet there.
 
         Raises:
@@ -94,21 +109,21 @@ class FrameStore:
         if not self.read().keys() >= set(frame_ids):
             self._with(now)
 
-    def begin(self, now: MadeOn) -> None:
+    def begin(self, now: Environment) -> None:
         """Note what attacks the frames that come.
 
         Raises:
             DataError: See :meth:`check`.
         """
-        write_json(self._made_on, self._with(now))
+        write_json(self._environments, [asdict(one) for one in self._with(now)])
 
-    def _with(self, now: MadeOn) -> list[MadeOn]:
+    def _with(self, now: Environment) -> tuple[Environment, ...]:
         """All that attacked the frames, and ``now``, which has to go with them."""
-        earlier = self.made_on()
-        if others := [one for one in earlier if not mixable(one, now)]:
+        earlier = self.environments()
+        if others := [one for one in earlier if not one.mixable(now)]:
             raise DataError(
-                f"{self.folder}: its frames were attacked on {told(others[0])}, and "
-                f"the remaining ones would be on {told(now)}; go on there, or choose "
+                f"{self.folder}: its frames were attacked on {others[0]}, and "
+                f"the remaining ones would be on {now}; go on there, or choose "
                 "another --out"
             )
         return distinct([*earlier, now])
@@ -123,13 +138,6 @@ class FrameStore:
                 os.fsync(file.fileno())
         except OSError as error:
             raise DataError(f"{self._lines}: cannot write: {error.strerror}") from error
-
-    def _compare(self, before: Any, now: Any) -> None:
-        if difference := first_difference(before, now):
-            raise DataError(
-                f"{self.folder}: holds results of other settings: {difference}; "
-                "choose another --out"
-            )
 
 
 def first_difference(before: Any, now: Any, where: str = "") -> str | None:
@@ -150,10 +158,3 @@ def first_difference(before: Any, now: Any, where: str = "") -> str | None:
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:50]} … ({len(text)} characters)"
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot read ({error})") from error

@@ -1,114 +1,190 @@
-"""``robustness.md``: the results as Markdown tables."""
+"""Results as text: ``robustness.md`` and what ``tools/attack.py`` prints."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from perception.core.provenance import told
-from perception.evaluation.robustness.cells import (
-    NOTHING,
+from perception.core.gate_state import NOBODY
+from perception.evaluation.robustness.results import (
+    Accuracy,
+    AttackResult,
+    AuditResult,
+    DetectorResult,
+    Figure,
+    GateResult,
     Results,
-    ap,
-    attack_names,
-    rate,
-    signed,
-    table,
 )
-from perception.evaluation.robustness.figures import (
-    IN_VAIN,
-    clean_ap,
-    in_vain,
-    mean_ap,
-)
-from perception.evaluation.robustness.gate_tables import alarm_table, blame_tables
 
-Detector = Mapping[str, Any]
-
+NOTHING = "–"
 STAR = " *"
-NOTE = f"\\* {IN_VAIN}"
+INEFFECTIVE = (
+    "Raises the loss that it climbs by less than 5 %: against this gate it is no "
+    "attack but noise of its budget, and no measure of robustness; look at the suites "
+    "quiet and adaptive."
+)
+NOTE = f"\\* {INEFFECTIVE}"
+CLEAN_ROW = "none (clean)"
 
 
 def markdown(results: Results) -> str:
-    """All tables of a run, from the content of ``robustness.json``."""
-    frames, scoring = len(results["frame_ids"]), results["scoring"]
-    seeds = ", ".join(map(str, results["seeds"]))
-    overlaps = ", ".join(f"{n} {v:g}" for n, v in scoring["overlaps"].items())
+    """All tables of a run."""
+    run, scoring = results.run, results.scoring
+    overlaps = ", ".join(f"{n} {v:g}" for n, v in scoring.overlaps.items())
     lines = [
         "# Robustness",
         "",
-        f"Mean AP in percent (R40, {scoring['headline']}; overlaps {overlaps}) on "
-        f"{frames} frames of `{results['split']}` in `{results['data_root']}`; attacks "
-        f"`{results['suite']}`, attack seed {seeds}. Differences are to "
-        f"`{results['baseline']}`, in points.",
+        f"Mean AP in percent (R40, {scoring.headline}; overlaps {overlaps}) on "
+        f"{len(results.frame_ids)} frames of `{run.split}` in `{run.data_root}`; "
+        f"attacks `{' '.join(run.suite)}`, attack seed "
+        f"{', '.join(map(str, run.seeds))}. Differences are to "
+        f"`{results.baseline}`, in points.",
     ]
     sections = (
         ("Summary", _summary(results)),
         ("Each attack", _attacks(results)),
-        ("Failures, severity 1 to 5", _failures(results)),
+        ("Corruptions, severity 1 to 5", _corruptions(results)),
         ("Classes", _classes(results)),
         ("Several trainings, mean ± standard deviation", _groups(results)),
-        ("Whom the gate blames", blame_tables(results)),
-        ("How well and how soon the gate tells", alarm_table(results)),
+        ("Which sensor the gate's alarm is attributed to", _confusions(results)),
+        ("How well and how soon the gate tells", _alarms(results)),
         ("Budgets", _curves(results)),
         ("What was not measured", list(_gaps(results))),
     )
     for title, body in sections:
         if body:
             lines += ["", f"## {title}", "", *body]
-    wall_s = results["environment"].get("wall_s")
-    took = "" if wall_s is None else f" This run took {wall_s:.0f} s."
-    devices = "; ".join(map(told, results["environment"].get("made_on", ())))
-    where = f" Attacked on {devices}." if devices else ""
-    lines += ["", f"Reproduce: `{results['command']}`.{took}{where}", ""]
-    return "\n".join(lines)
+    where = "; ".join(map(str, results.environments))
+    lines += ["", f"Reproduce: `{run.command}`. This run took {run.wall_s:.0f} s."]
+    lines[-1] += f" Attacked on {where}." if where else ""
+    return "\n".join([*lines, ""])
+
+
+def attack_table(results: Results) -> str:
+    """One line per attack on the only detector: AP, success, loss, gate and speed."""
+    (detector,) = results.detectors
+    attacks = detector.attacks.values()
+    width = max(6, *(len(one.name) for one in attacks)) + 2
+    header = (
+        f"{'attack':<{width}}{'clean':>8}{'attacked':>10}{'KITTI':>7}{'':>9}"
+        f"{'success':>9}{'lost':>10}{'false':>7}{'loss':>15}{'gate':>6}{'s/frame':>9}"
+    )
+    return "\n".join(
+        [
+            header,
+            *(_attack_line(one, width) for one in attacks),
+            *(
+                f"{one.name}: changed nothing in any frame"
+                for one in attacks
+                if not one.changed
+            ),
+            f"clean, attacked: mean AP in percent ({results.scoring.headline}, R40, "
+            "this task's overlaps); KITTI: at KITTI's own overlaps;",
+            "success: frames where an object was lost or a false detection appeared; "
+            "loss: detection loss; gate: how often its alarm is attributed to an "
+            "attacked sensor",
+        ]
+    )
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table; none without rows."""
+    lines = [header, ["---"] * len(header), *rows]
+    return ["| " + " | ".join(cells) + " |" for cells in lines] if rows else []
+
+
+def ap(value: Figure) -> str:
+    """An AP or another percentage with one digit."""
+    return NOTHING if value is None else f"{value:.1f}"
+
+
+def starred(attack: AttackResult) -> str:
+    """Mean AP under an attack, with a star if it is ineffective."""
+    return ap(attack.mean) + (STAR if attack.ineffective else "")
+
+
+def _attack_line(one: AttackResult, width: int) -> str:
+    clean, attacked, success = one.ap.clean, one.ap.attacked, one.success
+    lost, false = f"{success.lost}/{success.found_clean}", f"+{success.false_new}"
+    gate = "-" if one.gate is None else f"{one.gate.right_rate:.0%}"
+    return (
+        f"{one.name:<{width}}"
+        f"{_two(clean.headline.mean):>8}{_two(attacked.headline.mean):>10}"
+        f"{_two(clean.kitti.mean):>7}{'-> ' + _two(attacked.kitti.mean):>9}"
+        f"{success.rate:>9.0%}{lost:>10}{false:>7}{_losses(one):>15}{gate:>6}"
+        f"{one.seconds_per_frame:>9.2f}"
+    )
+
+
+def _losses(one: AttackResult) -> str:
+    loss = one.detection_loss
+    return "-" if loss is None else f"{_two(loss.clean)} -> {_two(loss.attacked)}"
+
+
+def _two(value: Figure) -> str:
+    return "n/a" if value is None else f"{value:.2f}"
+
+
+def _rate(value: Figure) -> str:
+    """A share, 0 to 1, in percent."""
+    return NOTHING if value is None else f"{100 * value:.1f} %"
+
+
+def _names(results: Results, *, corruptions: bool = False) -> dict[str, str]:
+    """{attack: its sensors} of attacks that any detector has, as asked for."""
+    found = {
+        name: ", ".join(one.attacked_sensors)
+        for detector in results.detectors
+        for name, one in detector.attacks.items()
+        if (one.corruption is not None) == corruptions
+    }
+    return {name: found[name] for name in results.attacks if name in found}
 
 
 def _summary(results: Results) -> list[str]:
     """One row per detector."""
-    sensors = list(results["sensors"])
+    sensors = list(results.sensors)
     header = ["detector", "clean", "Δ", *(f"worst {name}" for name in sensors)]
     header += ["minimum", "Δ", "below oracle", "gate right", "false alarms"]
     header += ["mCE", "mRR", "audit"]
-    base = next(d for d in results["detectors"] if d["name"] == results["baseline"])
+    base = next(one for one in results.detectors if one.name == results.baseline)
     rows = []
-    for one in results["detectors"]:
-        worst, least = one["worst"], one["worst_single_sensor"]
-        row = [
-            one["name"],
-            ap(clean_ap(one)),
-            _versus(clean_ap(one), clean_ap(base), one, base),
-        ]
+    for one in results.detectors:
+        row = [one.name, ap(one.clean_mean)]
+        row += [_versus(one.clean_mean, base.clean_mean, one, base)]
         for name in sensors:
-            found = worst.get(name)
-            row.append(_worst(one, found) if found else NOTHING)
-        minimum = least and least["mAP"]
-        theirs = base["worst_single_sensor"] and base["worst_single_sensor"]["mAP"]
-        gaps = [told["gap"] for told in (one["oracle"] or {}).values()]
-        row += [ap(minimum) + (_star(one, least["attack"]) if least else "")]
-        row += [_versus(minimum, theirs, one, base)]
+            found = one.worst.get(name)
+            row.append(f"{_least(one, name)} ({found.attack})" if found else NOTHING)
+        row += [_least(one, one.worst_sensor)]
+        row += [_versus(_minimum(one), _minimum(base), one, base)]
+        gaps = [oracle.gap for oracle in one.oracle.values()]
         row += [ap(max(gaps)) if gaps else NOTHING]
-        row += [rate(one["gate_accuracy"]), rate(one["false_alarms"])]
-        row += [ap((one[name] or {}).get("mean")) for name in ("mCE", "mRR")]
-        rows.append([*row, _verdict(one["audit"])])
+        rates = (
+            (one.gate.right_rate, one.gate.false_alarms) if one.gate else (None,) * 2
+        )
+        row += map(_rate, rates)
+        row += [ap(one.mce.get("mean")), ap(one.mrr.get("mean")), _verdict(one.audit)]
+        rows.append(row)
     return [
         *table(header, rows),
         "",
         "Worst: the attack on that sensor alone that leaves the least; minimum: of all "
-        "sensors; below oracle: the largest gap to the fusion that is told who lies, "
-        "under a sensor's worst attack.",
+        "sensors; below oracle: the largest gap to the fusion that is told which "
+        "sensor is compromised, under a sensor's worst attack.",
         *_noted(rows),
     ]
 
 
-def _worst(detector: Detector, found: Mapping[str, Any]) -> str:
-    """What a sensor's worst attack leaves, and its name."""
-    star = _star(detector, found["attack"])
-    return f"{ap(found['mAP'])}{star} ({found['attack']})"
+def _minimum(detector: DetectorResult) -> Figure:
+    sensor = detector.worst_sensor
+    return None if sensor is None else detector.worst[sensor].mean
 
 
-def _star(detector: Detector, attack: str) -> str:
-    return STAR if in_vain(detector["attacks"][attack]) else ""
+def _least(detector: DetectorResult, sensor: str | None) -> str:
+    """What a sensor's worst attack leaves."""
+    if sensor is None:
+        return NOTHING
+    worst = detector.worst[sensor]
+    return ap(worst.mean) + (STAR if worst.ineffective else "")
 
 
 def _noted(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -117,120 +193,151 @@ def _noted(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _versus(
-    mine: float | None, theirs: float | None, one: Detector, base: Detector
+    mine: Figure, theirs: Figure, one: DetectorResult, base: DetectorResult
 ) -> str:
     if one is base or mine is None or theirs is None:
         return NOTHING
-    return signed(mine - theirs)
+    return f"{mine - theirs:+.1f}"
 
 
-def _verdict(audit: Mapping[str, Any] | None) -> str:
+def _verdict(audit: AuditResult | None) -> str:
     if audit is None:
         return NOTHING
-    return "passed" if audit["passed"] else "**FLAGGED**: " + ", ".join(audit["failed"])
+    return "passed" if audit.passed else "**FLAGGED**: " + ", ".join(audit.failed)
 
 
 def _attacks(results: Results) -> list[str]:
     """One row per attack, one column per detector."""
-    detectors = results["detectors"]
+    detectors = results.detectors
     rows = [
         [name, touched, *(_attacked(one, name) for one in detectors)]
-        for name, touched in attack_names(results, failures=False)
+        for name, touched in _names(results).items()
     ]
-    header = ["attack", "on", *(one["name"] for one in detectors)]
-    clean = ["clean", "", *(ap(clean_ap(one)) for one in detectors)]
-    if not rows:
-        return []
-    return [*table(header, [clean, *rows]), *_noted(rows)]
+    header = ["attack", "on", *(one.name for one in detectors)]
+    clean = ["clean", "", *(ap(one.clean_mean) for one in detectors)]
+    return [*table(header, [clean, *rows]), *_noted(rows)] if rows else []
 
 
-def _attacked(detector: Detector, name: str) -> str:
+def _attacked(detector: DetectorResult, name: str) -> str:
     """AP under an attack, and the difference to the baseline."""
-    if name not in detector["attacks"]:
-        return "does not apply" if name in detector["not_applicable"] else NOTHING
-    entry = detector["attacks"][name]
-    value = ap(mean_ap(entry)) + _star(detector, name)
-    change = detector.get("difference", {}).get(name)
+    if name not in detector.attacks:
+        return "does not apply" if name in detector.not_applicable else NOTHING
+    value, change = starred(detector.attacks[name]), detector.difference.get(name)
     return value if change is None else f"{value} ({change:+.1f})"
 
 
-def _failures(results: Results) -> list[str]:
-    detectors = results["detectors"]
-    kinds = {
-        (sensor, kind)
-        for detector in detectors
-        for sensor, of_sensor in detector["failures"].items()
-        for kind in of_sensor
-    }
+def _corruptions(results: Results) -> list[str]:
+    found = [detector.corruptions for detector in results.detectors]
+    kinds = {(s, kind) for one in found for s, kinds in one.items() for kind in kinds}
     rows = []
     for sensor, kind in sorted(kinds):
-        cells = []
-        for detector in detectors:
-            found = detector["failures"].get(sensor, {}).get(kind, {})
-            cells.append(" / ".join(ap(found[s]) for s in sorted(found)) or NOTHING)
-        rows.append([sensor, kind, *cells])
-    header = ["sensor", "failure", *(detector["name"] for detector in detectors)]
-    return table(header, rows) if rows else []
+        levels = [one.get(sensor, {}).get(kind, {}) for one in found]
+        cells = (" / ".join(ap(one[s]) for s in sorted(one)) for one in levels)
+        rows.append([sensor, kind, *(cell or NOTHING for cell in cells)])
+    return table(["sensor", "corruption", *(d.name for d in results.detectors)], rows)
 
 
 def _classes(results: Results) -> list[str]:
     """AP per class, clean and under each attack."""
-    detectors, classes = results["detectors"], results["classes"]
-    blocks = {"clean": [detector["clean"] for detector in detectors]}
-    for name, _ in attack_names(results, failures=False):
-        entries = [detector["attacks"].get(name) for detector in detectors]
-        blocks[name] = [entry and entry["ap"]["attacked"] for entry in entries]
-    level = results["scoring"]["headline"]
-    rows = []
-    for name, found in blocks.items():
-        cells = [name]
-        for block in found:
-            values = [
-                block and block["headline"]["classes"][c][level]["R40"] for c in classes
-            ]
-            cells.append(" / ".join(map(ap, values)) if block else NOTHING)
-        rows.append(cells)
-    header = ["attack", *(f"{one['name']}: {' / '.join(classes)}" for one in detectors)]
-    return table(header, rows)
+    classes, level = results.classes, results.scoring.headline
+
+    def cell(found: Accuracy | None) -> str:
+        if found is None:
+            return NOTHING
+        cells = found.headline.classes
+        return " / ".join(
+            ap(cells[c][level].r40) if c in cells else NOTHING for c in classes
+        )
+
+    rows = [["clean", *(cell(one.clean) for one in results.detectors)]]
+    for name in _names(results):
+        found = [one.attacks.get(name) for one in results.detectors]
+        rows.append([name, *(cell(one.ap.attacked if one else None) for one in found)])
+    told = " / ".join(classes)
+    return table(["attack", *(f"{d.name}: {told}" for d in results.detectors)], rows)
 
 
 def _groups(results: Results) -> list[str]:
     """Mean ± spread of detectors that differ by their training's seed alone."""
     rows = []
-    for group in results["groups"]:
-        figures = {"clean": group["clean"]}
-        figures |= {f"worst {name}": value for name, value in group["worst"].items()}
-        figures |= group["attacks"]
+    for group in results.groups:
+        figures = {"clean": group.clean}
+        figures |= {f"worst {name}": value for name, value in group.worst.items()}
+        figures |= group.attacks
         rows += [
             [
-                group["name"],
-                str(group["seeds"]),
+                group.name,
+                str(len(group.detectors)),
                 name,
-                f"{value['mean']:.1f} ± {value['spread']:.1f}",
+                f"{value.mean:.1f} ± {value.spread:.1f}",
             ]
             for name, value in figures.items()
             if value is not None
         ]
-    return table(["config", "trainings", "figure", "mean AP"], rows) if rows else []
+    return table(["config", "trainings", "figure", "mean AP"], rows)
+
+
+def _confusions(results: Results) -> list[str]:
+    """One table per gate: frames by attacked sensor and by attributed sensor."""
+    lines: list[str] = []
+    for detector in results.detectors:
+        if detector.gate is None:
+            continue
+        names, confusion = [*detector.sensors, NOBODY], detector.gate.confusion
+        header = [f"`{detector.name}`, frames; attacked:", *names]
+        rows = [
+            [row.sensor or CLEAN_ROW, *(str(row.attributed[name]) for name in names)]
+            for row in confusion
+        ]
+        if all(row.alarm is not None for row in confusion):
+            header.append("none, but an alarm")
+            rows = [[*r, str(c.alarm)] for r, c in zip(rows, confusion, strict=True)]
+        lines += ["", *table(header, rows)] if lines else table(header, rows)
+    return lines
+
+
+def _alarms(results: Results) -> list[str]:
+    """AUROC and detection delay of each gate under each attack."""
+    gated = [one for one in results.detectors if one.gate is not None]
+    names = [*_names(results), *_names(results, corruptions=True)]
+    rows = []
+    for name in names if gated else []:
+        found = [one.attacks.get(name) for one in gated]
+        rows.append([name, *(_alarm(one.gate if one else None) for one in found)])
+    header = ["AUROC; frames to the alarm (how often)", *(one.name for one in gated)]
+    notes = [
+        f"`{one.name}`: monitor with smoothing {m.smoothing:g}, calibrated on "
+        f"{m.frames} clean frames for {_rate(m.false_alarm_rate)} false alarms; "
+        f"{_rate(m.held_out_rate)} on {m.held_out_frames} others; the alarm must come "
+        f"within {m.horizon} frames."
+        for one in gated
+        if (m := one.monitor)
+    ]
+    return [*table(header, rows), "", *notes] if rows else []
+
+
+def _alarm(gate: GateResult | None) -> str:
+    if gate is None:
+        return NOTHING
+    text = NOTHING if gate.auroc is None else f"{gate.auroc:.3f}"
+    if (delay := gate.delay) is None:
+        return text
+    return f"{text}; {ap(delay.mean)} ({100 * delay.detected:.0f} %)"
 
 
 def _curves(results: Results) -> list[str]:
     """AP over the budget."""
     rows = []
-    for detector in results["detectors"]:
-        for name, points in detector["curves"].items():
-            shown = [f"×{p['eps_scale']:g}: {ap(p['mAP'])}" for p in points]
-            rows.append([detector["name"], name, ", ".join(shown)])
-    return (
-        table(["detector", "attack", "mean AP by factor of the budget"], rows)
-        if rows
-        else []
-    )
+    for detector in results.detectors:
+        for name, points in detector.curves.items():
+            shown = ", ".join(f"×{p.scale:g}: {ap(p.mean)}" for p in points)
+            rows.append([detector.name, name, shown])
+    return table(["detector", "attack", "mean AP by factor of the budget"], rows)
 
 
 def _gaps(results: Results) -> Iterator[str]:
-    for detector in results["detectors"]:
-        for name, reason in detector["not_applicable"].items():
-            yield f"* `{detector['name']}`, {name}: does not apply ({reason})"
-        for name, reason in detector["failed"].items():
-            yield f"* `{detector['name']}`, {name}: **failed** ({reason})"
+    for detector in results.detectors:
+        for name, reason in detector.not_applicable.items():
+            yield f"* `{detector.name}`, {name}: does not apply ({reason})"
+        for name, reason in detector.failed.items():
+            yield f"* `{detector.name}`, {name}: **failed** ({reason})"

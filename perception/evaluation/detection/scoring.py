@@ -1,0 +1,116 @@
+"""How a config's test frames are judged, and a checkpoint's scores on them."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.config import Config
+
+from perception.core.checkpoints import local_file
+from perception.core.config import first_evaluator
+from perception.core.files import write_json
+from perception.core.provenance import settings_of, versions
+from perception.core.structures import DataError
+from perception.evaluation.detection.report import check_result_folder
+from perception.evaluation.detection.rules import (
+    KITTI_DIFFICULTIES,
+    Difficulty,
+    Scoring,
+    kitti_rules,
+)
+from perception.training.runner import build_runner
+
+
+def scoring_of(config: Config, score_threshold: float = 0.3) -> Scoring:
+    """The test evaluator's overlaps and difficulties, as ``KittiMetric`` takes them.
+
+    An evaluator without overlaps, such as COCO's, gets 0.5 for every class.
+
+    Raises:
+        DataError: If the evaluator's headline is none of its difficulties.
+    """
+    evaluator = first_evaluator(config)
+    classes = config.test_dataloader.dataset.classes
+    kitti = evaluator.get("type") == "KittiMetric"
+    overlaps = evaluator.get("overlaps", "kitti" if kitti else None)
+    if overlaps is None:
+        overlaps = dict.fromkeys(classes, 0.5)
+    elif overlaps == "kitti":
+        overlaps = {rule.name: rule.overlap_for("2d") for rule in kitti_rules(classes)}
+    difficulties = tuple(
+        value if isinstance(value, Difficulty) else Difficulty(*value)
+        for value in evaluator.get("difficulties", KITTI_DIFFICULTIES)
+    )
+    headline = evaluator.get("headline", Scoring.headline)
+    if headline not in (names := [one.name for one in difficulties]):
+        raise DataError(
+            f"{config.filename}: the test evaluator's headline must be one of "
+            f"{', '.join(names)}, got {headline!r}"
+        )
+    return Scoring(dict(overlaps), difficulties, headline, score_threshold)
+
+
+def score_checkpoint(
+    config: Config,
+    checkpoint: str | os.PathLike,
+    *,
+    work_dir: str | os.PathLike,
+    dump_kitti: str | os.PathLike | None = None,
+    json_file: str | os.PathLike | None = None,
+    invocation: Mapping[str, Any] | None = None,
+    launcher: str = "none",
+) -> dict[str, float]:
+    """Score a checkpoint on the config's test frames, with its test evaluators.
+
+    Args:
+        config: The run that the checkpoint came from.
+        checkpoint: ``.pth`` or ``.safetensors``, a file or an http(s) address.
+        work_dir: Folder of logs.
+        dump_kitti: Folder for one KITTI result file per frame; files of these frames
+            are replaced.
+        json_file: File for the figures and what is needed to reproduce them.
+        invocation: What that file says of how the run was started, e.g. ``command``.
+        launcher: One of ``perception.training.runner.LAUNCHERS``.
+
+    Returns:
+        The metric's figures by name.
+
+    Raises:
+        DataError: If the data or the checkpoint cannot be used, the checkpoint's
+            weights are not those of the config's detector, or ``dump_kitti`` holds
+            result files of other frames.
+    """
+    weights = local_file(checkpoint)
+    config.work_dir = str(work_dir)
+    config.load_from = None
+    config.resume = False
+    if dump_kitti is not None:
+        first_evaluator(config)["dump_dir"] = str(dump_kitti)
+    runner = build_runner(config, launcher)
+    dataset: Any = runner.test_dataloader.dataset
+    frame_ids = list(dataset.frames.frame_ids)[: len(dataset)]
+    if dump_kitti is not None:  # before hours of work
+        check_result_folder(dump_kitti, frame_ids)
+    try:  # MMEngine would only warn, and score weights that are half random
+        runner.load_checkpoint(str(weights), strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise DataError(
+            f"{checkpoint}: does not fit {config.filename}: {reason}"
+        ) from error
+    figures = {name: float(value) for name, value in runner.test().items()}
+    if json_file is not None:
+        content = {
+            **(invocation or {}),
+            "checkpoint": str(checkpoint),
+            **settings_of(config, str(config.filename), weights, frame_ids),
+            "frames": len(frame_ids),
+            "versions": versions(),
+            # JSON knows no NaN, the figure of a class without objects
+            "figures": {k: None if math.isnan(v) else v for k, v in figures.items()},
+        }
+        write_json(json_file, content)
+    return figures

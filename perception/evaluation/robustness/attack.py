@@ -1,0 +1,156 @@
+"""Attacks on one detector: what ``tools/attack.py`` calls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from perception.core.provenance import Environment, distinct, versions
+from perception.evaluation.robustness.attack_file import Named, prepare
+from perception.evaluation.robustness.cell import fill
+from perception.evaluation.robustness.export import KittiSaver
+from perception.evaluation.robustness.figures import (
+    Measured,
+    attack_result,
+    detector_result,
+)
+from perception.evaluation.robustness.results import (
+    AttackResult,
+    DetectorResult,
+    Results,
+    RunInfo,
+)
+from perception.evaluation.robustness.spec import AttackRun, AttacksSpec, Running
+from perception.evaluation.robustness.store import FrameStore
+from perception.evaluation.robustness.subject import Subject
+
+
+def run_attacks(run: AttackRun) -> Results:
+    """Attack, and write ``out/results.json``.
+
+    Each attack has a folder ``out/<name>`` with its settings, its frames' records and,
+    if asked for, ``data``. ``results.json`` is there, and whole, after every attack.
+
+    Raises:
+        DataError: If anything asked for is impossible; before the first attack
+            where that can be known.
+    """
+    begin, out, running = time.perf_counter(), Path(run.out), run.running
+    subject, attacks = prepare(
+        run.detector,
+        run.attacks,
+        run.frames,
+        device=running.device,
+        changes=run.changes,
+        patch=run.patch,
+        score_threshold=run.score_threshold,
+    )
+    common = subject.settings | {"save_data": run.save_data}
+    stores = [
+        FrameStore(
+            out / one.perturbation.name,
+            common | {"attack": one.description},
+            resume=run.resume,
+        )
+        for one in attacks
+    ]
+    now = Environment.here(running.device)
+    for store in stores:
+        store.check(now, subject.frame_ids)
+    found: dict[str, AttackResult] = {}
+    for one, store in zip(attacks, stores, strict=True):
+        save = KittiSaver(store.folder / "data", subject) if run.save_data else None
+        fill(store, subject, one.perturbation, running, save=save)
+        result = found[one.perturbation.name] = measure(subject, one, store)
+        wall_s = time.perf_counter() - begin
+        detector = detector_result(made_of(subject), subject.target.sensors, found)
+        info = run_info(run.attacks, running, subject, found.values(), wall_s)
+        results = results_of(subject, [detector], info)
+        results.write(out / "results.json")
+        means = (result.ap.clean.headline.mean, result.mean)
+        clean, left = ("n/a" if mean is None else f"{mean:.2f}" for mean in means)
+        tqdm.write(f"{result.name}: mean AP {clean} -> {left}")
+    return results
+
+
+def measure(subject: Subject, named: Named, store: FrameStore) -> AttackResult:
+    """The figures of an attack whose records are all in its store."""
+    measured = Measured(
+        name=named.perturbation.name,
+        attacked_sensors=named.perturbation.touched,
+        description=named.description,
+        records=store.records(subject.frame_ids),
+        environments=store.environments(),
+    )
+    return attack_result(measured, list(subject.target.sensors), subject.scoring)
+
+
+def made_of(subject: Subject) -> dict[str, str]:
+    """What a detector was made of, as ``DetectorResult`` names it."""
+    return {
+        "name": subject.name,
+        "config": str(subject.spec.config),
+        "config_sha256": subject.settings["config_sha256"],
+        "checkpoint": str(subject.spec.checkpoint),
+        "checkpoint_sha256": subject.settings["checkpoint_sha256"],
+    }
+
+
+def run_info(
+    asked: AttacksSpec,
+    running: Running,
+    subject: Subject,
+    results: Iterable[AttackResult],
+    wall_s: float,
+    processes: int = 1,
+) -> RunInfo:
+    """How a run was started, that ends now."""
+    seeds = {one.threat.get("seed", 0) for one in results}
+    return RunInfo(
+        command=running.command,
+        attacks_file=str(asked.attacks_file),
+        suite=tuple(asked.threats),
+        data_root=subject.settings["data_root"],
+        split=subject.settings["split"],
+        seeds=tuple(sorted(seed for seed in seeds if isinstance(seed, int))),
+        batch_size=running.batch_size,
+        processes=processes,
+        wall_s=round(wall_s, 2),
+        finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        versions=versions(),
+    )
+
+
+def results_of(
+    subject: Subject,
+    detectors: Iterable[DetectorResult],
+    run: RunInfo,
+    **more: Any,
+) -> Results:
+    """The results of detectors on the frames of one of them.
+
+    Args:
+        subject: One of them, of whose classes and scoring all are.
+        detectors: What was measured.
+        run: How.
+        **more: Further fields of :class:`Results`, or others than of this detector.
+    """
+    detectors = tuple(detectors)
+    attacks = [one for detector in detectors for one in detector.attacks.values()]
+    fields: Mapping[str, Any] = {
+        "run": run,
+        "frame_ids": tuple(subject.frame_ids),
+        "classes": tuple(subject.target.classes),
+        "sensors": dict(subject.target.sensors),
+        "scoring": subject.scoring,
+        "attacks": tuple(dict.fromkeys(one.name for one in attacks)),
+        "baseline": detectors[0].name,
+        "detectors": detectors,
+        "environments": distinct(e for one in attacks for e in one.environments),
+    }
+    return Results(**{**fields, **more})

@@ -13,7 +13,8 @@ from perception.core.structures import DataError, Frame
 from perception.datasets.kitti.reader import KITTI_SOURCES, KittiFrames
 from perception.datasets.loading import Part, build_dataset
 from perception.evaluation.robustness.subject import choose_frames
-from perception.visualization.frame import MIN_WIDTH, save_frames
+from perception.visualization.frame_figure import save_frames
+from perception.visualization.sheet import MIN_WIDTH
 
 Chosen = tuple[Sequence[Frame], list[int], list[str]]
 

@@ -64,7 +64,7 @@ def test_end_to_end(project, clean, tmp_path, capsys):
     words = ("--calibration-root", clean, *RATE, "--smoothing", "0.5")
     rows, summary = run(project, tmp_path / "a", *words, "--batch-size", "3")
     said = capsys.readouterr().out
-    assert "No alarm is no proof that no sensor lies" in said
+    assert "No alarm is no proof that no sensor is compromised" in said
     assert sorted(os.listdir(tmp_path / "a")) == [
         "monitor.json",
         "summary.json",
@@ -125,7 +125,7 @@ def test_threat_begins_in_the_middle(project, clean, tmp_path, capsys):
     words = ("--calibration-root", clean, *RATE, "--threat", "lidar_blackout_5")
     rows, summary = run(project, tmp_path / "out", *words)
     assert [row["attacked"] for row in rows] == ["", "", "lidar", "lidar"]
-    assert summary["attack"]["threat"]["name"] == "lidar_blackout_5"
+    assert summary["attack"]["name"] == "lidar_blackout_5"
     assert summary["sensors"]["lidar"]["attacked_frames"] == 2
     gates = gates_of(project, project.data)
     change = [

@@ -14,6 +14,7 @@ from perception.cli.options import run_tool
 from perception.core.checkpoints import save_weights, sha256
 from perception.core.structures import DataError
 from perception.evaluation import patch as patch_training
+from perception.evaluation.robustness.results import read_results
 
 TRAIN = ("--threat", "camera_patch_free", "--epochs", "2", "--batch-size", "1")
 
@@ -40,17 +41,18 @@ def test_trained_then_shown_to_unseen_frames(project, tmp_path, capsys):
     words = ("--threat", "camera_patch_free", "camera_noise", "--set", "steps=1")
     words += ("--patch", picture, "--out", tmp_path / "out")
     run(attack, project, *words)
-    results = json.loads((tmp_path / "out" / "results.json").read_text())
-    shown, other = results["attacks"].values()
-    assert list(results["attacks"]) == [
+    results = read_results(tmp_path / "out" / "results.json")
+    (detector,) = results.detectors
+    assert results.attacks == (
         "camera_patch_free@steps=1,patch=sign",
         "camera_noise@steps=1",
-    ]
-    assert shown["attack"]["type"] == "FixedPatch"
-    assert shown["attack"]["patch"]["picture"] == str(picture)
-    assert len(shown["attack"]["patch"]["sha256"]) == 64
-    assert "patch" not in other["attack"]
-    assert all(frame["change"]["camera"]["red"] > 0 for frame in shown["frames"])
+    )
+    shown, other = (detector.attacks[name] for name in results.attacks)
+    assert shown.description["type"] == "FixedPatch"
+    assert shown.description["patch"]["picture"] == str(picture)
+    assert len(shown.description["patch"]["sha256"]) == 64
+    assert "patch" not in other.description
+    assert all(frame.change["camera"]["red"] > 0 for frame in shown.frames)
 
 
 def test_an_unfinished_training_is_never_lost(project, tmp_path):

@@ -138,6 +138,10 @@ def test_audit(project, tmp_path, capsys):
 
 ERRORS = {
     "unknown threat": (["--threat", "rain"], "no threat 'rain'; there are camera_pgd"),
+    "misspelt threat": (
+        ["--threat", "camra_pgd"],
+        "no threat 'camra_pgd'; did you mean camera_pgd?",
+    ),
     "unknown sensor": (
         ["--threat", "camera_pgd", "--sensor", "radar"],
         "'radar', but the detector has only ['camera', 'lidar', 'depth']",

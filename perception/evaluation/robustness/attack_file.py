@@ -20,6 +20,7 @@ from perception.attacks.searches.black_box import with_sources
 from perception.core.checkpoints import local_file, sha256
 from perception.core.config import require_config_file
 from perception.core.structures import DataError
+from perception.core.words import did_you_mean
 from perception.corruptions import CORRUPTIONS, build_perturbation
 from perception.datasets.splits import listing as shortened
 from perception.evaluation.robustness.spec import (
@@ -82,7 +83,7 @@ class AttackFile:
                 attacks asked for by name are not.
 
         Raises:
-            DataError: If a name is neither; lists what there is.
+            DataError: If a name is neither; says which is meant, or all that there are.
         """
         known = None if sensors is None else set(sensors)
         chosen: list[str] = []
@@ -96,11 +97,10 @@ class AttackFile:
                     if known is None or self._touched(one) <= known
                 ]
             else:
-                raise DataError(
-                    f"{self.path}: no threat {name!r}; there are "
-                    f"{', '.join(self.attacks)} and the suites "
-                    f"{', '.join(self.suites)}"
-                )
+                near = did_you_mean(name, [*self.attacks, *self.suites])
+                names = f"; there are {', '.join(self.attacks)} and the suites "
+                names += f"{', '.join(self.suites)}"
+                raise DataError(f"{self.path}: no threat {name!r}{near or names}")
         return list(dict.fromkeys(chosen))
 
     def build(

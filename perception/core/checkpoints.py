@@ -34,15 +34,17 @@ def load_checkpoint(
         A dict with at least ``state_dict``.
 
     Raises:
-        DataError: If the file is missing, damaged, or holds anything but tensors and
-            plain containers.
+        DataError: If the file is missing, damaged, holds anything but tensors and
+            plain containers, or weights that are not finite numbers.
     """
     path = local_file(path)
     if path.suffix == ".safetensors":
         try:
-            return {"state_dict": load_file(path), "meta": {}}
+            loaded = {"state_dict": load_file(path), "meta": {}}
         except SafetensorError as error:
             raise DataError(f"{path}: not a safetensors file ({error})") from error
+        _require_numbers(path, loaded["state_dict"])
+        return loaded
     try:
         loaded = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # damaged bytes make the unpickler raise anything
@@ -52,7 +54,21 @@ def load_checkpoint(
         ) from error
     if not isinstance(loaded, dict):
         raise DataError(f"{path}: expected a dict of weights, got {type(loaded)}")
-    return loaded if "state_dict" in loaded else {"state_dict": loaded, "meta": {}}
+    if "state_dict" not in loaded:
+        loaded = {"state_dict": loaded, "meta": {}}
+    _require_numbers(path, loaded["state_dict"])
+    return loaded
+
+
+def _require_numbers(path: Path, weights: Any) -> None:
+    """Raise DataError if weights are not finite, or quantised: both would be used."""
+    for name, value in weights.items() if isinstance(weights, dict) else ():
+        if not isinstance(value, torch.Tensor):
+            continue
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise DataError(f"{path}: {name} holds values that are not finite numbers")
+        if value.ndim > 0 and value.dtype in (torch.int8, torch.uint8):
+            raise DataError(f"{path}: {name} is {value.dtype}; expected floating point")
 
 
 def local_file(path: str | os.PathLike) -> Path:

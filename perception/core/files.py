@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,15 +18,17 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary name beside ``path``; rename it to ``path`` on success.
 
     The temporary name keeps the suffix, because image writers choose the format by
-    it. On any error the temporary file is removed and ``path`` stays as it was.
+    it, and nobody can foretell it to put a link there. On any error the temporary file
+    is removed and ``path`` stays as it was.
 
     Raises:
         DataError: If the file cannot be written (disk full, no permission).
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
@@ -48,11 +51,18 @@ def read_bytes(path: str | os.PathLike) -> bytes:
     Raises:
         DataError: If the file is missing or cannot be read.
     """
+    _require_regular(path)
     try:
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path}: cannot read: {reason}") from error
+
+
+def _require_regular(path: str | os.PathLike) -> None:
+    """Raise DataError for pipes and devices: they would be waited for for ever."""
+    if Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
+        raise DataError(f"{path}: cannot read: not a regular file")
 
 
 def read_text(path: str | os.PathLike) -> str:
@@ -73,6 +83,7 @@ def read_json(path: str | os.PathLike, *, what: str = "JSON") -> Any:
     Raises:
         DataError: If the file is missing, no UTF-8 text, no JSON or nested too deep.
     """
+    _require_regular(path)
     try:
         return json.loads(Path(path).read_bytes().decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:

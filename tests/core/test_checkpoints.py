@@ -187,3 +187,24 @@ def test_missing_and_senseless_files(tmp_path):
 def test_sha256(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     assert sha256(tmp_path / "abc").startswith("ba7816bf8f01cfea")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize(
+    "bad, told",
+    [
+        (torch.tensor([0.0, float("nan")]), "not finite"),
+        (torch.tensor([float("inf")]), "not finite"),
+        (torch.tensor([1, 2], dtype=torch.int8), "int8"),
+    ],
+)
+def test_weights_that_are_no_numbers_are_refused(bad, told, suffix, tmp_path):
+    file = tmp_path / f"w{suffix}"
+    weights = WEIGHTS | {"b.weight": bad}
+    if suffix == ".pth":
+        torch.save({"state_dict": weights}, file)
+    else:
+        save_weights(file, weights)
+    for load in (load_checkpoint, lambda x: CheckpointLoader.load_checkpoint(str(x))):
+        with pytest.raises(DataError, match=rf"b\.weight .*{told}"):
+            load(file)

@@ -1,10 +1,11 @@
 """Reading JSON: a value, or one line that says what is wrong with which file."""
 
+import os
 import sys
 
 import pytest
 
-from perception.core.files import read_json, write_json
+from perception.core.files import read_json, replacing, write_json
 from perception.core.structures import DataError
 
 
@@ -36,3 +37,18 @@ def test_a_bad_file_is_named(tmp_path, content, reason):
 def test_a_folder_is_no_file(tmp_path):
     with pytest.raises(DataError, match="cannot read JSON: Is a directory"):
         read_json(tmp_path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(DataError, match="not a regular file"):
+        read_json(tmp_path / "pipe.json", what="anything")
+
+
+def test_temporary_names_cannot_be_foretold(tmp_path):
+    names = set()
+    for _ in range(2):
+        with replacing(tmp_path / "a.json") as temporary:
+            assert temporary.is_file() and not temporary.is_symlink()
+            names.add(temporary.name)
+    assert len(names) == 2 and os.listdir(tmp_path) == ["a.json"]

@@ -21,18 +21,16 @@ Shape letters: N frames, S sensors.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from perception.core.files import write_json
+from perception.core.files import read_json, write_json
 from perception.core.structures import DataError
 
 FORMAT = "perception sensor monitor"
@@ -85,6 +83,12 @@ class SensorMonitor:
         if len(self.start) != len(self.sensors):
             raise DataError(
                 f"{len(self.sensors)} sensors, but {len(self.start)} start values"
+            )
+        numbers = (self.threshold, self.false_alarm_rate, *self.start)
+        if not all(math.isfinite(number) for number in numbers):
+            raise DataError(
+                "threshold, false-alarm rate and start must be finite numbers: with "
+                f"{numbers} no alarm would ever come, or always"
             )
         self.sensors = tuple(self.sensors)
         self.threshold, self.smoothing = float(self.threshold), float(self.smoothing)
@@ -189,13 +193,13 @@ class SensorMonitor:
         Raises:
             DataError: If the file is no monitor.
         """
+        values = read_json(path, what="a sensor monitor")
         try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
             kind = values.pop("format"), values.pop("version")
             if kind != (FORMAT, FORMAT_VERSION):
                 raise ValueError(f"expected {FORMAT!r}, version {FORMAT_VERSION}")
             return cls(**values)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise DataError(f"{path}: not a sensor monitor ({error})") from error
 
 

@@ -135,7 +135,9 @@ def test_file(tmp_path):
     assert values["frames"] == 40
     for content in ("[]", "{}", "x", json.dumps(values | {"version": 2})):
         (tmp_path / "bad.json").write_text(content)
-        with pytest.raises(DataError, match=r"bad\.json: not a sensor monitor"):
+        with pytest.raises(
+            DataError, match=r"bad\.json: (not|cannot read) a sensor monitor"
+        ):
             SensorMonitor.load(tmp_path / "bad.json")
 
 
@@ -160,3 +162,24 @@ def test_bad_settings():
         monitor(start=(0.0,))
     with pytest.raises(DataError, match="must be"):
         SensorMonitor.calibrate(np.zeros((0, 3)), sensors=SENSORS)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"threshold": float("inf")},
+        {"threshold": float("nan")},
+        {"false_alarm_rate": float("nan")},
+        {"start": [0.0, float("inf"), 0.0]},
+    ],
+)
+def test_a_monitor_that_would_never_raise_an_alarm_is_refused(change, tmp_path):
+    gates = np.full((30, 4), 0.1)
+    gates[:, 3] = 0.7
+    monitor = SensorMonitor.calibrate(
+        gates, sensors=["camera", "lidar", "depth"], false_alarm_rate=0.1
+    )
+    file = tmp_path / "monitor.json"
+    file.write_text(json.dumps(monitor.to_json() | change))
+    with pytest.raises(DataError, match=r"monitor\.json: .*finite"):
+        SensorMonitor.load(file)

@@ -1,7 +1,8 @@
 """nuScenes below `data_root`: pictures of six cameras, seen by the detector at 320x176.
 
-`data_root` fills in the root of every data loader, `input_size` every `ResizeFrame`'s. LiDAR is the sample's own sweep;
-radar merges five sweeps of the radars that look the camera's way.
+`data_root` fills in the root of every data loader, `input_size` every `ResizeFrame`'s.
+LiDAR is the sample's own sweep; radar merges five sweeps of the radars that look the
+camera's way.
 """
 
 data_root = "data/nuscenes"

@@ -1,7 +1,7 @@
 """Ten epochs for a small detector from random weights: minutes on two CPU cores.
 
-`max_epochs` fills in the length of the training and of its schedules: one option, or one
-line in a config that builds on this one, changes them all.
+`max_epochs` fills in the length of the training and of its schedules: one option, or
+one line in a config that builds on this one, changes them all.
 """
 
 max_epochs = 10

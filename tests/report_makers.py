@@ -1,33 +1,59 @@
 """Results of tools/attack.py and tools/robustness.py, made by hand."""
 
 import json
+from dataclasses import replace
 
 from PIL import Image
 
+from perception.core.provenance import Environment
+from perception.core.structures import Channel, SensorSpec
+from perception.evaluation.detection.rules import Scoring
+from perception.evaluation.robustness.figures import (
+    corruption_figures,
+    gate_summary,
+    oracle_per_sensor,
+    worst_per_sensor,
+)
+from perception.evaluation.robustness.results import (
+    Accuracy,
+    AttackResult,
+    ClassAP,
+    CorruptionKind,
+    CurvePoint,
+    DetectorResult,
+    GateCounts,
+    GateResult,
+    Group,
+    Loss,
+    MeanAP,
+    Results,
+    RunInfo,
+    Spread,
+    Stages,
+    Success,
+)
+
+RED = Channel("red", "grey levels", 0.0, 255.0)
+DEPTH = Channel("depth_m", "m", 0.0, 80.0)
 SENSORS = {
-    "camera": {
-        "type": "SensorSpec",
-        "name": "camera",
-        "kind": "image",
-        "channels": [{"name": "red", "unit": "grey levels", "low": 0.0, "high": 255.0}],
-        "columns": [],
-    },
-    "lidar": {
-        "type": "SensorSpec",
-        "name": "lidar",
-        "kind": "points",
-        "channels": [{"name": "depth_m", "unit": "m", "low": 0.0, "high": 80.0}],
-        "columns": ["x", "y", "z", "reflectance"],
-    },
+    "camera": SensorSpec("camera", "image", (RED,)),
+    "lidar": SensorSpec("lidar", "points", (DEPTH,), ("x", "y", "z", "reflectance")),
 }
-NAMES = [*SENSORS, "none"]
+NAMES = (*SENSORS, "none")
+CPU = Environment("cpu", torch="2.9")
 
 
-def figures(mean, classes=("Car", "Cyclist")):
-    """One ``ap`` block."""
-    cells = {name: {"moderate": {"R40": mean, "R11": mean}} for name in classes}
-    block = {"mAP": mean, "overlaps": dict.fromkeys(classes, 0.5), "classes": cells}
-    return {"headline": block, "kitti": {**block, "mAP": mean and mean / 2}}
+def accuracy(mean, classes=("Car", "Cyclist"), objects=50):
+    """AP of every class is the mean; half of it at KITTI's overlaps."""
+    cells = {name: {"moderate": ClassAP(mean, mean, objects)} for name in classes}
+    headline = MeanAP(mean, dict.fromkeys(classes, 0.5), cells)
+    return Accuracy(headline, replace(headline, mean=mean and mean / 2))
+
+
+def gate_counts(attributed, alarm=None):
+    """Frames in which the alarm was attributed to camera, lidar and none."""
+    counts = dict(zip(NAMES, attributed, strict=True))
+    return GateCounts(counts, alarm, dict.fromkeys(NAMES, 1 / 3))
 
 
 def attack(
@@ -36,148 +62,154 @@ def attack(
     mean,
     *,
     clean=80.0,
-    threat=(),
+    eps=16.0,
     gate=None,
-    classes=("Car",),
+    alarms=(None, None),
+    classes=("Car", "Cyclist"),
     oracle=None,
-    loss=2.0,
+    objects=50,
+    **more,
 ):
-    """One entry of ``attacks``; it raises a loss of 1.0 to ``loss``."""
-    given = threat
-    threat = {"type": "MapThreat", "name": name, "sensor": sensor, "norm": "linf"}
-    threat |= {"goal": "detection"} | (dict(given) or {"eps": 16.0, "steps": 20})
-    ap = {"clean": figures(clean, classes), "attacked": figures(mean, classes)}
-    if oracle is not None:
-        ap["oracle"] = figures(oracle, classes)
-    counts = None
+    """An attack that leaves a mean AP; ``gate`` counts its frames by attribution."""
+    threat = {"type": "MapThreat", "sensor": sensor, "norm": "linf", "eps": eps}
     if gate:
-        total = sum(gate)
-        counts = {
-            "names": NAMES,
-            "clean": {"blamed": {"camera": 1, "lidar": 0, "none": total - 1}},
-            "attacked": {"blamed": dict(zip(NAMES, gate, strict=True))},
-        }
-    return {
+        before = gate_counts((1, 0, sum(gate) - 1), alarms[0])
+        gate = GateResult(before, gate_counts(gate, alarms[1]), 0.5, None, None)
+    given = {
         "name": name,
-        "touched": sensor.split("+"),
-        "attack": {"type": "PGD", "threat": threat},
-        "ap": ap,
-        "success": {"rate": 0.5, "found_clean": 9, "lost": 4, "false_new": 2},
-        "damage": {"clean": 1.0, "attacked": loss},
-        "gate": counts,
-        "timing": {"attack_s": 2.0, "attack_s_per_frame": 0.5},
+        "attacked_sensors": tuple(sensor.split("+")),
+        "description": {"type": "PGD", "threat": threat},
+        "corruption": None,
+        "ap": Stages(
+            accuracy(clean, classes, objects),
+            accuracy(mean, classes, objects),
+            None if oracle is None else accuracy(oracle, classes, objects),
+        ),
+        "success": Success(0.5, 9, 4, 1, 2),
+        "detection_loss": Loss(1.0, 2.0),
+        "gate": gate,
+        "ineffective": False,
+        "changed": True,
+        "seconds": 1.0,
+        "seconds_per_frame": 0.5,
+        "environments": (CPU,),
     }
+    return AttackResult(**given | more)
 
 
-def failure(sensor, kind, severity, mean):
-    """The entry of a failing sensor."""
-    threat = {"type": "Corruption", "kind": kind, "severity": severity}
+def corruption(sensor, kind, severity, mean):
+    """A failing sensor."""
+    found = CorruptionKind(sensor, kind, severity)
+    described = {"type": "Corruption", "kind": kind, "severity": severity}
     name = f"{sensor}_{kind}_{severity}"
-    return attack(name, sensor, mean, threat=threat)
+    return attack(name, sensor, mean, corruption=found, description=described)
 
 
-def named(*entries):
-    """Entries by name."""
-    return {entry["name"]: entry for entry in entries}
-
-
-def attack_results(attacks=None, *, clean=80.0, config="configs/toy/concat.py", **more):
-    """The content of a results.json."""
-    if attacks is None:
-        attacks = named(
-            attack("camera_pgd", "camera", 40.0),
-            attack("camera_apgd", "camera", 35.5),
-            attack("camera_noise", "camera", 78.0),
-            attack("camera_pgd@eps=8.0", "camera", 60.0, threat={"eps": 8.0}),
-            attack("lidar_pgd", "lidar", 5.0, threat={"eps": {"depth_m": 2.0}}),
-            attack("all_pgd", "camera+lidar", 0.0),
-        )
-    return {
-        "format": "perception attack results",
-        "version": 1,
-        "command": f"python tools/attack.py {config}",
-        "attacks_file": "standard.py",
-        "config": config,
+def detector(*attacks, name="toy_concat", clean=80.0, objects=50, **more):
+    """One detector with its attacks, and all that follows from them."""
+    given = {
+        "name": name,
+        "config": "configs/toy/concat.py",
         "config_sha256": "c0" * 32,
         "checkpoint": "work_dirs/toy/epoch_1.pth",
         "checkpoint_sha256": "ab" * 32,
-        "data_root": "data/toy",
-        "split": "val",
-        "frame_ids": ["000001", "000002"],
+        "sensors": tuple(SENSORS),
+        "clean": accuracy(clean, objects=objects),
+    }
+    by_name = {one.name: one for one in attacks}
+    worst = worst_per_sensor(by_name)
+    given |= {
+        "attacks": by_name,
+        "worst": worst,
+        "oracle": oracle_per_sensor(by_name, worst),
+        "gate": gate_summary(by_name, given["sensors"]),
+        "corruptions": corruption_figures(by_name),
+    }
+    return DetectorResult(**given | more)
+
+
+def results(*detectors, command="python tools/attack.py configs/toy/concat.py", **more):
+    """The content of a file."""
+    told = {"attacks_file": "standard.py", "data_root": "data/toy", "split": "val"}
+    told = {name: more.pop(name, value) for name, value in told.items()}
+    info = RunInfo(
+        command=command,
+        **told,
+        suite=("quick",),
+        seeds=(0,),
+        batch_size=4,
+        processes=1,
+        wall_s=3.0,
+        finished="2026-01-01",
+        versions={"python": "3.11"},
+    )
+    given = {
+        "run": info,
+        "frame_ids": ("000001", "000002"),
+        "classes": ("Car", "Cyclist"),
         "sensors": SENSORS,
-        "classes": ["Car", "Cyclist"],
-        "scoring": {"headline": "moderate"},
-        "clean_ap": figures(clean),
-        "attacks": attacks,
-        "environment": {"versions": {"python": "3.11"}, "finished": "2026-01-01"},
-    } | more
+        "scoring": Scoring({"Car": 0.5, "Cyclist": 0.5}),
+        "attacks": tuple(dict.fromkeys(a for one in detectors for a in one.attacks)),
+        "baseline": detectors[0].name,
+        "detectors": detectors,
+    }
+    return Results(**given | more)
 
 
-def robust_results():
-    """The content of a robustness.json: two detectors, the second has a gate."""
-    file = attack_results()
+def attack_results(**more):
+    """One detector under six attacks, as tools/attack.py writes it."""
+    return results(
+        detector(
+            attack("camera_pgd", "camera", 40.0),
+            attack("camera_apgd", "camera", 35.5),
+            attack("camera_noise", "camera", 78.0),
+            attack("camera_pgd@eps=8.0", "camera", 60.0, eps=8.0),
+            attack("lidar_pgd", "lidar", 5.0, eps={"depth_m": 2.0}),
+            attack("all_pgd", "camera+lidar", 0.0),
+        ),
+        **more,
+    )
+
+
+def robust_results(*more_attacks, **more):
+    """Two detectors, the second has a gate; the first has ``more_attacks``."""
     kinds = [("camera", "fog"), ("camera", "blackout"), ("lidar", "beam_loss")]
     failing = [
-        failure(sensor, kind, level, 80.0 - 12 * level - 5 * n)
+        corruption(sensor, kind, level, 80.0 - 12 * level - 5 * n)
         for n, (sensor, kind) in enumerate(kinds)
         for level in range(1, 6)
     ]
-    common = {key: file.pop(key) for key in ("config", "config_sha256", "checkpoint")}
-    file.pop("checkpoint_sha256")
-    concat = {
-        "name": "toy_concat",
-        **common,
-        "checkpoint_sha256": "ab" * 32,
-        "sensors": ["camera", "lidar"],
-        "has_gate": False,
-        "clean": file.pop("clean_ap"),
-        "attacks": file.pop("attacks") | named(*failing),
-        "curves": {
-            "lidar_pgd": [
-                {"eps_scale": 0.25, "mAP": 30.0},
-                {"eps_scale": 1.0, "mAP": 5.0},
-            ]
-        },
-    }
-    robust = {
-        **concat,
-        "name": "toy_robust",
-        "checkpoint_sha256": "cd" * 32,
-        "clean": figures(78.5),
-        "attacks": named(
-            attack("camera_pgd", "camera", 62.0, clean=78.5, gate=(8, 1, 1)),
-            attack("lidar_pgd", "lidar", 55.0, clean=78.5, gate=(2, 5, 3), oracle=66.0),
-            attack("all_pgd", "camera+lidar", 1.0, clean=78.5, gate=(5, 5, 0)),
-            *failing,
-        ),
-        "curves": {
-            "lidar_pgd": [
-                {"eps_scale": 0.25, "mAP": 70.0},
-                {"eps_scale": 1.0, "mAP": 55.0},
-            ]
-        },
-    }
-    groups = [
-        {
-            "name": "concat",
-            "detectors": ["toy_concat"],
-            "seeds": 2,
-            "clean": {"mean": 80.0, "spread": 0.4},
-            "attacks": {"camera_pgd": {"mean": 40.0, "spread": None}},
-        }
-    ]
-    return file | {
-        "format": "perception robustness results",
-        "seeds": [0],
-        "baseline": "toy_concat",
-        "detectors": [concat, robust],
-        "groups": groups,
-    }
+    plain = attack_results().detectors[0].attacks.values()
+    concat = detector(
+        *plain,
+        *more_attacks,
+        *failing,
+        curves={"lidar_pgd": (CurvePoint(0.25, 30.0), CurvePoint(1.0, 5.0))},
+    )
+    robust = detector(
+        attack("camera_pgd", "camera", 62.0, clean=78.5, gate=(8, 1, 1)),
+        attack("lidar_pgd", "lidar", 55.0, clean=78.5, gate=(2, 5, 3), oracle=66.0),
+        attack("all_pgd", "camera+lidar", 1.0, clean=78.5, gate=(5, 5, 0)),
+        *failing,
+        name="toy_robust",
+        clean=78.5,
+        checkpoint_sha256="cd" * 32,
+        curves={"lidar_pgd": (CurvePoint(0.25, 70.0), CurvePoint(1.0, 55.0))},
+    )
+    spread = {"camera_pgd": Spread(40.0, 1.5)}
+    group = Group("concat", ("toy_concat", "other"), Spread(80.0, 0.4), spread, {})
+    return results(concat, robust, groups=(group,), **more)
+
+
+def write_json(path, content):
+    """Plain values as a file."""
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
 
 
 def write_results(path, content):
-    """The content as a file."""
-    path.write_text(json.dumps(content), encoding="utf-8")
+    """Results as a file, whether or not they are right."""
+    content.write(path)
     return path
 
 
@@ -206,5 +238,5 @@ def make_pairs(folder, count, *, size=(64, 32), attack="camera_pgd", noisy=False
             "detectors": ["concat · epoch_1.pth"],
             **sides,
         }
-        write_results(pairs / f"{name}.json", content)
+        write_json(pairs / f"{name}.json", content)
     return folder

@@ -6,6 +6,7 @@ The order is that of perception/__init__.py: a room imports from rooms below it 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,8 +106,10 @@ def test_no_circle() -> None:
 def test_imports_stand_at_the_top(name: str) -> None:
     """But for the start-up time of the command line, and that is said beside it."""
     lines = MODULES[name].read_text(encoding="utf-8").splitlines()
-    if room_of(name) == "cli":  # its package's docstring says it once for all tools
-        lines = MODULES["perception.cli"].read_text(encoding="utf-8").splitlines() * 99
+    # The command line's package says it once for all tools.
+    if room_of(name) == "cli":
+        assert "start-up" in MODULES["perception.cli"].read_text(encoding="utf-8")
+        return
     for imported, node, top in imports_of(name):
         if not top:
             said = "\n".join(lines[max(node.lineno - 4, 0) : node.lineno])
@@ -117,3 +120,41 @@ def test_imports_stand_at_the_top(name: str) -> None:
 
 def test_every_module_has_a_room() -> None:
     assert {room_of(name) for name in MODULES if room_of(name)} == set(FLOOR)
+
+
+README = ROOT / "README.md"
+
+
+def test_readme_names_one_frames_way_in_order() -> None:
+    """They exist, as all files that README mentions do."""
+    if not README.is_file():
+        pytest.skip("there is no README.md: its list of files is not tested")
+    text = README.read_text(encoding="utf-8")
+    listed = text.partition("<!-- one-frame -->")[2].partition("<!-- /one-frame -->")[0]
+    paths = re.findall(r"^\d+\. `([^`]+)`", listed, re.MULTILINE)
+    assert len(paths) >= 8
+    assert [path for path in paths if not (ROOT / path).is_file()] == []
+    mentioned = {
+        path
+        for path in re.findall(r"`((?:perception|configs|tests)/[^`#]+\.py)`", text)
+    }
+    assert [path for path in mentioned if not (ROOT / path).is_file()] == []
+
+
+def test_readme_links_lead_somewhere() -> None:
+    """Files, and headings within them."""
+    for page in (README, ROOT / "data/README.md", ROOT / "data/zoo/results.md"):
+        text = page.read_text(encoding="utf-8")
+        for link in re.findall(r"\]\(([^)\s]+)\)", text):
+            file, _, heading = link.partition("#")
+            if file.startswith("http"):
+                continue
+            target = (page.parent / file) if file else page
+            assert target.exists(), f"{page.name}: {link}"
+            if heading:
+                anchors = {
+                    re.sub(r"[^\w\- ]", "", line.lstrip("# ").lower()).replace(" ", "-")
+                    for line in target.read_text(encoding="utf-8").splitlines()
+                    if line.startswith("#")
+                }
+                assert heading in anchors, f"{page.name}: {link}"

@@ -2,11 +2,7 @@
 
 _base_ = "concat.py"
 model = dict(
-    fusion=dict(
-        type="MedianFusion",
-        margin=2.0,
-        box_margin=0.25,
-        fused=dict(type="OddOneOutFusion", gate="spatial"),
-    ),
-    view_head={{_base_.view_head}},
+    fusion=dict(type="OddOneOutFusion", gate="spatial"),
+    aggregator=dict(type="MedianAggregator", margin=2.0, box_margin=0.25),
+    branch_head={{_base_.branch_head}},
 )

@@ -2,6 +2,7 @@
 
 _base_ = "synthetic_concat.py"
 model = dict(
-    fusion=dict(type="AgreementFusion", margin=3.0, box_margin=0.25),
-    view_head={{_base_.model.bbox_head}},
+    fusion=dict(type="OddOneOutFusion", gate=None),
+    aggregator=dict(type="MedianAggregator", gate=dict(), margin=3.0, box_margin=0.25),
+    branch_head={{_base_.model.bbox_head}},
 )

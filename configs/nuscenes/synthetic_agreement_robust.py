@@ -8,6 +8,8 @@ _base_ = [
 ]
 head = dict(**_base_.bbox_head)
 head.update(num_classes=3)
-fusion = dict(type="AgreementFusion", margin=3.0, box_margin=0.25, loss_weight=1.0)
-model = dict(fusion=dict(**fusion, momentum=1e-3), bbox_head=head, view_head=head)
+gate = dict(momentum=1e-3, loss_weight=1.0)
+aggregator = dict(type="MedianAggregator", gate=gate, margin=3.0, box_margin=0.25)
+model = dict(fusion=dict(type="OddOneOutFusion", gate=None), aggregator=aggregator)
+model.update(bbox_head=head, branch_head=head)
 load_from = "work_dirs/nuscenes_synthetic_agreement/epoch_6.pth"

@@ -7,4 +7,4 @@ _base_ = [
     "../_base_/runtime/default.py",
 ]
 model = dict(bbox_head=dict(num_classes=3))
-view_head = dict(num_classes=3)
+branch_head = dict(num_classes=3)

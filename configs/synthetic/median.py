@@ -1,15 +1,11 @@
 """Robust fusion layer kept near the median of what each sensor alone predicts.
 
-At test time model.fusion.margin=0 gives the median itself; see MedianFusion.
+At test time model.aggregator.margin=0 gives the median itself; see MedianAggregator.
 """
 
 _base_ = "concat.py"
 model = dict(
-    fusion=dict(
-        type="MedianFusion",
-        margin=2.0,
-        box_margin=0.25,
-        fused=dict(type="OddOneOutFusion", gate="spatial"),
-    ),
-    view_head={{_base_.view_head}},
+    fusion=dict(type="OddOneOutFusion", gate="spatial"),
+    aggregator=dict(type="MedianAggregator", margin=2.0, box_margin=0.25),
+    branch_head={{_base_.branch_head}},
 )

@@ -5,10 +5,9 @@ The gate sees the same attacks and tells which sensor to trust; it moves no dete
 
 _base_ = "concat_at.py"
 model = dict(
-    fusion=dict(
-        type="MedianFusion", fused=dict(type="OddOneOutFusion", gate="spatial")
-    ),
-    view_head={{_base_.view_head}},
+    fusion=dict(type="OddOneOutFusion", gate="spatial"),
+    aggregator=dict(type="MedianAggregator"),
+    branch_head={{_base_.branch_head}},
 )
 variation = dict(goals=("detection", "detection|branch", "detection|none*1"))
 train_cfg = dict(variation=variation)

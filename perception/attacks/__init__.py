@@ -31,6 +31,7 @@ from perception.attacks.searches.black_box import (
     TransferAttack,
     with_sources,
 )
+from perception.attacks.searches.interval import IntervalPGD
 from perception.attacks.searches.pgd import PGD
 from perception.attacks.target import Target
 from perception.attacks.threats.base import ThreatModel
@@ -51,6 +52,7 @@ __all__ = [
     "AttackBatch",
     "FixedPatch",
     "Goal",
+    "IntervalPGD",
     "JointThreat",
     "MapThreat",
     "PatchThreat",

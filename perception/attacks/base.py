@@ -28,7 +28,7 @@ from perception.attacks.target import (
 )
 from perception.attacks.threats.base import ThreatModel
 from perception.attacks.threats.budgets import scaled
-from perception.attacks.victim import Victim
+from perception.attacks.victim import Judge, Query, Victim
 from perception.core.structures import SensorSpec
 
 
@@ -231,8 +231,14 @@ class Search:
             starts = [self.threat.clean(clean_batch) for _ in restarts]
         return torch.cat(starts)
 
-    def ascent(self, variable: Tensor) -> tuple[Tensor, Tensor]:
+    def ascent(
+        self, variable: Tensor, surrogate: Judge | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Objective (R N,) and its gradient (R N, …); remembers the best so far.
+
+        Args:
+            variable: Where (R N, …).
+            surrogate: Take the gradient of this instead; the goal stays the judge.
 
         Raises:
             NoGradientError: If there should be a gradient and is none.
@@ -242,10 +248,17 @@ class Search:
             variable = variable.clone() if variable.is_inference() else variable
             variable = variable.detach().requires_grad_()
             changed = self.threat.render_draws(variable, self.batch)
-            value = self._mean(self.victim.objective(changed, self.goal), variable)
-            if value.requires_grad:
+            if surrogate is None:
+                climbed = value = self._mean(
+                    self.victim.objective(changed, self.goal), variable
+                )
+            else:  # both judge the same responses
+                query = Query(self.victim, changed)
+                value = self._mean(self.goal.value(query), variable)
+                climbed = surrogate.value(query)
+            if climbed.requires_grad:
                 (gradient,) = torch.autograd.grad(
-                    value.sum(), variable, allow_unused=True
+                    climbed.sum(), variable, allow_unused=True
                 )
             if gradient is None:
                 check_graph(self.victim, changed, self.goal)

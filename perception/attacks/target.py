@@ -89,6 +89,19 @@ class HasGate(Protocol):
         """(N, S + 1) logits of who is compromised, the last class: nobody."""
 
 
+@dataclass(frozen=True)
+class Reach:
+    """Between what numbers of a prediction lie, whatever one sensor delivers.
+
+    Attributes:
+        low: Smallest values; -inf where nothing holds.
+        high: Largest values, of the same shape.
+    """
+
+    low: Tensor
+    high: Tensor
+
+
 class Response(ABC):
     """What a target says of N frames, as far as it is asked.
 
@@ -112,6 +125,32 @@ class Response(ABC):
     @abstractmethod
     def scores(self, part: Part | None = None) -> Scores:
         """Class logits, of a part or (None) of the whole."""
+
+    def numbers(self, part: Part | None = None) -> list[Tensor]:
+        """The raw numbers of a prediction, each tensor (N, ...), of a part or whole.
+
+        This and what follows is for targets that bound what one sensor can do.
+
+        Raises:
+            DoesNotApplyError: If this target does not tell.
+        """
+        raise DoesNotApplyError("the target does not tell its raw numbers")
+
+    def reach(self, sensor: str) -> Sequence[Reach]:
+        """Between what each of :meth:`numbers` stays, whatever a sensor delivers.
+
+        Raises:
+            DoesNotApplyError: If this target bounds nothing.
+        """
+        raise DoesNotApplyError("the target bounds nothing")
+
+    def with_numbers(self, numbers: Sequence[Tensor]) -> Response:
+        """What would be said if these were the prediction's numbers.
+
+        Raises:
+            DoesNotApplyError: If this target cannot tell.
+        """
+        raise DoesNotApplyError("the target cannot judge other numbers")
 
 
 @runtime_checkable

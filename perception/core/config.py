@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 
+from perception.core.config_options import apply_options, check_options
+from perception.core.former_names import BASE_ENTRIES, refuse_former_names
 from perception.core.structures import DataError
-
-# Entries that a config may lack: what MMEngine's runner reads, and `load_config`.
-_OPTIONAL = {
-    *inspect.signature(Runner).parameters,
-    *("activation_checkpointing", "compile", "custom_imports", "data_root"),
-    *("efficient_conv_bn_eval", "find_unused_parameters", "model_wrapper_cfg"),
-    "sync_bn",
-}
 
 
 def load_config(
@@ -30,40 +21,43 @@ def load_config(
 ) -> Config:
     """Read a config file and set dotted options in it.
 
-    A ``data_root`` in the config becomes the root of every data loader's frames.
+    What depends on some of them follows, see :func:`apply_options`.
 
     Raises:
-        DataError: If the file is missing or is not a config, or an option sets an
-            entry that the config does not have at the top.
+        DataError: If the file is missing or is not a config, it or an option uses a
+            former name, or an option sets what nothing reads.
     """
-    if not Path(path).is_file():
-        raise DataError(f"{path}: no such config file")
+    require_config_file(path, "config")
     try:
         config = Config.fromfile(path)
-        _check_options(path, config, options or {})
-        config.merge_from_dict(dict(options or {}))
-        for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
-            if "data_root" in config and loader in config:
-                config[loader].dataset.frames.setdefault("root", config.data_root)
+        refuse_former_names(path, config, options or {})
+        if options:
+            _import_all(config)
+            check_options(config, options)
+        apply_options(config, options or {})
     except DataError:
         raise
     except Exception as error:  # a config is code: anything can go wrong in it
         reason = " ".join(f"{type(error).__name__}: {error}".split())
+        for former, current in BASE_ENTRIES.items():
+            if repr(former) in reason:
+                reason += f"; {former} is called {current} now"
         raise DataError(f"{path}: not a usable config ({reason})") from error
     return config
 
 
-def _check_options(
-    path: str | os.PathLike, config: Config, options: Iterable[str]
-) -> None:
-    """Raise DataError if an option sets what nothing reads, e.g. a misspelt entry."""
-    for option in options:
-        entry = option.split(".")[0]
-        if entry in config or entry in _OPTIONAL:
-            continue
-        near = get_close_matches(entry, [*config, *_OPTIONAL], 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise DataError(f"{path}: has no entry {entry!r} to set{hint}")
+def require_config_file(path: str | os.PathLike, what: str) -> None:
+    """Raise DataError unless a file may be read as a config.
+
+    A ``.py`` file is code and says so by its name; other formats that MMEngine knows,
+    such as YAML, look like data and run code all the same.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such {what} file")
+    if Path(path).suffix not in (".py", ".json"):
+        raise DataError(
+            f"{path}: a {what} file ends in .py or .json, got {Path(path).suffix!r}"
+        )
 
 
 def as_config(config: str | os.PathLike | Config) -> Config:
@@ -71,9 +65,14 @@ def as_config(config: str | os.PathLike | Config) -> Config:
     if not isinstance(config, Config):
         config = load_config(config)
     init_default_scope(config.get("default_scope", "mmdet"))
+    _import_all(config)
+    return config
+
+
+def _import_all(config: Config) -> None:
+    """Import the modules that register what a config names."""
     if "custom_imports" in config:
         import_modules_from_strings(**config.custom_imports)
-    return config
 
 
 def first_evaluator(config: Config) -> dict[str, Any]:

@@ -36,6 +36,12 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
             temporary.unlink()
 
 
+def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+    """Write a file, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def read_bytes(path: str | os.PathLike) -> bytes:
     """The file's content.
 
@@ -47,6 +53,14 @@ def read_bytes(path: str | os.PathLike) -> bytes:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path}: cannot read: {reason}") from error
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """The file's text, or DataError if it is missing or no UTF-8."""
+    try:
+        return read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected a text file") from error
 
 
 def read_json(path: str | os.PathLike, *, what: str = "JSON") -> Any:
@@ -71,10 +85,10 @@ def read_json(path: str | os.PathLike, *, what: str = "JSON") -> Any:
         raise DataError(f"{path}: cannot read {what}: {reason}") from error
 
 
-def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Write ``value`` as indented JSON, atomically."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+def write_json(path: str | os.PathLike, value: Any, *, indent: int | None = 1) -> None:
+    """Write ``value`` as JSON, indented unless None, atomically."""
+    end = "" if indent is None else "\n"
+    write_bytes(path, (json.dumps(value, indent=indent) + end).encode())
 
 
 def claim(note: str | os.PathLike, wanted: Any, *, taken: str) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from perception.core.files import read_bytes, replacing
+from perception.core.files import read_bytes, write_bytes
 from perception.core.structures import DataError
 
 # KITTI stores depth as uint16 PNG, metres times this; 0 means no depth.
@@ -116,8 +116,7 @@ def _encode(path: str | os.PathLike, pixels: np.ndarray) -> None:
         raise DataError(f"{path}: cannot encode the picture: {error.err}") from error
     if not done:
         raise DataError(f"{path}: cannot encode the picture")
-    with replacing(path) as temporary:
-        temporary.write_bytes(data.tobytes())
+    write_bytes(path, data.tobytes())
 
 
 def _decode(path: str | os.PathLike, flags: int) -> np.ndarray:

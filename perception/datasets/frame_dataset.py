@@ -97,12 +97,8 @@ def collate_frames(batch: Sequence[Mapping]) -> dict[str, Any]:
     such batches).
     """
     names = dict.fromkeys(name for packed in batch for name in packed["inputs"])
-    return {
-        "inputs": {
-            name: [packed["inputs"].get(name) for packed in batch] for name in names
-        },
-        "data_samples": [packed["data_samples"] for packed in batch],
-    }
+    inputs = {name: [one["inputs"].get(name) for one in batch] for name in names}
+    return {"inputs": inputs, "data_samples": [one["data_samples"] for one in batch]}
 
 
 @DATA_SAMPLERS.register_module()

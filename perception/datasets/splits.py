@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from perception.core.files import read_bytes, replacing
+from perception.core.files import read_text, write_bytes
 from perception.core.structures import DataError
 
 
@@ -17,12 +17,8 @@ def read_split(path: str | os.PathLike) -> list[str]:
     Raises:
         DataError: If the file cannot be read or a line is not one id.
     """
-    try:
-        text = read_bytes(path).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected a text file") from error
     frame_ids = []
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         words = line.split()
         if len(words) > 1:
             raise DataError(f"{path}, line {number}: expected one frame id")
@@ -36,8 +32,7 @@ def write_split(path: str | os.PathLike, frame_ids: Sequence[str]) -> None:
     Raises:
         DataError: If it cannot be written.
     """
-    with replacing(path) as temporary:
-        temporary.write_text("".join(f"{i}\n" for i in frame_ids), encoding="utf-8")
+    write_bytes(path, "".join(f"{i}\n" for i in frame_ids).encode())
 
 
 def check_split(

@@ -1,19 +1,22 @@
 """Augmentation that keeps all sensors in register, and packing for the detector.
 
-Every geometric change is one 3x3 matrix that moves pixels: images and depth maps are
-warped by it, boxes follow it, and the calibration absorbs it, so that points never
+Every geometric change is one 3x3 matrix that moves pixel centres: images and depth maps
+are warped by it, boxes follow it, and the calibration absorbs it, so that points never
 move (``Calibration.with_image_transform``). Randomness comes from ``results["rng"]``,
 which the data set derives from seed, epoch and frame.
 
 Each transform maps ``{"frame": Frame, "rng": Generator, …}`` to the same; the last
 one, :class:`PackFrame`, yields what the detector's preprocessor reads.
+
+Shape letters: H, W image height and width in pixels; C channels; N objects.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
@@ -22,7 +25,84 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
 from perception.core.structures import Frame, Objects
-from perception.datasets.warp import resize_transform, warp_frame
+
+Size = tuple[int, int]
+ClassIndex = Mapping[str, int]
+
+
+def warp_frame(frame: Frame, transform: np.ndarray, size: Size) -> Frame:
+    """Move every pixel of a frame by ``transform`` into an image of ``size``.
+
+    Args:
+        frame: The frame; it is not changed.
+        transform: (3, 3) affine transform of homogeneous pixel centres.
+        size: (H, W) of the new image in pixels.
+
+    Returns:
+        The frame with images interpolated (area-averaged when shrunk), depth maps
+        sampled at the nearest pixel (never mixing two surfaces), boxes clipped to
+        the new image, and the calibration that fits.
+    """
+    points = frame.calibration.cam_T_sensor
+    sensors = {
+        name: value if name in points else _warp(value, transform, size)
+        for name, value in frame.sensors.items()
+    }
+    objects = frame.objects
+    if objects is not None:
+        boxes_px = warp_boxes(objects.boxes_px, transform, size)
+        objects = replace(objects, boxes_px=boxes_px)
+    return replace(
+        frame,
+        sensors=sensors,
+        calibration=frame.calibration.with_image_transform(transform),
+        image_size=size,
+        objects=objects,
+    )
+
+
+def warp_boxes(boxes_px: np.ndarray, transform: np.ndarray, size: Size) -> np.ndarray:
+    """Bounds (N, 4) of the moved boxes, clipped to an image of ``size`` (H, W).
+
+    Boxes are measured from the image's edge, as in MMDetection, so that resizing
+    multiplies them; ``transform`` is of pixel centres, half a pixel further in.
+    """
+    corners = boxes_px.reshape(-1, 2, 2) - 0.5
+    moved = corners @ transform[:2, :2].T + transform[:2, 2] + 0.5
+    low, high = moved.min(axis=1), moved.max(axis=1)
+    limit = np.array([size[1], size[0]], dtype=float)
+    return np.concatenate([low.clip(0, limit), high.clip(0, limit)], axis=1)
+
+
+def _warp(value: np.ndarray, transform: np.ndarray, size: Size) -> np.ndarray:
+    """Warp an (H, W, C) picture or an (H, W) depth map."""
+    height, width = size
+    if value.ndim == 2:
+        flags = cv2.INTER_NEAREST
+    else:
+        flags = cv2.INTER_LINEAR
+        value, transform = _shrink(value, transform)
+    return cv2.warpAffine(value, transform[:2], (width, height), flags=flags)
+
+
+def _shrink(image: np.ndarray, transform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Area-average a picture first where the transform makes it smaller."""
+    scale = float(np.abs(transform[0, 0]))
+    if scale >= 0.99:
+        return image, transform
+    height, width = image.shape[:2]
+    small = (max(round(width * scale), 1), max(round(height * scale), 1))
+    shrunk = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+    return shrunk, transform @ resize_transform((small[1], small[0]), (height, width))
+
+
+def resize_transform(size: Size, new_size: Size) -> np.ndarray:
+    """(3, 3) transform of pixel centres that resizes (H, W) ``size`` to ``new_size``.
+
+    Pixel centres lie at integers, so the image spans -0.5 … W - 0.5.
+    """
+    sy, sx = new_size[0] / size[0], new_size[1] / size[1]
+    return np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])
 
 
 @TRANSFORMS.register_module()
@@ -44,25 +124,25 @@ class ResizeFrame(BaseTransform):
 
 
 @TRANSFORMS.register_module()
+@dataclass(kw_only=True)
 class RandomAffineFrame(BaseTransform):
     """Zoom, shift and mirror all sensors together.
 
-    Args:
+    Attributes:
         scale: Range of the zoom factor.
         shift: Largest shift as a fraction of width and height.
         flip_prob: Probability of mirroring left and right.
     """
 
-    def __init__(
-        self,
-        *,
-        scale: tuple[float, float] = (1.0, 1.0),
-        shift: float = 0.0,
-        flip_prob: float = 0.5,
-    ) -> None:
-        if not 0 < scale[0] <= scale[1]:
-            raise ValueError(f"scale must be a range of positive zooms, got {scale}")
-        self.scale, self.shift, self.flip_prob = scale, shift, flip_prob
+    scale: tuple[float, float] = (1.0, 1.0)
+    shift: float = 0.0
+    flip_prob: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(
+                f"scale must be a range of positive zooms, got {self.scale}"
+            )
 
     def transform(self, results: dict) -> dict:
         """Move ``results["frame"]``."""
@@ -80,27 +160,21 @@ class RandomAffineFrame(BaseTransform):
 
 
 @TRANSFORMS.register_module()
+@dataclass(kw_only=True)
 class RandomColour(BaseTransform):
     """Change brightness, contrast and saturation of one image sensor.
 
-    Args:
+    Attributes:
         sensor: Name of the image sensor.
         brightness: Largest shift in grey levels.
         contrast: Largest relative change of contrast.
         saturation: Largest relative change of saturation.
     """
 
-    def __init__(
-        self,
-        *,
-        sensor: str = "camera",
-        brightness: float = 24.0,
-        contrast: float = 0.25,
-        saturation: float = 0.3,
-    ) -> None:
-        self.sensor = sensor
-        self.brightness, self.contrast = brightness, contrast
-        self.saturation = saturation
+    sensor: str = "camera"
+    brightness: float = 24.0
+    contrast: float = 0.25
+    saturation: float = 0.3
 
     def transform(self, results: dict) -> dict:
         """Recolour ``results["frame"]``."""
@@ -121,38 +195,34 @@ class RandomColour(BaseTransform):
 
 
 @TRANSFORMS.register_module()
+@dataclass(kw_only=True)
 class PackFrame(BaseTransform):
     """Turn a frame into tensors and a ``DetDataSample``.
 
-    Args:
+    Attributes:
         min_size_px: Training boxes narrower or lower than this, in pixels of the
             detector's input, are left out.
         max_occlusion: Training objects occluded more than this are left out.
         max_truncation: Likewise for truncation.
     """
 
-    def __init__(
-        self,
-        *,
-        min_size_px: float = 2.0,
-        max_occlusion: int = 2,
-        max_truncation: float = 0.8,
-    ) -> None:
-        self.min_size_px = min_size_px
-        self.max_occlusion, self.max_truncation = max_occlusion, max_truncation
+    min_size_px: float = 2.0
+    max_occlusion: int = 2
+    max_truncation: float = 0.8
 
     def transform(self, results: dict) -> dict:
         """Pack ``results["frame"]`` with the original ``results["objects"]``."""
         frame: Frame = results["frame"]
+        height, width = frame.image_size
+        original_height, original_width = results["original_size"]
         sample = DetDataSample(
             metainfo={
                 "frame_id": frame.frame_id,
                 "img_id": frame.frame_id,
                 "img_shape": frame.image_size,
                 "ori_shape": results["original_size"],
-                "scale_factor": _scale_factor(
-                    frame.image_size, results["original_size"]
-                ),
+                # (width, height), as MMDetection's heads undo it.
+                "scale_factor": (width / original_width, height / original_height),
                 "objects": results["objects"],
                 "image_P_cam": frame.calibration.image_P_cam,
                 "projections": _projections(frame),
@@ -168,9 +238,7 @@ class PackFrame(BaseTransform):
         }
         return {"inputs": inputs, "data_samples": sample}
 
-    def _instances(
-        self, objects: Objects, class_index: Mapping[str, int]
-    ) -> InstanceData:
+    def _instances(self, objects: Objects, class_index: ClassIndex) -> InstanceData:
         size = objects.boxes_px[:, 2:] - objects.boxes_px[:, :2]
         keep = np.array([name in class_index for name in objects.names], dtype=bool)
         keep &= (size >= self.min_size_px).all(axis=1)
@@ -182,13 +250,6 @@ class PackFrame(BaseTransform):
             bboxes=torch.as_tensor(chosen.boxes_px, dtype=torch.float32),
             labels=torch.as_tensor(labels, dtype=torch.long),
         )
-
-
-def _scale_factor(
-    size: tuple[int, int], original_size: tuple[int, int]
-) -> tuple[float, float]:
-    """(width, height) factors, as MMDetection's heads undo them."""
-    return size[1] / original_size[1], size[0] / original_size[0]
 
 
 def _projections(frame: Frame) -> dict[str, np.ndarray]:

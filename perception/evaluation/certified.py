@@ -1,4 +1,4 @@
-"""What no attack on one sensor can take away: certified recall of ``MedianFusion``.
+"""What no attack on one sensor can take away: certified recall of aggregators.
 
 For an object and a sensor that may say anything, a location *vouches* for the object if
 whatever that sensor says
@@ -13,7 +13,7 @@ Then a detection with enough overlap is kept: the vouching location's own, or on
 suppressed it and is kept, which by 3 overlaps the object too. (4) No cut-off by number
 may bite: at most ``nms_pre`` scores of its level and ``max_per_img`` detections of the
 frame could come before it. The bounds of every number are those of
-``MedianFusion.bounds``; those of overlaps follow from the smallest and the largest box.
+``Aggregator.bounds``; those of overlaps follow from the smallest and the largest box.
 
 The certificate is about single objects: that a detection overlaps each of them, not
 that the evaluation gives every object one of its own.
@@ -31,7 +31,6 @@ import torch
 from torch import Tensor
 
 from perception.attacks.batch import AttackBatch
-from perception.models.consensus.median import MedianFusion
 from perception.models.heads.outputs import HeadOutputs
 from perception.models.modes import in_eval_mode
 
@@ -70,7 +69,7 @@ def certified_objects(
     """Which objects stay detected, whatever is done to one sensor.
 
     Args:
-        detector: A ``MultiModalDetector`` with ``MedianFusion`` and a head that
+        detector: A ``MultiModalDetector`` with an aggregator and a head that
             predicts distances from points to sides (FCOS).
         batch: N clean frames with ground truth.
         overlaps: For each class the overlap that a detection must reach.
@@ -83,22 +82,23 @@ def certified_objects(
     Raises:
         ValueError: If the detector is not of this kind, or its ``box_margin`` is
             above 1: then a larger limit may leave a box smaller, and the bounds of
-            ``MedianFusion`` do not hold.
+            ``Aggregator.bounds`` do not hold.
     """
-    fusion, head = detector.fusion, detector.bbox_head
+    aggregator, head = detector.aggregator, detector.bbox_head
     coder = type(head.bbox_coder).__name__
-    if not isinstance(fusion, MedianFusion) or coder != "DistancePointBBoxCoder":
+    if aggregator is None or coder != "DistancePointBBoxCoder":
         raise ValueError(
-            "certificates are for MedianFusion with a head of distances (FCOS), got "
-            f"{type(fusion).__name__} and {type(head).__name__}"
+            "certificates are for an aggregator with a head of distances (FCOS), got "
+            f"{type(aggregator).__name__} and {type(head).__name__}"
         )
-    if fusion.box_margin > 1:
+    if aggregator.margins.boxes > 1:
         raise ValueError(
-            f"certificates need a box_margin of at most 1, got {fusion.box_margin}"
+            "certificates need a box_margin of at most 1, got "
+            f"{aggregator.margins.boxes}"
         )
     with in_eval_mode(detector):
-        fused = detector.fuse(detector.extract_branches(batch.inputs))
-    limits = {name: fusion.bounds(fused, i) for i, name in enumerate(detector.branches)}
+        output = detector.fuse(detector.extract_feat(batch.inputs))
+        limits = {name: output.bounds(name) for name in detector.sensors}
     classes = list(detector.dataset_meta["classes"])
     needed = torch.tensor([overlaps[name] for name in classes])
     return {

@@ -23,7 +23,7 @@ def certify(
     """Which share of the objects no attack on one sensor can hide.
 
     Args:
-        subject: A detector with ``MedianFusion`` and labelled frames; its scoring says
+        subject: A detector with an aggregator and labelled frames; its scoring says
             which overlap and score a detection must exceed.
         running: Frames at a time, and processes that read them.
         check_steps: Attack every sensor with so many steps of PGD over its whole
@@ -98,7 +98,7 @@ def _detected(
     threshold: float,
 ) -> list[Tensor]:
     """For each frame a mask (G,): objects that some detection overlaps enough."""
-    outputs = detector.head_outputs(detector.fuse(detector.extract_branches(inputs)))
+    outputs = detector.fuse(detector.extract_feat(inputs)).outputs
     frames = detector.bbox_head.predict_by_feat(
         *outputs, batch_img_metas=[s.metainfo for s in batch.samples], rescale=False
     )

@@ -74,7 +74,7 @@ def follow_recording(run: MonitorRun) -> Recording:
         raise DataError(
             f"{run.detector.config}: this detector has no gate that says whom to "
             "trust; use one that has, such as those with OddOneOutFusion or "
-            "ConsensusFusion"
+            "ConsensusAggregator"
         )
     named = _only_attack(run, subject, attacks)
     if isinstance(run.monitor, str):

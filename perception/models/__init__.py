@@ -5,29 +5,29 @@ from perception.core.dependencies import require_mmcv_ops
 require_mmcv_ops()  # before mmdet fails on them with a bare `mmcv._ext`
 
 from perception.models.branch import SensorBranch
+from perception.models.consensus.base import Aggregator
+from perception.models.consensus.consensus import ConsensusAggregator
+from perception.models.consensus.median import MedianAggregator
 from perception.models.detector import MultiModalDetector
 from perception.models.fusion import (
-    AgreementFusion,
     ConcatFusion,
-    ConsensusFusion,
     FusionNeck,
-    FusionOutput,
     LatentEnsembleFusion,
     MeanFusion,
-    MedianFusion,
     OddOneOutFusion,
 )
+from perception.models.output import DetectorOutput
 from perception.models.preprocessor import MultiModalPreprocessor
 
 __all__ = [
-    "AgreementFusion",
+    "Aggregator",
     "ConcatFusion",
-    "ConsensusFusion",
+    "ConsensusAggregator",
+    "DetectorOutput",
     "FusionNeck",
-    "FusionOutput",
     "LatentEnsembleFusion",
     "MeanFusion",
-    "MedianFusion",
+    "MedianAggregator",
     "MultiModalDetector",
     "MultiModalPreprocessor",
     "OddOneOutFusion",

@@ -1,4 +1,4 @@
-"""The multi-sensor detector: branches, one fusion neck, any MMDetection dense head.
+"""The multi-sensor detector: branches, fusion, aggregator, MMDetection's dense heads.
 
 Shape letters: N frames, S sensors, C channels, H, W input size, C_l, H_l, W_l of
 pyramid level l.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from mmdet.models.detectors import BaseDetector
@@ -17,19 +16,29 @@ from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
+from perception.core.parts import BranchPrediction, LeaveOut, Part
 from perception.core.structures import SensorSpec
-from perception.models.fusion.base import FusionOutput
+from perception.models.consensus.base import Aggregator
+from perception.models.consensus.gate import Verdict
+from perception.models.consensus.intervals import Margins
+from perception.models.fusion.base import FusionNeck
+from perception.models.heads.losses import (
+    by_attack,
+    losses_by_frame,
+    losses_of_frames,
+    mean_losses,
+    worst_within,
+)
 from perception.models.heads.outputs import (
     HeadOutputs,
-    Pyramid,
     in_training_mode,
-    losses_by_frame,
-    run,
-    run_on_views,
+    run_stacked,
     shared_targets,
 )
-from perception.models.losses import losses_by_honesty
+from perception.models.key_map import rename_former_weights
+from perception.models.output import BranchProjections, DetectorOutput
 from perception.models.preprocessor import restricted_to
+from perception.models.pyramid import Pyramid, PyramidShape
 
 
 @MODELS.register_module()
@@ -40,10 +49,14 @@ class MultiModalDetector(BaseDetector):
         branches: For each sensor the config of its branch; their order is the order
             of the sensors everywhere.
         bbox_head: Config of an MMDetection dense head.
-        fusion: Config of a fusion neck; None only for a single branch. The names of
-            the sensors are filled in, those of the branches.
-        view_head: Config of the dense head that detects with one sensor alone, for
-            necks that compare such detections; None lets ``bbox_head`` do it.
+        fusion: Config of a fusion neck, with ``in_channels``, ``num_levels`` and
+            ``out_channels`` of :class:`PyramidShape`; None only for a single branch.
+            Its ``type`` may be None: nothing is fused, an aggregator combines the
+            branch predictions alone.
+        aggregator: Config of an aggregator of branch and expert predictions; None lets
+            the fused prediction be the detector's.
+        branch_head: Config of the dense head that detects with one sensor alone, for
+            aggregators; None lets ``bbox_head`` do it.
         train_cfg: MMDetection's training config of the head.
         test_cfg: MMDetection's test config of the head.
         data_preprocessor: Config of a ``MultiModalPreprocessor``. It may describe
@@ -58,7 +71,8 @@ class MultiModalDetector(BaseDetector):
         bbox_head: dict,
         data_preprocessor: dict,
         fusion: dict | None = None,
-        view_head: dict | None = None,
+        aggregator: dict | None = None,
+        branch_head: dict | None = None,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         init_cfg: dict | None = None,
@@ -71,12 +85,8 @@ class MultiModalDetector(BaseDetector):
                 "one branch takes no fusion and several branches need one, got "
                 f"{len(branches)} branches and fusion={fusion}"
             )
-        named = list((fusion or {}).get("sensors", branches))
-        if named != list(branches):
-            raise ValueError(
-                f"fusion takes the branches' sensors in their order, {list(branches)}, "
-                f"got {named}"
-            )
+        if fusion is None and aggregator is not None:
+            raise ValueError("one branch takes no aggregator, which compares several")
         self.branches = nn.ModuleDict(
             {name: MODELS.build(config) for name, config in branches.items()}
         )
@@ -87,16 +97,47 @@ class MultiModalDetector(BaseDetector):
                     f"branch {name!r} normalises {means} channels, but the sensor has "
                     f"{channels}"
                 )
-        self.fusion = (
-            None
-            if fusion is None
-            else MODELS.build(dict(fusion) | {"sensors": list(branches)})
-        )
+        self.branch_projections: BranchProjections | None = None
+        self.fusion: FusionNeck | None = None
+        self.aggregator: Aggregator | None = None
+        if fusion is not None:
+            self._build_fusion(fusion, aggregator)
         settings = {"train_cfg": train_cfg, "test_cfg": test_cfg}
         self.bbox_head = MODELS.build(ConfigDict(dict(bbox_head) | settings))
-        self.view_head = None
-        if view_head is not None:
-            self.view_head = MODELS.build(ConfigDict(dict(view_head) | settings))
+        self.branch_head = None
+        if branch_head is not None:
+            self.branch_head = MODELS.build(ConfigDict(dict(branch_head) | settings))
+        self.register_load_state_dict_pre_hook(rename_former_weights)
+
+    def _build_fusion(self, config: dict, aggregator: dict | None) -> None:
+        """The parts between branches and heads, in the order of their weights."""
+        config, sensors = dict(config), tuple(self.branches)
+        shape = PyramidShape(
+            sensors=sensors,
+            in_channels=config.pop("in_channels"),
+            num_levels=config.pop("num_levels"),
+            out_channels=config.pop("out_channels"),
+        )
+        if aggregator is not None:
+            self.branch_projections = BranchProjections(shape)
+        if config["type"] is not None:
+            self.fusion = MODELS.build(config | {"shape": shape})
+        if aggregator is None:
+            if self.fusion is None:
+                raise ValueError("a detector without a fusion needs an aggregator")
+            return
+        combine = MODELS.build(dict(aggregator) | {"sensors": sensors})
+        self.aggregator, neck = combine, self.fusion
+        needs_experts = combine.gate is not None or combine.asks_all_experts
+        if needs_experts and not (neck and neck.can_leave_out):
+            raise ValueError(
+                f"{type(combine).__name__} needs a fusion that can leave sensors out, "
+                f"such as OddOneOutFusion, got {type(neck).__name__}"
+            )
+        if needs_experts and neck is not None and neck.has_gate:
+            raise ValueError("the aggregator has a gate: set gate=None in the fusion")
+        if neck is None and combine.margins != Margins():
+            raise ValueError("margins are for what is fused, and nothing is")
 
     @property
     def sensors(self) -> dict[str, SensorSpec]:
@@ -104,80 +145,86 @@ class MultiModalDetector(BaseDetector):
         return self.data_preprocessor.sensors
 
     @property
-    def can_blame(self) -> bool:
-        """Whether its fusion can be told which sensor lies."""
-        return self.fusion is not None and self.fusion.can_blame
+    def has_gate(self) -> bool:
+        """Whether it says which sensor contradicts the others."""
+        if self.aggregator is not None and self.aggregator.gate is not None:
+            return True
+        return self.fusion is not None and self.fusion.has_gate
 
     @property
-    def single_head(self) -> nn.Module:
-        """The head that detects with one sensor alone."""
-        return self.bbox_head if self.view_head is None else self.view_head
+    def can_leave_out(self) -> bool:
+        """Whether it can be told to leave a sensor out."""
+        if self.aggregator is not None:
+            return True
+        return self.fusion is not None and self.fusion.can_leave_out
 
-    def extract_branches(self, inputs: Mapping[str, Tensor]) -> dict[str, Pyramid]:
-        """{sensor: (N, C, H, W)} to {sensor: pyramid of (N, C_l, H_l, W_l)}."""
-        return {name: self.branches[name](inputs[name]) for name in self.branches}
+    def encode(self, sensor: str, x: Tensor) -> Pyramid:
+        """One sensor's input (N, C, H, W) to its pyramid of (N, C_l, H_l, W_l)."""
+        return self.branches[sensor](x)
 
-    def fuse(self, pyramids: Mapping[str, Pyramid]) -> FusionOutput:
-        """{sensor: pyramid} to the fused pyramid and, with a gate, its logits.
+    def extract_feat(self, batch_inputs: Mapping[str, Tensor]) -> dict[str, Pyramid]:
+        """{sensor: (N, C, H, W)} to {sensor: pyramid}, see :meth:`encode`."""
+        return {name: self.encode(name, batch_inputs[name]) for name in self.branches}
 
-        For losses, within :meth:`for_losses`: views are looked at by a head here.
-        """
-        if self.fusion is None:
-            (pyramid,) = pyramids.values()
-            return FusionOutput(pyramid)
-        views, experts = self.fusion.views(pyramids), self.fusion.alternatives(pyramids)
-        return self.fusion(
-            pyramids,
-            run_on_views(self.single_head, views) if views else (),
-            run_on_views(self.bbox_head, experts) if experts else (),
-        )
-
-    def extract_feat(self, batch_inputs: Mapping[str, Tensor]) -> Pyramid:
-        """{sensor: (N, C, H, W)} to the fused pyramid."""
-        return self.fuse(self.extract_branches(batch_inputs)).features
-
-    def head_outputs(self, fused: FusionOutput, part: str | None = None) -> HeadOutputs:
-        """What is said of each location, before boxes are made of it.
+    def fuse(
+        self, pyramids: Mapping[str, Pyramid], leave_out: LeaveOut | None = None
+    ) -> DetectorOutput:
+        """{sensor: pyramid} to predictions; for losses, within :meth:`for_losses`.
 
         Args:
-            fused: What :meth:`fuse` returned.
-            part: None for what the detector says; for a neck with views ``"fused"``
-                for what the fused pyramid says, a sensor's name for what its view
-                says and, for a neck with experts, ``"without:SENSOR"`` for what they
-                say, before the neck combines them.
+            pyramids: For each sensor one (N, C_l, H_l, W_l) tensor per level.
+            leave_out: The sensor known to be compromised, which no expert reads then
+                (the upper bound that a gate can reach, and a way to attack through each
+                expert); None leaves that to the gate.
 
         Raises:
-            ValueError: If there is no such part.
+            ValueError: If there is no such sensor, or it cannot be left out.
         """
-        if part is None:
-            outputs: Any = (
-                run(self.bbox_head, fused.features) if fused.features else None
+        pyramids = {name: pyramids[name] for name in self.branches}
+        numbers = None if leave_out is None else self._numbers(pyramids, leave_out)
+        branches: tuple[HeadOutputs, ...] = ()
+        verdict = Verdict(numbers)
+        if self.aggregator is not None and self.branch_projections is not None:
+            projected = self.branch_projections(pyramids)
+            branches = run_stacked(self._branch_head, projected)
+            verdict = self.aggregator.judge(branches, numbers)
+        return DetectorOutput(
+            pyramids=pyramids,
+            branches=branches,
+            verdict=verdict,
+            aggregator=self.aggregator,
+            fusion=self.fusion,
+            head=self.bbox_head,
+        )
+
+    def _numbers(self, pyramids: Mapping[str, Pyramid], leave_out: LeaveOut) -> Tensor:
+        """(N,) the number of the sensor left out of every frame, S for none."""
+        names = [*self.branches, None]
+        if not self.can_leave_out:
+            raise ValueError("the detector cannot be told to leave a sensor out")
+        if leave_out.sensor not in names:
+            raise ValueError(
+                f"no sensor {leave_out.sensor!r} to leave out, only {names[:-1]}"
             )
-            if self.fusion is None or not fused.views:
-                return outputs
-            return self.fusion.combine(outputs, fused)
-        outputs = fused.part(part, list(self.branches))
-        if outputs is None and part == "fused" and fused.views and fused.features:
-            outputs = run(self.bbox_head, fused.features)
-        if outputs is not None:
-            return outputs
-        raise ValueError(f"the detector has no part {part!r} that its neck combines")
+        frames = next(iter(pyramids.values()))[0]
+        number = names.index(leave_out.sensor)
+        return torch.full((frames.shape[0],), number, device=frames.device)
 
     @contextmanager
     def for_losses(self) -> Iterator[None]:
         """Fuse and take losses in here: heads answer as in training, in any mode."""
-        heads = self.bbox_head, self.view_head
+        heads = self.bbox_head, self.branch_head
         with in_training_mode(*heads), shared_targets(*heads):
             yield
 
     def loss(
         self, batch_inputs: Mapping[str, Tensor], batch_data_samples: Sequence
     ) -> dict[str, Tensor]:
-        """Detection losses and the fusion neck's own.
+        """Detection losses, and those of the fusion's and the aggregator's own.
 
-        A sample's metainfo ``odd_sensor`` names the sensor known to lie; without it
-        none does. Frames with a lying sensor have losses of their own, ``attacked_*``,
-        so that they weigh as much as all the honest ones.
+        A sample's metainfo ``odd_sensor`` names the sensor known to be compromised;
+        without it none is. Attacked frames have losses of their own, ``attacked_*``, so
+        that they weigh as much as all the benign ones.
 
         A sensor may come with fewer frames than there are samples, N / m: its input is
         then the same in all m parts of the batch, and is looked at only once.
@@ -185,65 +232,117 @@ class MultiModalDetector(BaseDetector):
         frames = len(batch_data_samples)
         pyramids = {
             name: tuple(f.repeat(frames // len(f), 1, 1, 1) for f in pyramid)
-            for name, pyramid in self.extract_branches(batch_inputs).items()
+            for name, pyramid in self.extract_feat(batch_inputs).items()
         }
         with self.for_losses():
-            fused = self.fuse(pyramids)
-            losses = self.detection_losses(fused, batch_data_samples)
+            output = self.fuse(pyramids)
+            losses = self.detection_losses(output, batch_data_samples)
+        odd = self._odd_sensors(batch_data_samples)
+        odd = odd.to(next(self.parameters()).device)
         if self.fusion is not None:
-            odd = self._odd_sensors(batch_data_samples)
-            losses |= self.fusion.losses(fused, odd.to(next(self.parameters()).device))
+            judged = output.verdict.gate_logits is not None  # by the aggregator's gate
+            logits = None if judged else output.gate_logits
+            losses |= self.fusion.losses(logits, odd)
+        if self.aggregator is not None and self.aggregator.gate is not None:
+            losses |= self.aggregator.gate.losses(output.verdict, odd)
         return losses
 
     def detection_losses(
-        self, fused: FusionOutput, batch_data_samples: Sequence
+        self, output: DetectorOutput, samples: Sequence
     ) -> dict[str, Tensor]:
-        """The heads' losses; ``fused`` was made :meth:`for_losses`, as these are."""
+        """Losses of the outputs, and of what the aggregator combines them from.
+
+        ``branch_*`` and ``expert_*`` are means over these; ``worst_*`` is the mean over
+        the sensors of the worst that each could make of benign frames' outputs. The
+        output was made :meth:`for_losses`, as these are.
+        """
         self._check_for_losses()
-        heads = self.bbox_head, self.single_head
-        outputs = self.head_outputs(fused)
-        return losses_by_honesty(self.fusion, heads, outputs, fused, batch_data_samples)
+        losses: dict[str, Tensor] = {}
+        outputs = output.outputs
+        for prefix, frames in by_attack(samples):
+            chosen = [samples[n] for n in frames]
+            terms = losses_of_frames(self.bbox_head, outputs, chosen, frames)
+            terms |= self._losses_of_parts(output, chosen, frames, worst=not prefix)
+            losses |= {prefix + name: term for name, term in terms.items()}
+        return losses
+
+    def _losses_of_parts(
+        self,
+        output: DetectorOutput,
+        samples: Sequence,
+        frames: list[int],
+        *,
+        worst: bool,
+    ) -> dict[str, Tensor]:
+        """Losses of what the aggregator combines, on the frames of the samples."""
+        terms: dict[str, Tensor] = {}
+        if self.aggregator is None:
+            return terms
+        weights, head = self.aggregator.loss_weights, self.bbox_head
+        if weights.branch:
+            terms |= mean_losses(
+                self._branch_head,
+                output.branches,
+                samples,
+                frames,
+                weight=weights.branch,
+                name="branch",
+            )
+        if weights.expert:
+            said = output.experts
+            terms |= mean_losses(
+                head, said, samples, frames, weight=weights.expert, name="expert"
+            )
+        if weights.worst and worst:
+            bounds = [output.bounds(name) for name in output.sensors]
+            said = worst_within(head, output.outputs, bounds, samples, frames)
+            terms |= mean_losses(
+                head, said, samples, frames, weight=weights.worst, name="worst"
+            )
+        return terms
 
     def frame_losses(
-        self,
-        fused: FusionOutput,
-        batch_data_samples: Sequence,
-        part: str | None = None,
+        self, output: DetectorOutput, samples: Sequence, part: Part | None = None
     ) -> Tensor:
         """(N,) detection loss of each frame by itself, as attacks need it.
 
         The batch's loss is normalised over all its frames; these are not mixed.
-        ``fused`` was made :meth:`for_losses`, as these are. ``part`` is that of
-        :meth:`head_outputs`.
+
+        Args:
+            output: Made :meth:`for_losses`, as these losses are.
+            samples: N frames, with ground truth.
+            part: Judge what this part of the output says; None: the whole.
         """
-        single = part is not None and part in self.branches
-        head = self.single_head if single else self.bbox_head
         self._check_for_losses()
-        outputs = self.head_outputs(fused, part)
-        return losses_by_frame(head, outputs, batch_data_samples)
+        head = (
+            self._branch_head if isinstance(part, BranchPrediction) else self.bbox_head
+        )
+        outputs = output.outputs if part is None else output.part(part)
+        return losses_by_frame(head, outputs, samples)
 
     def predict(
         self,
         batch_inputs: Mapping[str, Tensor],
         batch_data_samples: Sequence,
         rescale: bool = True,
+        leave_out: LeaveOut | None = None,
     ) -> list[DetDataSample]:
         """Detections of each frame, in pixels of the original image if ``rescale``.
 
         With a gate each sample also carries ``gate``, (S + 1,) probabilities, and what
-        else :meth:`FusionOutput.add_gate_to` adds.
+        else :meth:`DetectorOutput.write_gate` adds. ``leave_out`` as in :meth:`fuse`.
         """
         if self.bbox_head.training:
             raise RuntimeError("heads give boxes in eval mode, not for_losses()")
-        fused = self.fuse(self.extract_branches(batch_inputs))
+        output = self.fuse(self.extract_feat(batch_inputs), leave_out)
         samples = list(batch_data_samples)
         results = self.bbox_head.predict_by_feat(
-            *self.head_outputs(fused),
+            *output.outputs,
             batch_img_metas=[sample.metainfo for sample in samples],
             rescale=rescale,
         )
         samples = self.add_pred_to_datasample(samples, results)
-        fused.add_gate_to(samples)
+        output.write_gate(samples)
         return samples
 
     def _forward(
@@ -252,14 +351,19 @@ class MultiModalDetector(BaseDetector):
         batch_data_samples: Sequence | None = None,
     ) -> tuple:
         """Raw outputs of the head; tensors in, tensors out."""
-        return self.head_outputs(self.fuse(self.extract_branches(batch_inputs)))
+        return self.fuse(self.extract_feat(batch_inputs)).outputs
+
+    @property
+    def _branch_head(self) -> nn.Module:
+        """The head that detects with one sensor alone."""
+        return self.bbox_head if self.branch_head is None else self.branch_head
 
     def _check_for_losses(self) -> None:
         if not self.bbox_head.training:
             raise RuntimeError("fuse and take losses within detector.for_losses()")
 
-    def _odd_sensors(self, batch_data_samples: Sequence) -> Tensor:
-        """(N,) index of the sensor that lies in each frame, S where none does."""
+    def _odd_sensors(self, samples: Sequence) -> Tensor:
+        """(N,) index of the sensor compromised in each frame, S where none is."""
         names = [*self.branches, None]
-        odd = [sample.get("odd_sensor") for sample in batch_data_samples]
+        odd = [sample.get("odd_sensor") for sample in samples]
         return torch.tensor([names.index(name) for name in odd])

@@ -1,4 +1,4 @@
-"""Losses that are not MMDetection's.
+"""Losses of gates, whatever they judge by.
 
 Shape letters: N frames, S sensors, h, w size of the gate's grid.
 """
@@ -6,26 +6,18 @@ Shape letters: N frames, S sensors, h, w size of the gate's grid.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
-
-from perception.models.heads.outputs import (
-    HeadOutputs,
-    losses_of_frames,
-    mean_losses,
-    worst_within,
-)
 
 
 def odd_one_out_loss(gate_logits: Tensor, odd_sensors: Tensor) -> Tensor:
     """Cross-entropy of the odd-one-out network (Yang et al., CVPR 2021, sec. 3).
 
     Args:
-        gate_logits: (N, S + 1) or (N, S + 1, h, w); class S means "no sensor lies".
-        odd_sensors: (N,) index of the sensor that lies, S where none does. A gate
-            per location is asked for the same answer everywhere.
+        gate_logits: (N, S + 1) or (N, S + 1, h, w); class S: no sensor is compromised.
+        odd_sensors: (N,) index of the compromised sensor, S for none. A gate per
+            location is asked for the same answer everywhere.
 
     Returns:
         The mean over frames and locations, a scalar.
@@ -40,92 +32,38 @@ def gate_hits(gate_logits: Tensor, odd_sensors: Tensor) -> Tensor:
 
     Args:
         gate_logits: (N, S + 1) or (N, S + 1, h, w); a gate per location is averaged.
-        odd_sensors: (N,) index of the sensor that lies, S where none does.
+        odd_sensors: (N,) index of the compromised sensor, S for none.
     """
     gate = gate_logits.detach().softmax(dim=1)
     mean = gate.reshape(*gate.shape[:2], -1).mean(dim=2)
     return (mean.argmax(dim=1) == odd_sensors).float()
 
 
-def losses_by_honesty(
-    neck: Any,
-    heads: tuple[Any, Any],
-    outputs: HeadOutputs,
-    fused: Any,
-    samples: Sequence,
+def gate_losses(
+    gate_logits: Tensor,
+    odd_sensors: Tensor,
+    *,
+    sensors: Sequence[str],
+    weight: float,
 ) -> dict[str, Tensor]:
-    """All detection losses, those of frames where a sensor lies apart: ``attacked_*``.
+    """The odd-one-out loss and how often a gate is right.
 
-    So they weigh as much as all the honest ones.
+    ``gate_right_*`` is the share of the frames with this sensor compromised (or none)
+    that the gate says so of; it is logged, not minimised.
 
     Args:
-        neck: The ``FusionNeck``; None for a single sensor.
-        heads: The head of fused features and that of single sensors.
-        outputs: What the detector says of N frames.
-        fused: The ``FusionOutput`` that they were made from.
-        samples: The N frames, with ground truth; ``odd_sensor`` is known to lie.
+        gate_logits: (N, S + 1) or (N, S + 1, h, w).
+        odd_sensors: (N,) index of the compromised sensor, S for none.
+        sensors: Names of the S sensors.
+        weight: Factor of the loss; 0: there is none.
     """
-    losses: dict[str, Tensor] = {}
-    lies = [sample.get("odd_sensor") is not None for sample in samples]
-    for prefix, lie in (("", False), ("attacked_", True)):
-        index = [n for n, one in enumerate(lies) if one == lie]
-        if not index:
-            continue
-        chosen = [samples[n] for n in index]
-        terms = losses_of_frames(heads[0], outputs, chosen, index)
-        if neck is not None:
-            terms |= losses_of_parts(neck, heads, fused, chosen, index)
-            if not lie and neck.worst_loss_weight:
-                terms |= losses_at_worst(neck, heads[0], outputs, fused, chosen, index)
-        losses |= {prefix + name: term for name, term in terms.items()}
-    return losses
-
-
-def losses_of_parts(
-    neck: Any, heads: tuple[Any, Any], fused: Any, samples: Sequence, frames: Sequence
-) -> dict[str, Tensor]:
-    """Detection losses of what a neck chooses from, the mean over parts of a kind.
-
-    Args:
-        neck: The ``FusionNeck``, which weights them.
-        heads: The head of fused features and that of single sensors.
-        fused: The ``FusionOutput`` of N frames.
-        samples: The chosen frames, with ground truth.
-        frames: Their numbers among the N.
-
-    Returns:
-        ``view_*`` and ``expert_*``; empty for necks without.
-    """
-    losses: dict[str, Tensor] = {}
-    for kind, head, parts, weight in (
-        ("view", heads[1], fused.views, neck.view_loss_weight),
-        ("expert", heads[0], fused.experts, neck.expert_loss_weight),
-    ):
-        if parts and weight:
-            terms = mean_losses(head, parts, samples, frames)
-            losses |= {f"{kind}_{name}": weight * x for name, x in terms.items()}
-    return losses
-
-
-def losses_at_worst(
-    neck: Any,
-    head: Any,
-    outputs: HeadOutputs,
-    fused: Any,
-    samples: Sequence,
-    frames: Sequence[int],
-) -> dict[str, Tensor]:
-    """``worst_*``: detection losses if one sensor did its worst, the mean over which.
-
-    Args:
-        neck: A neck whose ``bounds`` say how far one sensor moves the outputs.
-        head: The head whose ``outputs`` of N frames these are.
-        outputs: What the detector says.
-        fused: The ``FusionOutput`` that they were made from.
-        samples: The chosen frames, with ground truth.
-        frames: Their numbers among the N.
-    """
-    bounds = [neck.bounds(fused, i) for i in range(len(neck.sensors))]
-    worst = worst_within(head, outputs, bounds, samples, frames)
-    terms = mean_losses(head, worst, samples, frames)
-    return {f"worst_{name}": neck.worst_loss_weight * x for name, x in terms.items()}
+    right = gate_hits(gate_logits, odd_sensors)
+    terms = {
+        f"gate_right_{name}": right[odd_sensors == i].mean()
+        for i, name in enumerate([*sensors, "none"])
+        if (odd_sensors == i).any()
+    }
+    if weight > 0:
+        loss = odd_one_out_loss(gate_logits, odd_sensors)
+        terms["loss_odd_one_out"] = weight * loss
+    return terms

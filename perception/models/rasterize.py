@@ -65,78 +65,43 @@ def visible_points(
     return index.index_select(0, drawn), pixel.index_select(0, drawn)
 
 
-def draw_points(
-    points: Tensor, spec: SensorSpec, image_P_sensor: Tensor, size: tuple[int, int]
-) -> Tensor:
-    """(C, H, W) image of a point sensor's (P, 3 + F) points, as the model sees it.
-
-    Args:
-        points: As for :func:`rasterize_points`, with the columns of ``spec``.
-        spec: Says what to draw, how far and whether as pillars.
-        image_P_sensor: (3, 4) projection, see :func:`visible_points`.
-        size: (H, W) of the image in pixels.
-    """
-    return rasterize_points(
-        points,
-        image_P_sensor,
-        size,
-        columns=spec.columns,
-        channels=[channel.name for channel in spec.channels],
-        max_depth_m=spec.max_depth_m,
-        pillar_m=spec.pillar_m,
-    )
-
-
 def padded(image: Tensor, shape: tuple[int, int]) -> Tensor:
     """An image (C, H, W) with zeros, no return, to its right and below it."""
     height, width = image.shape[-2:]
     return F.pad(image, (0, shape[1] - width, 0, shape[0] - height))
 
 
-def rasterize_points(
-    points: Tensor,
-    image_P_sensor: Tensor,
-    size: tuple[int, int],
-    *,
-    columns: Sequence[str],
-    channels: Sequence[str],
-    max_depth_m: float,
-    pillar_m: tuple[float, float] | None = None,
+def draw_points(
+    points: Tensor, spec: SensorSpec, image_P_sensor: Tensor, size: tuple[int, int]
 ) -> Tensor:
-    """Draw a point cloud as an image; pixels without a point are 0.
+    """(C, H, W) image of a point sensor, as the model sees it; 0 where no point is.
 
     A gradient reaches the coordinates and features of every visible point through
     the values it leaves in its pixel (not through which pixel that is).
 
     Args:
         points: (P, 3 + F) x, y, z in metres in the sensor's frame, then features.
+        spec: Names the columns, says what to draw, how far and whether as pillars.
         image_P_sensor: (3, 4) projection, see :func:`visible_points`.
         size: (H, W) of the image in pixels.
-        columns: Names of the 3 + F columns of ``points``.
-        channels: What to draw: ``depth_m`` (depth along the optical axis in metres),
-            ``height_m`` (z in the sensor's frame) or the name of a column.
-        max_depth_m: Points beyond it are not drawn.
-        pillar_m: Draw each point as an upright line, see :func:`pillars`.
-
-    Returns:
-        (C, H, W) image of the dtype of ``points``.
 
     Raises:
         ValueError: If ``points`` has not one column per name.
     """
-    if points.ndim != 2 or points.shape[1] != len(columns):
+    if points.ndim != 2 or points.shape[1] != len(spec.columns):
         raise ValueError(
-            f"points must be (P, {len(columns)}) {tuple(columns)}, "
+            f"points must be (P, {len(spec.columns)}) {spec.columns}, "
             f"got {tuple(points.shape)}"
         )
     height, width = size
     image_P_sensor = image_P_sensor.to(points)
-    if pillar_m is not None:
-        points, _ = pillars(points, image_P_sensor, size, pillar_m)
-    index, pixel = visible_points(points, image_P_sensor, size, max_depth_m)
+    if spec.pillar_m is not None:
+        points, _ = pillars(points, image_P_sensor, size, spec.pillar_m)
+    index, pixel = visible_points(points, image_P_sensor, size, spec.max_depth_m)
     seen = points.index_select(0, index).unbind(dim=1)
     depth_m = project_row(seen, image_P_sensor[2])
-    values = torch.stack(point_values(seen, depth_m, columns, channels))
+    channels = [channel.name for channel in spec.channels]
+    values = torch.stack(point_values(seen, depth_m, spec.columns, channels))
     image = values.new_zeros(len(channels), height * width)
     image = image.scatter_(1, pixel.expand(len(channels), -1), values)
     return image.view(-1, height, width)
@@ -154,7 +119,8 @@ def point_values(
         points: (P,) of each column.
         depth_m: (P,) depth along the optical axis.
         columns: Names of the columns.
-        channels: What to draw, see :func:`rasterize_points`.
+        channels: What to draw: ``depth_m`` (along the optical axis), ``height_m`` (z in
+            the sensor's frame) or the name of a column.
     """
     named = dict(zip(columns, points, strict=True))
     named |= {"depth_m": depth_m, "height_m": points[2]}
@@ -173,7 +139,7 @@ def pillars(
     have gaps. Points that no column of the image shows keep one stand-in.
 
     Args:
-        points: (P, 3 + F) as for :func:`rasterize_points`; z is not looked at.
+        points: (P, 3 + F) as for :func:`draw_points`; z is not looked at.
         image_P_sensor: (3, 4) projection.
         size: (H, W) of the image in pixels.
         pillar_m: Lowest and highest z of the stand-ins in the sensor's frame.

@@ -20,12 +20,16 @@ from perception.attacks.target import (
     DoesNotApplyError,
     Frames,
     Inputs,
+    Reach,
     Response,
     Scores,
 )
-from perception.core.parts import BranchPrediction, ExpertPrediction, LeaveOut, Part
+from perception.core.parts import LeaveOut, Part
 from perception.core.structures import DataError, Objects, Prediction, SensorSpec
+from perception.models.heads.losses import losses_by_frame
+from perception.models.heads.outputs import HeadOutputs
 from perception.models.modes import frozen
+from perception.models.output import DetectorOutput
 
 
 class DetectorTarget:
@@ -60,14 +64,13 @@ class DetectorTarget:
 
     @property
     def has_gate(self) -> bool:
-        """Whether its fusion says which sensor is compromised."""
-        fusion = self.detector.fusion
-        return fusion is not None and fusion.has_gate
+        """Whether it says which sensor is compromised."""
+        return bool(self.detector.has_gate)
 
     @property
     def can_leave_out(self) -> bool:
-        """Whether its fusion can be told to leave a sensor out."""
-        return bool(self.detector.can_blame)
+        """Whether it can be told to leave a sensor out."""
+        return bool(self.detector.can_leave_out)
 
     def batch(
         self, data: Mapping[str, Any], ids: Sequence[int] | None = None
@@ -109,11 +112,7 @@ class DetectorTarget:
         self, inputs: Inputs, frames: Frames, leave_out: LeaveOut | None = None
     ) -> list[Prediction]:
         """Detections and gate of each frame; what was predicted before is replaced."""
-        if leave_out is None:
-            samples = self.detector.predict(inputs, frames)
-        else:
-            with self.detector.fusion.blaming(leave_out.sensor):
-                samples = self.detector.predict(inputs, frames)
+        samples = self.detector.predict(inputs, frames, leave_out=leave_out)
         return [read_prediction(sample, self.classes) for sample in samples]
 
     def frozen(self) -> AbstractContextManager[None]:
@@ -122,7 +121,7 @@ class DetectorTarget:
 
     def encode(self, sensor: str, x: Tensor) -> tuple[Tensor, ...]:
         """The pyramid of one sensor's input (N, C, H, W)."""
-        pyramid: tuple[Tensor, ...] = self.detector.branches[sensor](x)
+        pyramid: tuple[Tensor, ...] = self.detector.encode(sensor, x)
         return pyramid
 
     def respond(
@@ -132,14 +131,10 @@ class DetectorTarget:
         leave_out: LeaveOut | None = None,
     ) -> Response:
         """What the detector says given the pyramids of all sensors."""
-        if leave_out is None:
-            fused = self.detector.fuse(features)
-        elif not self.can_leave_out:
+        if leave_out is not None and not self.can_leave_out:
             raise DoesNotApplyError("the fusion cannot be told to leave a sensor out")
-        else:
-            with self.detector.fusion.blaming(leave_out.sensor):
-                fused = self.detector.fuse(features)
-        return _DetectorResponse(self, fused, frames)
+        output = self.detector.fuse(features, leave_out)
+        return _DetectorResponse(self, output, frames)
 
     def losses(self, inputs: Inputs, frames: Frames) -> Tensor:
         """(N,) detection loss of each frame, normalised over it alone."""
@@ -168,16 +163,12 @@ class DetectorTarget:
 class _DetectorResponse(Response):
     """What one fusion of features says, as far as it is asked."""
 
-    def __init__(self, target: DetectorTarget, fused: Any, frames: Frames) -> None:
-        self._detector, self._fused, self._frames = target.detector, fused, frames
-        self._target = target
-        self.gate_logits, self.alarm = fused.gate_logits, fused.doubt
-        if fused.views:
-            branches = [BranchPrediction(name) for name in target.sensors]
-            left_out = [None, *(target.sensors if fused.experts else ())]
-            every = fused.experts or fused.features
-            experts = [ExpertPrediction(name) for name in left_out if every]
-            self.parts = (*branches, *experts)
+    def __init__(
+        self, target: DetectorTarget, output: DetectorOutput, frames: Frames
+    ) -> None:
+        self._target, self._output, self._frames = target, output, frames
+        self._detector, self.parts = target.detector, output.parts
+        self.gate_logits, self.alarm = output.gate_logits, output.alarm
 
     @property
     def classes(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -187,14 +178,36 @@ class _DetectorResponse(Response):
     def losses(self, part: Part | None = None) -> Tensor:
         """(N,) detection losses."""
         self._check(part)
-        name = _old_name(part)
-        losses: Tensor = self._detector.frame_losses(self._fused, self._frames, name)
+        losses: Tensor = self._detector.frame_losses(self._output, self._frames, part)
         return losses
 
     def scores(self, part: Part | None = None) -> Scores:
         """Class logits (N, L, K), the best anchor's per location."""
+        return self._scores(self._raw(part)[0])
+
+    def numbers(self, part: Part | None = None) -> list[Tensor]:
+        """Raw outputs of the head, kind by kind and level by level."""
+        return [level for kind in self._raw(part) for level in kind]
+
+    def reach(self, sensor: str) -> list[Reach]:
+        """The aggregator's bounds."""
+        if self._output.aggregator is None:
+            raise DoesNotApplyError("the detector's fusion bounds nothing")
+        low, high = self._output.bounds(sensor)
+        flat = ([level for kind in one for level in kind] for one in (low, high))
+        return [Reach(*pair) for pair in zip(*flat, strict=True)]
+
+    def with_numbers(self, numbers: Sequence[Tensor]) -> Response:
+        """Loss and scores of other raw outputs."""
+        left = iter(numbers)
+        kinds = tuple([next(left) for _ in kind] for kind in self._output.outputs)
+        return _RawResponse(self, kinds)
+
+    def _raw(self, part: Part | None) -> HeadOutputs:
         self._check(part)
-        levels = self._detector.head_outputs(self._fused, _old_name(part))[0]
+        return self._output.outputs if part is None else self._output.part(part)
+
+    def _scores(self, levels: Sequence[Tensor]) -> Scores:
         classes = self._detector.bbox_head.cls_out_channels
         flat, centers = [], []
         height, width = self._frames[0].batch_input_shape
@@ -214,12 +227,20 @@ class _DetectorResponse(Response):
             raise DoesNotApplyError(f"the detector's fusion combines no {part}")
 
 
-def _old_name(part: Part | None) -> str | None:
-    if isinstance(part, BranchPrediction):
-        return part.sensor
-    if part is None:
-        return None
-    return "fused" if part.left_out is None else f"without:{part.left_out}"
+class _RawResponse(Response):
+    """What follows from given raw outputs of the head."""
+
+    def __init__(self, of: _DetectorResponse, kinds: HeadOutputs) -> None:
+        self._of, self._kinds, self.classes = of, kinds, of.classes
+
+    def losses(self, part: Part | None = None) -> Tensor:
+        """(N,) detection losses."""
+        head, frames = self._of._detector.bbox_head, self._of._frames
+        return losses_by_frame(head, self._kinds, frames)
+
+    def scores(self, part: Part | None = None) -> Scores:
+        """Class logits (N, L, K)."""
+        return self._of._scores(self._kinds[0])
 
 
 def read_prediction(sample: DetDataSample, classes: Sequence[str]) -> Prediction:
@@ -234,7 +255,7 @@ def read_prediction(sample: DetDataSample, classes: Sequence[str]) -> Prediction
     return Prediction(
         detections=Objects.from_boxes(names, boxes_px, scores),
         gate=None if gate is None else tuple(gate.detach().cpu().tolist()),
-        alarm=None if sample.get("doubt") is None else float(sample.doubt),
+        alarm=None if sample.get("alarm") is None else float(sample.alarm),
     )
 
 

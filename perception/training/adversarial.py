@@ -73,7 +73,7 @@ class AdversarialTrainLoop(EpochBasedTrainLoop):
         self.mix = AttackMix(
             attacks,
             variation=Variation(**fields),
-            gate=detector.fusion is not None and detector.fusion.has_gate,
+            gate=detector.has_gate,
         )
         for attack in self.mix.attacks:
             attack.check(detector.sensors)

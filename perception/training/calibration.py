@@ -1,4 +1,4 @@
-"""What honest frames look like to the agreement gate, from frames it has not seen."""
+"""What benign frames look like to a disagreement gate, from frames it has not seen."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from tqdm import tqdm
 from perception.core.structures import DataError
 from perception.datasets.frame_dataset import FrameDataset
 from perception.datasets.loading import build_loader
-from perception.models.consensus.gate import contradictions
-from perception.models.fusion import AgreementFusion
 
 
 @torch.no_grad()
@@ -24,7 +22,7 @@ def calibrate_gate(
     batch_size: int = 8,
     workers: int = 0,
 ) -> dict[str, tuple[float, float]]:
-    """Set the mean and deviation of a detector's ``AgreementFusion``, in place.
+    """Set the mean and deviation of a detector's ``DisagreementGate``, in place.
 
     Args:
         detector: A ``MultiModalDetector`` in eval mode.
@@ -34,26 +32,24 @@ def calibrate_gate(
         workers: Processes that read data.
 
     Returns:
-        The shares of the frames in which a sensor is blamed and in which somebody is,
-        but not whom, ``before`` and ``after``.
+        The shares of the frames with an attributed alarm and with another one,
+        ``before`` and ``after``.
 
     Raises:
         DataError: If the detector has no such gate, or there are too few frames.
     """
-    fusion = detector.fusion
-    if not isinstance(fusion, AgreementFusion):
-        raise DataError(
-            f"only AgreementFusion is calibrated, got {type(fusion).__name__}"
-        )
+    gate = None if detector.aggregator is None else detector.aggregator.gate
+    if gate is None:
+        raise DataError("only an aggregator's gate is calibrated, and there is none")
     if len(indices) < 2:
         raise DataError(f"calibration needs two frames or more, got {len(indices)}")
     loader = build_loader(dataset, indices, batch_size=batch_size, workers=workers)
     seen = []
     for data in tqdm(loader, desc="calibrate", unit="batch"):
         inputs = detector.data_preprocessor(data, False)["inputs"]
-        fused = detector.fuse(detector.extract_branches(inputs))
-        seen.append(contradictions(fused.views))
-    logs = torch.cat(seen)
-    before = fusion.false_alarms(logs)
-    fusion.calibrate(logs)
-    return {"before": before, "after": fusion.false_alarms(logs)}
+        output = detector.fuse(detector.extract_feat(inputs))
+        seen.append(output.verdict.contradictions)
+    said = torch.cat(seen)
+    before = gate.false_alarms(said)
+    gate.calibrate(said)
+    return {"before": before, "after": gate.false_alarms(said)}

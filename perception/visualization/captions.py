@@ -1,4 +1,4 @@
-"""What a picture says in words: the attack, its budget with units, the damage."""
+"""What a picture says of an attack in words: its budget with units, its search."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from dataclasses import asdict, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from perception.core.structures import SensorSpec
-from perception.visualization.detections import Verdict
-from perception.visualization.scene import Scene
 
 if TYPE_CHECKING:
-    # Pictures alone must not load PyTorch and MMDetection.
+    # For start-up time: pictures alone must not load PyTorch and MMDetection.
     from perception.attacks.base import Perturbation
 
 Facts = tuple[tuple[str, str], ...]
@@ -117,30 +115,3 @@ def _spaced(unit: str) -> str:
 
 def _number(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def damage_facts(scene: Scene, clean: Verdict, attacked: Verdict | None) -> Facts:
-    """Loss, objects found and false detections, before → after."""
-    after = attacked or clean
-    facts = []
-    if scene.clean.loss is not None and scene.attacked is not None:
-        facts.append(
-            ("detection loss", f"{scene.clean.loss:.2f} → {scene.attacked.loss:.2f}")
-        )
-    if scene.truth is None:
-        return (*facts, ("labels", "none, detections are not judged"))
-    found, false = str(clean.count("found")), str(clean.count("false"))
-    if scene.attacked is not None:
-        found += f" → {after.count('found')}"
-        false += f" → {after.count('false')}"
-    facts.append(("found", f"{found} of {clean.wanted}"))
-    facts.append(("false", false))
-    return tuple(facts)
-
-
-def headline(scene: Scene) -> str:
-    """Title of a sheet: the frame and what happened to it."""
-    if not scene.touched:
-        return f"frame {scene.frame_id}"
-    fate = "fails" if "failure" in dict(scene.facts) else "under attack"
-    return f"frame {scene.frame_id}: {' and '.join(scene.touched)} {fate}"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,14 @@ from tqdm import tqdm
 
 from perception.attacks.base import Perturbation
 from perception.core.checkpoints import local_file, sha256
-from perception.core.images import read_image, write_image
+from perception.core.images import read_image
 from perception.core.structures import DataError
 from perception.evaluation.detection.rules import Scoring
 from perception.evaluation.robustness.attack_file import Named, prepare
 from perception.evaluation.robustness.spec import (
     AttacksSpec,
     DetectorSpec,
+    DetectRun,
     FramesSpec,
 )
 from perception.evaluation.robustness.subject import (
@@ -27,76 +27,15 @@ from perception.evaluation.robustness.subject import (
     frame_ids_of,
     load_subject,
 )
-from perception.visualization.attack_sheet import draw_scene
-from perception.visualization.compare import draw_comparison
-from perception.visualization.detections import Judge
-from perception.visualization.frame import MIN_WIDTH
+from perception.visualization.attack_figure import draw_scene
+from perception.visualization.compare_figure import draw_comparison
 from perception.visualization.observe import Observation, Observer
 from perception.visualization.pairs import FOLDER as PAIRS_FOLDER
 from perception.visualization.pairs import write_pair
 from perception.visualization.rerun_log import load_rerun, write_recording
-from perception.visualization.scene import Scene
+from perception.visualization.scene import Judge, Scene
+from perception.visualization.sheet import MIN_WIDTH, write_picture
 from perception.visualization.video import LazyPictures, write_video
-
-
-@dataclass(frozen=True)
-class DetectRun:
-    """What to draw.
-
-    Attributes:
-        detectors: (config, checkpoint) pairs; with more than one, sheets compare them.
-        out: Folder of the pictures.
-        threats: Names of attacks; none: the clean input only.
-        attacks_file: File that defines the names.
-        changes: Fields of the threat models to replace, e.g. ``eps``.
-        transfer: Craft attacks on the first detector alone and show them to all;
-            otherwise each detector is attacked by itself (white-box).
-        frames: Names of the frames; None takes ``num`` spread evenly.
-        num: How many frames.
-        split: Name of a split file instead of the config's test frames.
-        video: ``mp4`` or ``gif``, None for none.
-        video_of: ``frames`` or ``steps`` (of each attack on each frame).
-        fps: Pictures per second of a video.
-        rerun: File of a Rerun recording, None for none.
-        width: Width of a sheet in pixels.
-        score_threshold: Detections below it are not drawn.
-        cfg_options: Dotted options to set in every config.
-        device: Where detectors run.
-    """
-
-    detectors: Sequence[tuple[str, str]]
-    out: str
-    threats: Sequence[str] = ()
-    attacks_file: str = ""
-    changes: Mapping[str, Any] | None = None
-    transfer: bool = False
-    frames: Sequence[str] | None = None
-    num: int = 8
-    split: str | None = None
-    video: str | None = None
-    video_of: str = "frames"
-    fps: float = 2.0
-    rerun: str | None = None
-    width: int = 1600
-    score_threshold: float = 0.3
-    cfg_options: Mapping[str, Any] | None = None
-    device: str = "cpu"
-
-    def check(self) -> None:
-        """Raise DataError if the wishes contradict each other."""
-        steps = self.video is not None and self.video_of == "steps"
-        for wrong, message in (
-            (self.width < MIN_WIDTH, f"--width must be at least {MIN_WIDTH}"),
-            (not self.fps > 0, "--fps must be positive"),
-            (not self.threats and self.changes, "--eps and --steps need --threat"),
-            (not self.threats and steps, "--video-of steps needs --threat"),
-            (len(self.detectors) < 2 and self.transfer, "--transfer needs --compare"),
-            (not self.threats and self.transfer, "--transfer needs --threat"),
-        ):
-            if wrong:
-                raise DataError(message)
-        if self.rerun is not None:
-            load_rerun()
 
 
 def draw_detections(run: DetectRun) -> Iterator[Path]:
@@ -105,7 +44,7 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
     Raises:
         DataError: If anything asked for is impossible.
     """
-    run.check()
+    _check(run)
     contestants = _contestants(run)
     subjects = [subject for subject, _ in contestants]
     observers = [
@@ -222,7 +161,7 @@ def _write_sheet(run: DetectRun, scenes: Sequence[Scene], judge: Judge) -> Path:
         note = note if first.attack else ""
         sheet = draw_comparison(scenes, judge, width=run.width, note=note)
     path = _path(run, first, ".png")
-    write_image(path, sheet)
+    write_picture(path, sheet)
     if first.attacked is not None:
         write_pair(path.parent / PAIRS_FOLDER, path.stem, scenes, judge)
     return path
@@ -252,3 +191,20 @@ def _detector_name(config: str | Path, checkpoint: str | Path) -> str:
     """Config, checkpoint and the beginning of the checkpoint's SHA-256."""
     file = local_file(checkpoint)
     return f"{Path(config).stem} · {file.name} · {sha256(file)[:8]}"
+
+
+def _check(run: DetectRun) -> None:
+    """Raise DataError if the wishes contradict each other."""
+    steps = run.video is not None and run.video_of == "steps"
+    for wrong, message in (
+        (run.width < MIN_WIDTH, f"--width must be at least {MIN_WIDTH}"),
+        (not run.fps > 0, "--fps must be positive"),
+        (not run.threats and run.changes, "--eps and --steps need --threat"),
+        (not run.threats and steps, "--video-of steps needs --threat"),
+        (len(run.detectors) < 2 and run.transfer, "--transfer needs --compare"),
+        (not run.threats and run.transfer, "--transfer needs --threat"),
+    ):
+        if wrong:
+            raise DataError(message)
+    if run.rerun is not None:
+        load_rerun()

@@ -9,9 +9,9 @@ from mmdet.structures import DetDataSample
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from perception.visualization.attack_sheet import draw_scene
-from perception.visualization.capture import scene_of
-from perception.visualization.detections import Judge
+from perception.visualization.attack_figure import draw_scene
+from perception.visualization.observe import scene_of
+from perception.visualization.scene import Judge
 
 
 @HOOKS.register_module()
@@ -84,5 +84,4 @@ class DetectionPicturesHook(Hook):
         classes = getattr(model, "dataset_meta", None)
         classes = classes or runner.val_dataloader.dataset.metainfo
         model.dataset_meta = classes
-        judge = Judge.at_half_overlap(classes["classes"])
-        return Judge(judge.rules, judge.difficulty, self.score_threshold)
+        return Judge.at_half_overlap(classes["classes"], self.score_threshold)

@@ -11,17 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from perception.core.files import replacing, write_json
-from perception.core.structures import DataError
-from perception.visualization.attack_sheet import detections_panel, found_text
-from perception.visualization.canvas import text_px_for
-from perception.visualization.detections import Judge
-from perception.visualization.rasters import raster_panels
-from perception.visualization.scene import Scene
-from perception.visualization.sensor_rows import changed_channel
-from perception.visualization.sheet import gap_px, stack, titled
+from perception.core.files import write_json
+from perception.visualization.attack_figure import draw_detections, draw_input
+from perception.visualization.images import changed_channel
+from perception.visualization.scene import Judge, Scene
+from perception.visualization.sheet import Sheet, write_picture
 
 FORMAT, VERSION, FOLDER = "perception picture pair", 1, "pairs"
 WIDTH_PX = 640
@@ -51,24 +46,22 @@ def draw_pair(
 def _picture(
     scenes: Sequence[Scene], judge: Judge, attacked: bool, width: int
 ) -> np.ndarray:
-    text_px, parts = text_px_for(width), []
+    sheet, first = Sheet(width, margin=0), scenes[0]
+    body = sheet.body
     for scene in scenes:
+        title = scene.detector.split(" · ")[0] if len(scenes) > 1 else ""
         view = scene.last if attacked else scene.clean
-        verdict = judge(scene.truth, view.detections)
-        panel = detections_panel(scene, view, verdict, width=width, text_px=text_px)
-        name = scene.detector.split(" · ")[0]
-        several = len(scenes) > 1
-        parts.append(titled(panel, name, text_px=text_px) if several else panel)
-    first = scenes[0]
+        draw_detections(body, scene, view, judge, title)
+        body.gap()
     for name in first.touched:
         spec = first.sensors[name]
         before, after = first.clean.inputs[name], first.last.inputs[name]
         if spec.kind != "image":
             channel = changed_channel(before, after, spec)
-            raster = after if attacked else before
-            panels = raster_panels(raster, spec, width=width, text_px=text_px)
-            parts.append(panels[channel])
-    return stack(parts, gap=gap_px(text_px))
+            raster, clean = (after, before) if attacked else (before, None)
+            draw_input(body, spec, raster, name, channel=channel, clean=clean)
+            body.gap()
+    return sheet.rendered(body.y - sheet.gap)
 
 
 def write_pair(
@@ -79,39 +72,26 @@ def write_pair(
     Raises:
         DataError: If it cannot be written.
     """
-    pictures = dict(zip(("clean", "attacked"), draw_pair(scenes, judge), strict=True))
-    first, sides = scenes[0], {}
-    for side, picture in pictures.items():
+    first = scenes[0]
+    told = {
+        "format": FORMAT,
+        "version": VERSION,
+        "frame_id": first.frame_id,
+        "attack": first.attack,
+        "touched": list(first.touched),
+        "facts": [list(fact) for fact in first.facts],
+        "detectors": [scene.detector for scene in scenes],
+    }
+    clean, attacked = draw_pair(scenes, judge)
+    for side, picture in (("clean", clean), ("attacked", attacked)):
         file = f"{name}_{side}.webp"
-        _write_webp(Path(folder) / file, picture)
-        told = [_told(scene, judge, side == "attacked") for scene in scenes]
-        sides[side] = {"file": file, "found": told}
+        write_picture(Path(folder) / file, picture)
+        views = [scene.clean if side == "clean" else scene.last for scene in scenes]
+        found = [
+            str(judge(scene.truth, view.detections))
+            for scene, view in zip(scenes, views, strict=True)
+        ]
+        told[side] = {"file": file, "found": found}
     path = Path(folder) / f"{name}.json"
-    write_json(
-        path,
-        {
-            "format": FORMAT,
-            "version": VERSION,
-            "frame_id": first.frame_id,
-            "attack": first.attack,
-            "touched": list(first.touched),
-            "facts": [list(fact) for fact in first.facts],
-            "detectors": [scene.detector for scene in scenes],
-            **sides,
-        },
-    )
+    write_json(path, told)
     return path
-
-
-def _write_webp(path: Path, picture: np.ndarray) -> None:
-    with replacing(path) as temporary:
-        try:
-            Image.fromarray(picture).save(temporary, "WEBP", quality=80, method=2)
-        except (KeyError, ValueError) as error:
-            raise DataError(f"{path}: cannot write WebP: {error}") from error
-
-
-def _told(scene: Scene, judge: Judge, attacked: bool) -> str:
-    """What the detector found, in words."""
-    view = scene.last if attacked else scene.clean
-    return found_text(judge(scene.truth, view.detections))

@@ -18,21 +18,18 @@ from typing import Any
 import numpy as np
 
 from perception.core.files import replacing
+from perception.core.gate_state import ALARM, NOBODY
 from perception.core.geometry import transform_points
-from perception.core.structures import DataError, Objects
-from perception.visualization.boxes import corners_of
-from perception.visualization.changes import MARKS
-from perception.visualization.detections import Judge, Verdict
-from perception.visualization.gate_state import gate_state, state_text
-from perception.visualization.palette import (
+from perception.core.structures import DataError
+from perception.visualization.boxes import corners_of, tag_of
+from perception.visualization.images import as_rgb
+from perception.visualization.scene import Judge, Scene, Verdict, View, state_text
+from perception.visualization.style import (
     BOX_STYLES,
+    CHANGE_COLOURS,
     HEIGHT_SCALE,
-    IN_DOUBT,
-    NOBODY,
     sensor_colour,
 )
-from perception.visualization.panels import as_rgb
-from perception.visualization.scene import Scene, View
 
 # From the cam frame (x right, y down, z forward) corners, the edges of a box.
 _EDGES = [[0, 1, 2, 3, 0], [4, 5, 6, 7, 4], [0, 4], [1, 5], [2, 6], [3, 7]]
@@ -62,7 +59,7 @@ def write_recording(
 
     Below ``clean`` and ``attacked`` each has the sensors' inputs, the point clouds and
     the detections; ``world`` holds what is common to both, ``gate`` a curve a sensor,
-    and ``gate_state`` in words whom a gate that knows doubt trusts or blames.
+    and ``gate_state`` in words what a gate with alarms says of the frame.
 
     Args:
         path: File to write, usually ``.rrd``.
@@ -142,10 +139,12 @@ def _log_points(
         return
     ends = (change.moved_from, change.moved_to)
     lines = np.stack([transform_points(cam_T_sensor, end) for end in ends], axis=1)
-    recording.log(f"{path}/moved", rr.LineStrips3D(lines, colors=[MARKS["moved"][1]]))
+    recording.log(
+        f"{path}/moved", rr.LineStrips3D(lines, colors=[CHANGE_COLOURS["moved"]])
+    )
     for kind in ("added", "removed"):
         cloud = transform_points(cam_T_sensor, getattr(change, kind))
-        dots = rr.Points3D(cloud, colors=[MARKS[kind][1]], radii=0.08)
+        dots = rr.Points3D(cloud, colors=[CHANGE_COLOURS[kind]], radii=0.08)
         recording.log(f"{path}/{kind}", dots)
 
 
@@ -163,7 +162,7 @@ def _log_boxes(
             boxes = rr.Boxes2D(
                 array=chosen.boxes_px * scale,
                 array_format=rr.Box2DFormat.XYXY,
-                labels=_labels(chosen),
+                labels=[tag_of(chosen, n) for n in range(len(chosen))],
                 colors=[BOX_STYLES[status].colour] * len(chosen),
                 show_labels=False,
             )
@@ -179,26 +178,18 @@ def _log_boxes(
         recording.log(f"{root}/labels", rr.LineStrips3D(strips, colors=colours))
 
 
-def _labels(objects: Objects) -> list[str]:
-    names = [str(name) for name in objects.names]
-    if objects.scores is None:
-        return names
-    pairs = zip(names, objects.scores, strict=True)
-    return [f"{name} {score:.2f}" for name, score in pairs]
-
-
 def _log_gate(rr: Any, recording: Any, scene: Scene, view: View, which: str) -> None:
-    """One curve per sensor and one for "none"; doubt is 0 or 1, and told in words."""
+    """One curve per sensor, one for "none", and one (0, 1) for an alarm of nobody."""
     if view.gate is None:
         return
     curves = dict(zip([*scene.sensors, NOBODY], view.gate, strict=True))
-    state = gate_state(view.gate, list(scene.sensors), view.doubt)
+    state = view.state(list(scene.sensors))
     if state is not None:
-        curves[IN_DOUBT] = state == IN_DOUBT
+        curves[ALARM] = state == ALARM
         told = rr.TextLog(state_text(state), color=sensor_colour(state))
         recording.log(f"gate_state/{which}", told)
     for name, value in curves.items():
-        path = f"gate/{which}/{'in_doubt' if name == IN_DOUBT else name}"
+        path = f"gate/{which}/{name}"
         style = rr.SeriesLines(colors=sensor_colour(name), names=name)
         recording.log(path, style, static=True)
         recording.log(path, rr.Scalars(float(value)))

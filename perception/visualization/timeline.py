@@ -1,4 +1,4 @@
-"""Trust in each sensor over the frames of a recording, with alarms and doubt.
+"""Trust in each sensor over the frames of a recording, and alarms.
 
 Shape letters: N frames.
 """
@@ -14,14 +14,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from perception.core.files import replacing
+from perception.core.gate_state import ALARM
 from perception.evaluation.recording import Recording
-from perception.visualization.palette import (
+from perception.visualization.style import (
     FAINT_INK,
-    IN_DOUBT,
     INK,
     VERMILLION,
     Rgb,
     sensor_colour,
+    unit_rgb,
 )
 
 _LINE_CHARACTERS = 130  # that fit side by side below the picture
@@ -53,8 +54,9 @@ def write_timeline(path: str | os.PathLike, recording: Recording) -> None:
     """Draw it as a PNG, without a display.
 
     Above is a line of trust, 0 to 1, for each sensor, on its colour while an alarm is
-    about it. Below are lanes: each sensor's alarms, doubt if the detector knows it and,
-    where there are any, frames without a sensor's data and attacked ones.
+    attributed to it. Below are lanes: each sensor's alarms, those attributed to none if
+    the detector raises such and, where there are any, frames without a sensor's data
+    and attacked ones.
 
     Raises:
         DataError: If it cannot be written.
@@ -88,12 +90,12 @@ def lanes_of(recording: Recording) -> list[Lane]:
     ]
     if recording.summary["unattributed_share"] is not None:
         held = [moment.has_alarm for moment in moments]
-        lanes.append(Lane(IN_DOUBT, sensor_colour(IN_DOUBT), held))
+        lanes.append(Lane("alarm: unattributed", sensor_colour(ALARM), held))
     for name in sensors:
         lacks = [name in moment.missing for moment in moments]
-        lied = [name in moment.attacked for moment in moments]
+        hit = [name in moment.attacked for moment in moments]
         lanes += [Lane(f"no data: {name}", FAINT_INK, lacks)] if any(lacks) else []
-        lanes += [Lane(f"attacked: {name}", VERMILLION, lied)] if any(lied) else []
+        lanes += [Lane(f"attacked: {name}", VERMILLION, hit)] if any(hit) else []
     return lanes
 
 
@@ -106,7 +108,7 @@ def _draw_trust(axes: Any, recording: Recording, alarms: Sequence[Lane]) -> None
         axes.plot(
             numbers,
             [moment.state.trust[name] for moment in recording.moments],
-            color=_unit(sensor_colour(name)),
+            color=unit_rgb(sensor_colour(name)),
             # Where trust is the same, each line shows at the edges of the next.
             linewidth=1.8 + 1.2 * (len(sensors) - 1 - number),
             marker=marker,
@@ -117,15 +119,15 @@ def _draw_trust(axes: Any, recording: Recording, alarms: Sequence[Lane]) -> None
     level = 1 / (1 + np.exp(recording.monitor.threshold))
     label = f"alarm below {level:.2f}"
     axes.axhline(
-        level, color=_unit(INK), linewidth=1, linestyle=(0, (6, 4)), label=label
+        level, color=unit_rgb(INK), linewidth=1, linestyle=(0, (6, 4)), label=label
     )
     for lane in alarms:
         for begin, length in lane.spans():
             axes.axvspan(
-                begin, begin + length, color=_unit(lane.colour), alpha=0.2, lw=0
+                begin, begin + length, color=unit_rgb(lane.colour), alpha=0.2, lw=0
             )
     axes.set_ylim(-0.03, 1.03)
-    axes.set_ylabel("trust (0: lies, 1: honest)")
+    axes.set_ylabel("trust (0: compromised, 1: benign)")
     axes.grid(axis="y", alpha=0.3)
     axes.tick_params(bottom=False)
     columns, corner = len(sensors) + 1, (0, 1)
@@ -135,15 +137,9 @@ def _draw_trust(axes: Any, recording: Recording, alarms: Sequence[Lane]) -> None
 def _draw_lanes(axes: Any, lanes: Sequence[Lane]) -> None:
     """One row for each, the first at the top."""
     for row, lane in enumerate(lanes):
-        spans, colour = lane.spans(), _unit(lane.colour)
+        spans, colour = lane.spans(), unit_rgb(lane.colour)
         axes.broken_barh(spans, (row - 0.35, 0.7), facecolor=colour)
-        axes.axhline(row + 0.5, color=_unit(FAINT_INK), linewidth=0.4, alpha=0.5)
+        axes.axhline(row + 0.5, color=unit_rgb(FAINT_INK), linewidth=0.4, alpha=0.5)
     axes.set_yticks(range(len(lanes)), [lane.label for lane in lanes])
     axes.set_ylim(len(lanes) - 0.5, -0.5)
     axes.tick_params(left=False)
-
-
-def _unit(colour: Rgb) -> tuple[float, float, float]:
-    """A colour as matplotlib takes it."""
-    red, green, blue = colour
-    return red / 255, green / 255, blue / 255

@@ -15,7 +15,6 @@ from PIL import Image
 
 from perception.core.files import replacing
 from perception.core.structures import DataError
-from perception.visualization.canvas import new_canvas
 
 VIDEO_FORMATS = ("mp4", "gif")
 
@@ -75,7 +74,7 @@ def write_video(
 
 
 def _padded(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    canvas = new_canvas(height, width)
+    canvas = np.full((height, width, 3), 255, dtype=np.uint8)
     canvas[: picture.shape[0], : picture.shape[1]] = picture
     return canvas
 

@@ -46,7 +46,11 @@ def exact_convolutions(monkeypatch):
 
 @pytest.fixture(scope="module")
 def detectors(tiny_detector, tiny_concat):
-    consensus = trained_detector(detector_config("ConsensusFusion"))
+    config = detector_config()
+    config["fusion"]["gate"] = None
+    consensus = trained_detector(
+        config | {"aggregator": {"type": "ConsensusAggregator"}}
+    )
     return {"odd": tiny_detector, "concat": tiny_concat, "consensus": consensus}
 
 

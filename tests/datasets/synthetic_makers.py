@@ -5,8 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 from perception.datasets.synthetic.assets.meshes import Mesh, box, fan
-from perception.datasets.synthetic.assets.surfaces import Surface
-from perception.datasets.synthetic.assets.textures import Atlas, build_atlas
+from perception.datasets.synthetic.assets.surfaces import Atlas, Surface, build_atlas
 from perception.datasets.synthetic.world.actors import Actor
 from perception.datasets.synthetic.world.lighting import Lighting
 from perception.datasets.synthetic.world.scene import Scene, Viewpoint, assemble
@@ -27,7 +26,6 @@ def daylight() -> Lighting:
         haze_m=1e6,
         lamps_m=np.zeros((0, 3), np.float32),
         lamp_colour=grey,
-        headlights=False,
         lit_windows=0.0,
     )
 

@@ -9,8 +9,7 @@ from kitti_makers import DEPTH_M, FRAME_IDS, HEIGHT, WIDTH, make_kitti
 
 from perception.core.structures import DataError
 from perception.datasets.kitti.files import write_depth, write_image, write_points
-from perception.datasets.kitti.reader import KittiFrames
-from perception.datasets.kitti.sources import KITTI_SOURCES, SensorSource
+from perception.datasets.kitti.reader import KITTI_SOURCES, KittiFrames, SensorSource
 from perception.datasets.splits import random_split, read_split, write_split
 
 

@@ -11,8 +11,7 @@ from tool_runner import status_of
 from perception.core.structures import DataError
 from perception.datasets.kitti import prepare as kitti_prepare
 from perception.datasets.kitti.files import read_depth
-from perception.datasets.kitti.reader import KittiFrames
-from perception.datasets.kitti.sources import SensorSource
+from perception.datasets.kitti.reader import KittiFrames, SensorSource
 
 
 @pytest.fixture
@@ -167,6 +166,6 @@ def test_a_full_disk_stops_at_once(root, monkeypatch):
     def fail(*args):
         raise DataError("000000.png: cannot write: No space left on device")
 
-    monkeypatch.setattr(kitti_prepare, "write_depth", fail)
+    monkeypatch.setattr(kitti_prepare.files, "write_depth", fail)
     with pytest.raises(DataError, match="No space left"):
         kitti_prepare.cache_stereo_depth(root, root / "training/depth_2")

@@ -9,11 +9,11 @@ from mmdet.registry import METRICS, MODELS
 from nuscenes_makers import VERSION, make_nuscenes
 
 from perception.apis import as_config, build_dataset, build_loader
-from perception.attacks import prepare_batch
 from perception.core.config import load_config
 from perception.evaluation.detection.scoring import scoring_of
 from perception.evaluation.robustness.attack_file import AttackFile
-from perception.visualization.frame import draw_frame
+from perception.targets import DetectorTarget
+from perception.visualization.frame_figure import draw_frame
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 ATTACKS = AttackFile(CONFIGS / "_base_/attacks/nuscenes.py")
@@ -44,7 +44,7 @@ def detector(config):
 @pytest.fixture(scope="module")
 def batch(config, detector):
     data = next(iter(build_loader(build_dataset(config, "test"))))
-    return prepare_batch(detector, data)
+    return DetectorTarget(detector).batch(data)
 
 
 def leaf_names():
@@ -95,19 +95,17 @@ def test_radar_is_drawn_where_the_camera_sees_the_target(batch):
     ],
 )
 def test_attacks_change_their_sensor_alone(name, detector, batch):
-    attack, _ = ATTACKS.build(name, {"steps": 1})
-    result = attack(detector, batch)
+    attack = ATTACKS.build(name, {"steps": 1}).perturbation
+    result = attack(DetectorTarget(detector), batch)
     for sensor, clean in batch.inputs.items():
         same = torch.equal(result.inputs[sensor], clean)
-        assert same == (sensor != attack.threat.sensor), sensor
+        assert same == ((sensor,) != attack.touched), sensor
 
 
 def test_suites_name_attacks_that_fit(detector):
     for suite in ATTACKS.suites:
         for name in ATTACKS.names([suite], list(detector.sensors)):
-            threat = ATTACKS.build(name)[0].threat
-            for part in getattr(threat, "parts", (threat,)):
-                part.check(detector.sensors)
+            ATTACKS.build(name).perturbation.check(detector.sensors)
 
 
 def test_perfect_detections_score_100_in_every_band(config):

@@ -137,5 +137,5 @@ def test_a_damaged_scene_file_is_named(root):
     path = default_folder(root, VERSION) / "scenes" / f"{SCENE}.json"
     path.write_text("{")
     load_scene.cache_clear()
-    with pytest.raises(DataError, match=rf"{SCENE}\.json: not JSON"):
+    with pytest.raises(DataError, match=rf"{SCENE}\.json: cannot read .* not JSON"):
         NuScenesFrames(root)[0]

@@ -8,13 +8,12 @@ from perception.core.geometry import (
     project_boxes,
     transform_points,
 )
-from perception.datasets.synthetic.assets.body_styles import CAR_STYLES
 from perception.datasets.synthetic.assets.meshes import box
-from perception.datasets.synthetic.assets.oddities import billboard
 from perception.datasets.synthetic.assets.people import cyclist, pedestrian
+from perception.datasets.synthetic.assets.roadside import billboard
 from perception.datasets.synthetic.assets.surfaces import Surface
-from perception.datasets.synthetic.assets.vehicles import vehicle
-from perception.datasets.synthetic.frame import observe
+from perception.datasets.synthetic.assets.vehicles import CAR_STYLES, vehicle
+from perception.datasets.synthetic.kitti import observe
 from perception.datasets.synthetic.sensing.labels import label_objects
 from perception.datasets.synthetic.sensing.sensors import pixel_rays, rig
 from perception.datasets.synthetic.sensing.tracing import Tracer

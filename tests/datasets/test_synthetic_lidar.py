@@ -19,7 +19,7 @@ LEVEL = np.array([[0, -1.0, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
 def scan_of(*background, seed=0, half_view_rad=0.3, pose=LEVEL):
     scene = scene_of(background=background)
     renderer = Renderer(scene.mesh, daylight(), plain_atlas())
-    return scan(np.random.default_rng(seed), renderer, pose, half_view_rad)
+    return scan(np.random.default_rng(seed), renderer, pose, half_view_rad)[0]
 
 
 def off_the_road(points, x):
@@ -104,4 +104,5 @@ def test_an_empty_world_gives_no_points():
     # Columns are the LiDAR's axes in the cam frame: x points at the sky.
     upward = np.eye(4)
     upward[:3, :3] = np.array([[0, -1, 0], [-1, 0, 0], [0, 0, -1]]).T
-    assert scan(np.random.default_rng(0), renderer, upward, 0.3).shape == (0, 4)
+    points, laser = scan(np.random.default_rng(0), renderer, upward, 0.3)
+    assert (points.shape, laser.shape) == ((0, 4), (0,))

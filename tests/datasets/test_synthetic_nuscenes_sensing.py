@@ -1,4 +1,4 @@
-"""Rig, traffic, own motion, annotations and radar of the synthetic nuScenes set."""
+"""Rig, crowd, own motion, annotations and radar of the synthetic nuScenes set."""
 
 import numpy as np
 import pytest
@@ -8,22 +8,21 @@ from perception.core.geometry import inverse_transform
 from perception.datasets.synthetic.assets.meshes import box, merge
 from perception.datasets.synthetic.assets.surfaces import Surface
 from perception.datasets.synthetic.nuscenes import radar as nuscenes_radar
-from perception.datasets.synthetic.nuscenes.files import radar_pcd
+from perception.datasets.synthetic.nuscenes.radar import radar_pcd
 from perception.datasets.synthetic.nuscenes.rig import CAMERAS, SENSORS
 from perception.datasets.synthetic.nuscenes.sensing import Station, to_world
-from perception.datasets.synthetic.nuscenes.sequences import (
-    EgoPath,
-    Sequence,
-    random_sequence,
-)
 from perception.datasets.synthetic.nuscenes.tables import (
     attribute_of,
     category_of,
     link,
     visibility_token,
 )
-from perception.datasets.synthetic.nuscenes.traffic import Mover, Traffic
-from perception.datasets.synthetic.world.actors import place
+from perception.datasets.synthetic.nuscenes.traffic import (
+    EgoPath,
+    Sequence,
+    random_sequence,
+)
+from perception.datasets.synthetic.world.actors import Crowd, Mover, place
 from perception.datasets.synthetic.world.street import Layout
 
 PAINT = Surface((0.5, 0.1, 0.1), reflectance=0.5)
@@ -75,17 +74,17 @@ def test_own_velocity_is_the_derivative_of_the_place():
     assert ego.pose(0.6)[:2, 3] == pytest.approx(ego.place(0.6)[:2])
 
 
-def test_traffic_refuses_what_would_collide_later():
+def test_a_crowd_refuses_what_would_collide_later():
     times_s = np.arange(0, 4.1, 0.2)
-    traffic = Traffic(LAYOUT, night=False, times_s=times_s)
+    crowd = Crowd(LAYOUT, night=False, times_s=times_s)
     block = box((4.0, 1.8, 1.5), (0, 0, 0.75), PAINT)
-    assert traffic.go("Car", block, (0, 0, 0), 0.0, 5.0)
+    assert crowd.add("Car", block, (0, 0, 0), 0.0, 5.0)
     # It will have come to x = 20 when the time is up.
-    assert not traffic.block(12, 0, 0.5)
-    assert not traffic.go("Car", block, (25, 0, 0), np.pi, 5.0)
-    assert traffic.block(40, 0, 0.5)
-    assert traffic.go("Car", block, (10, 0, 0), 0.0, 5.0)
-    assert [m.velocity_mps[0] for m in traffic.movers] == pytest.approx([5.0, 5.0])
+    assert not crowd.block(12, 0, 0.5)
+    assert not crowd.add("Car", block, (25, 0, 0), np.pi, 5.0)
+    assert crowd.block(40, 0, 0.5)
+    assert crowd.add("Car", block, (10, 0, 0), 0.0, 5.0)
+    assert [m.velocity_mps[0] for m in crowd.movers] == pytest.approx([5.0, 5.0])
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -4,11 +4,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_makers import daylight, plain_atlas, scene_of, wall
 
-from perception.datasets.synthetic.assets.meshes import box, merge
+from perception.datasets.synthetic.assets.meshes import (
+    box,
+    ellipsoid,
+    hoop,
+    merge,
+    tube,
+)
 from perception.datasets.synthetic.assets.people import pedestrian
-from perception.datasets.synthetic.assets.solids import ellipsoid, hoop, tube
 from perception.datasets.synthetic.assets.surfaces import TEXTURES, Surface
-from perception.datasets.synthetic.frame import make_frame, observe
+from perception.datasets.synthetic.kitti import observe
 from perception.datasets.synthetic.sensing.rendering import Renderer
 from perception.datasets.synthetic.sensing.sensors import Exposure, expose, look, rig
 from perception.datasets.synthetic.sensing.tracing import Tracer
@@ -77,10 +82,10 @@ def test_two_road_users_never_share_a_place():
     layout = Layout(3.2, (2.2, 0.0), (False, False), 2.0, (1.0, 1.0), None, None)
     crowd = Crowd(layout, night=False)
     mesh = pedestrian(np.random.default_rng(0))
-    assert crowd.add("Pedestrian", mesh, 10, 0, 0, 0)
-    assert not crowd.add("Pedestrian", mesh, 10.1, 0, 0, 0)
-    assert crowd.add("Pedestrian", mesh, 12, 0, 0, 0)
-    assert len(crowd.actors) == 2
+    assert crowd.add("Pedestrian", mesh, (10, 0, 0), 0)
+    assert not crowd.add("Pedestrian", mesh, (10.1, 0, 0), 0)
+    assert crowd.add("Pedestrian", mesh, (12, 0, 0), 0)
+    assert len(crowd.movers) == 2
 
 
 def test_random_scenes_are_varied_and_repeatable():
@@ -98,7 +103,8 @@ def test_random_scenes_are_varied_and_repeatable():
 
 @pytest.mark.parametrize("size", [(97, 33), (320, 96), (131, 57)])
 def test_any_image_size_works(size):
-    frame = make_frame(np.random.default_rng((1, 2)), *size)
+    rng = np.random.default_rng((1, 2))
+    frame = observe(rng, random_scene(rng), *size)
     shape = (size[1], size[0])
     assert frame.left_rgb.shape == frame.right_rgb.shape == (*shape, 3)
     assert frame.left_rgb.dtype == np.uint8

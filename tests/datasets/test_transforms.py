@@ -17,8 +17,10 @@ from perception.datasets.transforms import (
     RandomAffineFrame,
     RandomColour,
     ResizeFrame,
+    resize_transform,
+    warp_boxes,
+    warp_frame,
 )
-from perception.datasets.warp import resize_transform, warp_boxes, warp_frame
 from perception.models.preprocessor import MultiModalPreprocessor
 
 SENSORS = dict(

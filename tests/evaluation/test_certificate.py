@@ -5,6 +5,7 @@ import torch
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox_overlaps
 from mmengine.config import ConfigDict
+from tiny_detectors import Said
 
 import perception.models  # noqa: F401
 from perception.evaluation.certified import (
@@ -15,7 +16,8 @@ from perception.evaluation.certified import (
     highest_overlap,
     lowest_overlap,
 )
-from perception.models.fusion import ConcatFusion, FusionOutput, MedianFusion
+from perception.models.consensus.gate import Verdict
+from perception.models.consensus.median import MedianAggregator
 
 SIZE = (32, 64)
 TEST = ConfigDict(
@@ -24,10 +26,6 @@ TEST = ConfigDict(
     nms=dict(type="nms", iou_threshold=0.5),
     max_per_img=50,
 )
-
-
-def seen(views) -> FusionOutput:
-    return FusionOutput((), views=tuple(views))
 
 
 def boxes(*rows) -> torch.Tensor:
@@ -113,24 +111,20 @@ def street(seed: int):
 @pytest.mark.parametrize("margin", [None, 0.5])
 def test_what_is_certified_survives_every_lie(margin):
     detector_head, certified = head(), 0
-    fused = None if margin is None else dict(type="MeanFusion")
-    neck = MedianFusion(
-        sensors=["a", "b", "liar"],
-        in_channels=2,
-        num_levels=2,
-        out_channels=2,
-        fused=fused,
+    made = MedianAggregator(
+        sensors=["a", "b", "compromised"],
         margin=margin or 0.0,
         box_margin=0.05 if margin else 0.0,
     )
     for seed in range(12):
-        truth, labels, honest, lie = street(seed)
-        low, high = neck.bounds(seen([*honest, honest[0]]), liar=2)
+        truth, labels, benign, lie = street(seed)
+        low, high = made.bounds(Said([*benign, benign[0]]), 2)
         bounds = frame_bounds(detector_head, low, high, 0, SIZE)
         sure = _vouched(bounds, truth, labels, torch.full((2,), 0.5), TEST, 0.3)
         certified += int(sure.sum())
         for _ in range(8):
-            said = neck.combine(lie() if margin else None, seen([*honest, lie()]))
+            fused = lie() if margin else None
+            said = made.combine(Verdict(), Said([*benign, lie()], fused=fused))
             (found,) = detector_head.predict_by_feat(
                 *said, batch_img_metas=[dict(img_shape=SIZE)], rescale=False
             )
@@ -142,15 +136,13 @@ def test_what_is_certified_survives_every_lie(margin):
     assert certified > 6  # of 24: the certificate says something
 
 
-def test_nothing_is_certified_where_the_honest_sensors_disagree():
-    truth, labels, honest, _ = street(0)
-    blind = tuple([level.clone() for level in kind] for kind in honest[1])
+def test_nothing_is_certified_where_the_benign_sensors_disagree():
+    truth, labels, benign, _ = street(0)
+    blind = tuple([level.clone() for level in kind] for kind in benign[1])
     for level in blind[0]:
         level.fill_(-5.0)
-    neck = MedianFusion(
-        sensors=["a", "b", "liar"], in_channels=2, num_levels=2, out_channels=2
-    )
-    low, high = neck.bounds(seen([honest[0], blind, blind]), liar=2)
+    made = MedianAggregator(sensors=["a", "b", "compromised"])
+    low, high = made.bounds(Said([benign[0], blind, blind]), 2)
     bounds = frame_bounds(head(), low, high, 0, SIZE)
     sure = _vouched(bounds, truth, labels, torch.full((2,), 0.5), TEST, 0.3)
     assert not sure.any()
@@ -158,24 +150,16 @@ def test_nothing_is_certified_where_the_honest_sensors_disagree():
 
 def test_other_fusions_are_refused():
     class Detector:
-        fusion = ConcatFusion(
-            sensors=["a", "b"], in_channels=2, num_levels=1, out_channels=2
-        )
+        aggregator = None
         bbox_head = head()
 
-    with pytest.raises(ValueError, match="MedianFusion with a head of distances"):
+    with pytest.raises(ValueError, match="an aggregator with a head of distances"):
         certified_objects(Detector(), None, overlaps={})
 
 
 def test_wide_box_margins_are_refused():
     class Detector:
-        fusion = MedianFusion(
-            sensors=["a", "b", "c"],
-            in_channels=2,
-            num_levels=1,
-            out_channels=2,
-            box_margin=1.5,
-        )
+        aggregator = MedianAggregator(sensors=["a", "b", "c"], box_margin=1.5)
         bbox_head = head()
 
     with pytest.raises(ValueError, match=r"box_margin of at most 1, got 1\.5"):

@@ -53,7 +53,7 @@ def test_counts_add_up_and_no_certified_object_is_hidden(made):
 def test_tool(made, tmp_path, monkeypatch, capsys):
     tool, file = REPOSITORY / "tools" / "certify.py", tmp_path / "c.json"
     arguments = [*made, "--num", 1, "--check", 1, "--json", file]
-    arguments += ["--cfg-options", "model.fusion.margin=0"]
+    arguments += ["--cfg-options", "model.aggregator.margin=0"]
     monkeypatch.setattr(sys, "argv", [str(tool), *map(str, arguments)])
     runpy.run_path(str(tool), run_name="__main__")
     out = capsys.readouterr().out
@@ -61,7 +61,7 @@ def test_tool(made, tmp_path, monkeypatch, capsys):
     figures = json.loads(file.read_text())
     assert figures["frames"] == 1 and figures["frame_ids"] == ["000004"]
     assert figures["checkpoint_sha256"] == sha256(made[1])
-    assert figures["cfg_options"] == {"model.fusion.margin": 0}
+    assert figures["cfg_options"] == {"model.aggregator.margin": 0}
     assert figures["data_root"] == str(made[0].parent / "kitti")
     assert f"--check 1 --json {file}" in figures["command"]
     assert figures["versions"]["torch"]
@@ -113,4 +113,4 @@ def test_tool_refuses_other_fusions(made, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(tool), run_name="__main__")
     assert end.value.code == 2
-    assert "certificates are for MedianFusion" in capsys.readouterr().err
+    assert "certificates are for an aggregator" in capsys.readouterr().err

@@ -94,7 +94,7 @@ def test_points_of_a_map_project_to_its_pixels():
 
 
 def test_a_return_attacked_out_of_sight_is_drawn_again():
-    from perception.models.rasterize import rasterize_points
+    from perception.models.rasterize import draw_points
 
     spec = SensorSpec(
         "lidar",
@@ -112,14 +112,8 @@ def test_a_return_attacked_out_of_sight_is_drawn_again():
     clean[gone], raster[gone] = 3.0, 0.0
     points = raster_points(in_sight(raster, clean, spec), spec, CALIBRATION)
     matrix = CALIBRATION.image_P_cam @ CALIBRATION.cam_T_sensor["lidar"]
-    drawn = rasterize_points(
-        torch.from_numpy(points),
-        torch.from_numpy(matrix).float(),
-        (32, 64),
-        columns=spec.columns,
-        channels=("depth_m",),
-        max_depth_m=80.0,
-    ).numpy()
+    projection = torch.from_numpy(matrix).float()
+    drawn = draw_points(torch.from_numpy(points), spec, projection, (32, 64)).numpy()
     values = [drawn[place] for place in (near, far, none, kept, gone)]
     assert values == pytest.approx([0.1, 80, 0, 21, 0], rel=1e-4)
     assert (drawn > 0).sum() == 3

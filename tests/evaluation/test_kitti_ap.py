@@ -15,7 +15,7 @@ from evaluation_makers import (
 
 from perception.core.structures import Objects
 from perception.datasets.kitti.files import read_objects
-from perception.evaluation.detection import pairs
+from perception.evaluation.detection import matching
 from perception.evaluation.detection.kitti_ap import (
     as_official,
     evaluate,
@@ -219,5 +219,5 @@ def test_overlaps_in_small_blocks_are_the_same(monkeypatch):
     truth = [random_frame(rng, is_detection=False) for _ in range(30)]
     found = [random_frame(rng, is_detection=True) for _ in range(30)]
     expected = as_official(evaluate(truth, found))
-    monkeypatch.setattr(pairs, "PAIRS_AT_ONCE", 3)
+    monkeypatch.setattr(matching, "PAIRS_AT_ONCE", 3)
     assert as_official(evaluate(truth, found)) == expected

@@ -5,7 +5,10 @@ import warnings
 import pytest
 import torch
 from tiny_detectors import (
+    AGREEMENT,
+    CONSENSUS,
     FCOS,
+    MEDIAN,
     NAMES,
     RETINA,
     SPECS,
@@ -16,9 +19,10 @@ from tiny_detectors import (
 )
 from torch import nn
 
+from perception.core.parts import LeaveOut
 from perception.core.structures import DataError
-from perception.models import MultiModalDetector, SensorBranch
-from perception.models.fusion import FusionOutput
+from perception.models import DetectorOutput, MultiModalDetector, SensorBranch
+from perception.models.consensus.gate import Verdict
 from perception.models.heads.outputs import shared_targets
 
 HEADS = pytest.mark.parametrize("head", [FCOS, RETINA], ids=["fcos", "retina"])
@@ -79,7 +83,7 @@ def test_losses_of_single_frames(head):
     boxes = [(4, 4, 20, 28)]
     inputs, samples = prepared(detector, [make_sample(), make_sample(boxes)])
     with detector.for_losses():
-        fused = detector.fuse(detector.extract_branches(inputs))
+        fused = detector.fuse(detector.extract_feat(inputs))
         losses = detector.frame_losses(fused, samples)
     with pytest.raises(RuntimeError, match=r"within detector\.for_losses"):
         detector.frame_losses(fused, samples)
@@ -169,11 +173,14 @@ def test_spatial_gate_is_averaged_and_kept():
 def test_what_a_gate_says_is_written_on_the_samples():
     samples = [make_sample(), make_sample()]
     shares = torch.tensor([[0.25, 0.75], [0.5, 0.5]])
-    FusionOutput((), shares.log(), doubt=torch.tensor([-1.0, 2.0])).add_gate_to(samples)
+    parts = dict(pyramids={"a": (), "b": ()}, branches=(), aggregator=None)
+    parts |= dict(fusion=None, head=None)
+    verdict = Verdict(gate_logits=shares.log(), alarm=torch.tensor([-1.0, 2.0]))
+    DetectorOutput(verdict=verdict, **parts).write_gate(samples)
     torch.testing.assert_close(torch.stack([s.gate for s in samples]), shares)
-    assert [s.doubt.item() for s in samples] == [-1.0, 2.0]
-    FusionOutput(()).add_gate_to(plain := [make_sample()])
-    assert "gate" not in plain[0] and "doubt" not in plain[0]
+    assert [s.alarm.item() for s in samples] == [-1.0, 2.0]
+    DetectorOutput(verdict=Verdict(), **parts).write_gate(plain := [make_sample()])
+    assert "gate" not in plain[0] and "alarm" not in plain[0]
 
 
 def test_the_gate_is_taught_by_the_metainfo():
@@ -182,21 +189,44 @@ def test_the_gate_is_taught_by_the_metainfo():
     samples = [make_sample(), make_sample(odd_sensor="sonar")]
     inputs, samples = prepared(detector, samples)
     loss = detector(inputs, samples, mode="loss")["loss_odd_one_out"]
-    logits = detector.fuse(detector.extract_branches(inputs)).gate_logits
+    logits = detector.fuse(detector.extract_feat(inputs)).gate_logits
     expected = -logits.log_softmax(dim=1)[[0, 1], [3, 2]].mean()
     torch.testing.assert_close(loss, expected)
 
 
-def test_blamed_sensor_does_not_change_predictions():
+def test_a_sensor_left_out_does_not_change_predictions():
     detector = make_detector(fusion="OddOneOutFusion").eval()
     inputs, samples = prepared(detector)
     spoilt = inputs | {"radar": torch.full_like(inputs["radar"], float("nan"))}
-    with torch.no_grad(), detector.fusion.blaming("radar"):
-        (clean,) = detector.predict(inputs, samples)
+    told = LeaveOut("radar")
+    with torch.no_grad():
+        (clean,) = detector.predict(inputs, samples, leave_out=told)
         clean = clean.pred_instances.clone()
-        (other,) = detector.predict(spoilt, samples)
+        (other,) = detector.predict(spoilt, samples, leave_out=told)
     assert torch.equal(clean.bboxes, other.pred_instances.bboxes)
     assert torch.equal(clean.scores, other.pred_instances.scores)
+    with pytest.raises(ValueError, match=r"no sensor 'nose' to leave out.*thermal"):
+        detector.predict(inputs, samples, leave_out=LeaveOut("nose"))
+    plain = make_detector().eval()
+    assert not plain.can_leave_out
+    with pytest.raises(ValueError, match="cannot be told to leave a sensor out"):
+        plain.predict(inputs, samples, leave_out=told)
+
+
+def test_an_aggregator_fits_its_fusion():
+    experts = r"needs a fusion that can leave sensors out, .*got Mean"
+    with pytest.raises(ValueError, match=experts):
+        make_detector(fusion="MeanFusion", aggregator=CONSENSUS)
+    with pytest.raises(ValueError, match="set gate=None in the fusion"):
+        make_detector(fusion="OddOneOutFusion", aggregator=AGREEMENT)
+    with pytest.raises(ValueError, match="margins are for what is fused"):
+        make_detector(fusion=None, aggregator=MEDIAN | {"margin": 1.0})
+    with pytest.raises(ValueError, match="without a fusion needs an aggregator"):
+        make_detector(fusion=None)
+    with pytest.raises(ValueError, match="one branch takes no aggregator"):
+        make_detector(NAMES[:1], aggregator=MEDIAN)
+    output = make_detector(fusion="MeanFusion", aggregator=MEDIAN)
+    assert output.can_leave_out and not output.has_gate
 
 
 def test_padding_is_right_and_bottom_and_empty():
@@ -259,9 +289,7 @@ def test_errors_of_the_config():
     )
     with pytest.raises(ValueError, match=r"one branch takes no fusion.*got 2 branch"):
         MultiModalDetector(branches={name: branch(1) for name in names}, **arguments)
-    assert make_detector(sensors=NAMES[:3]).fusion.sensors == NAMES[:3]
-    with pytest.raises(ValueError, match=r"in their order, \['thermal'.*got \['sonar'"):
-        make_detector(sensors=NAMES[2::-1])
+    assert make_detector().fusion.shape.sensors == NAMES[:3]
     with pytest.raises(ValueError, match=r"\['echo'\] have no entry.*'thermal'"):
         MultiModalDetector(branches={"echo": branch(1)}, **arguments)
 
@@ -269,9 +297,10 @@ def test_errors_of_the_config():
 def test_ground_truth_is_assigned_once_within_a_context():
     detector = make_detector()
     packed = detector.data_preprocessor(make_batch())
-    fused = detector.fuse(detector.extract_branches(packed["inputs"]))
+    fused = detector.fuse(detector.extract_feat(packed["inputs"]))
     samples, head = packed["data_samples"], detector.bbox_head
     expected = detector.frame_losses(fused, samples)
+    assert fused.outputs is fused.outputs
     calls = []
     original = type(head)._get_targets_single
 

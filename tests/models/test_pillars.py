@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from perception.attacks.threats.splat import View, splat
 from perception.core.structures import Channel, SensorSpec
-from perception.models.rasterize import pillars, rasterize_points
+from perception.models.rasterize import draw_points, pillars
 
 COLUMNS = ("x", "y", "z", "velocity_mps", "rcs_dbsm")
 CHANNELS = ("depth_m", "velocity_mps", "rcs_dbsm")
@@ -29,15 +29,7 @@ VIEW = View(SPEC, PROJECTION, SIZE, SIZE)
 
 
 def draw(points):
-    return rasterize_points(
-        torch.as_tensor(points),
-        PROJECTION,
-        SIZE,
-        columns=COLUMNS,
-        channels=CHANNELS,
-        max_depth_m=100.0,
-        pillar_m=PILLAR_M,
-    )
+    return draw_points(torch.as_tensor(points), SPEC, PROJECTION, SIZE)
 
 
 @pytest.mark.parametrize("height_m", [-0.3, 0.0, 5.0])

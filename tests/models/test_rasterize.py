@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perception.core.structures import Channel, SensorSpec
-from perception.models.rasterize import draw_points, padded, rasterize_points
+from perception.models.rasterize import draw_points, padded
 
 COLUMNS = ("x", "y", "z", "reflectance")
 CHANNELS = ("depth_m", "height_m", "reflectance")
@@ -19,15 +19,9 @@ SIZE = (9, 17)
 
 
 def draw(points, projection=PROJECTION, size=SIZE, max_depth_m=80.0) -> torch.Tensor:
-    points = torch.as_tensor(points)
-    return rasterize_points(
-        points,
-        torch.as_tensor(projection),
-        size,
-        columns=COLUMNS,
-        channels=CHANNELS,
-        max_depth_m=max_depth_m,
-    )
+    channels = tuple(Channel(name, "", 0.0, max_depth_m) for name in CHANNELS)
+    spec = SensorSpec("scan", "points", channels, COLUMNS)
+    return draw_points(torch.as_tensor(points), spec, torch.as_tensor(projection), size)
 
 
 def loop(points, projection, size, max_depth_m) -> np.ndarray:

@@ -71,7 +71,7 @@ def test_features_of_the_sensors_left_alone_are_shared_and_losses_the_same(loop)
     shared = detector(doubled["inputs"], samples, mode="loss")
     expected = detector(explicit, samples, mode="loss")
     assert shared.keys() == expected.keys()
-    assert {"attacked_loss_cls", "attacked_view_loss_cls"} <= set(shared)
+    assert {"attacked_loss_cls", "attacked_branch_loss_cls"} <= set(shared)
     for name, value in shared.items():
         torch.testing.assert_close(value, expected[name], msg=name)
 
@@ -175,7 +175,7 @@ def test_gradients_accumulate_over_attacked_batches(config, tmp_path):
     runner.optim_wrapper.initialize_count_status(runner.model, 0, 2)
     runner.model.train()
     runner._hooks.clear()  # they time and log whole runs
-    weight = loop.detector.view_head.conv_cls.weight
+    weight = loop.detector.branch_head.conv_cls.weight
     before, gradients = weight.detach().clone(), []
     data = next(iter(loop.dataloader))
     for _ in range(2):
@@ -192,11 +192,11 @@ def test_mixed_precision(config, tmp_path, monkeypatch):
     losses = MultiModalDetector.detection_losses
     frames = MultiModalDetector.frame_losses
 
-    def spy(detector, fused, samples, *part):
+    def spy(detector, output, samples, *part):
         attacked = frames if detector.branches.camera.training is False else losses
-        outputs = detector.head_outputs(fused)
-        seen.add((attacked is frames, fused.features[0].dtype, outputs[0][0].dtype))
-        return attacked(detector, fused, samples, *part)
+        fused = output.fusion(output.pyramids).features[0].dtype
+        seen.add((attacked is frames, fused, output.outputs[0][0].dtype))
+        return attacked(detector, output, samples, *part)
 
     monkeypatch.setattr(MultiModalDetector, "detection_losses", spy)
     monkeypatch.setattr(MultiModalDetector, "frame_losses", spy)

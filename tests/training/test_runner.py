@@ -140,7 +140,7 @@ def test_scores_and_what_reproduces_them(tiny, tmp_path):
     assert written["versions"]["torch"]
     # The same as an attack on the same frames would write.
     dataset = build_dataset(file, "test")
-    settings = settings_of(as_config(file), file, checkpoint, dataset, [0, 1])
+    settings = settings_of(as_config(file), file, checkpoint, dataset.frames.frame_ids)
     assert settings.items() <= written.items()
     assert "seed" not in written  # the config's need not be the checkpoint's
     assert written["figures"]["kitti/mAP"] == figures["kitti/mAP"]

@@ -1,11 +1,13 @@
 """Scenes of 96 x 48 pixels, in memory, clean or attacked."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from perception.core.structures import Calibration, Objects, SensorSpec
 from perception.visualization.scene import Scene, View
+from perception.visualization.sheet import Area, Sheet
 
 GREY = tuple((name, "grey levels", 0.0, 255.0) for name in ("red", "green", "blue"))
 SENSORS = {
@@ -88,3 +90,16 @@ def make_scene(*, attacked: str | None = None, **changes: object) -> Scene:
         attack="" if attacked is None else f"{attacked}_pgd",
     )
     return replace(scene, **changes)
+
+
+def sheet_over(image: np.ndarray) -> tuple[Sheet, Area]:
+    """A sheet that holds nothing but a picture, and where that is."""
+    sheet = Sheet(image.shape[1], margin=0)
+    return sheet, sheet.paste(0, 0, image)
+
+
+def drawn(image: np.ndarray, draw: Callable[..., None], *args, **kwargs) -> np.ndarray:
+    """The picture after ``draw(sheet, area, *args)``."""
+    sheet, area = sheet_over(image)
+    draw(sheet, area, *args, **kwargs)
+    return sheet.rendered(image.shape[0])

@@ -4,11 +4,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scene_makers import drawn
 
-from perception.visualization.bev import GroundView, bev_panel
+from perception.visualization.bev import MOST_MARKS, GroundView, draw_bev
 from perception.visualization.boxes import BoxLayer
-from perception.visualization.changes import MOVED, change_legend, point_changes
-from perception.visualization.palette import SKY_BLUE, VERMILLION
+from perception.visualization.scene import point_changes
+from perception.visualization.style import CHANGE_COLOURS, SKY_BLUE, VERMILLION
+
+
+def bev(calibration, *, size, **kwargs):
+    """The view alone, (H, W) ``size``."""
+    blank = np.zeros((*size, 3), np.uint8)
+    return drawn(blank, draw_bev, calibration, **kwargs)
 
 
 def has_colour(image, colour):
@@ -19,16 +26,16 @@ def test_metres_to_pixels():
     view = GroundView((100, 60), (-10.0, 40.0))
     assert view.px_per_m == 2
     origin, ahead_right = view.pixels(np.array([[0, 0, 0], [5, 1, 40.0]]))
-    assert origin.tolist() == [29.5, 79.5]
-    assert ahead_right.tolist() == [39.5, -0.5]
+    assert origin.tolist() == [30, 80]
+    assert ahead_right.tolist() == [40, 0]
 
 
 def test_points_are_drawn_where_they_are(make_frame):
     frame = make_frame()
     point = np.array([[20.0, 5.0, 2.0, 0]])
     size = (200, 200)
-    bare = bev_panel(frame.calibration, size=size, forward_m=(0, 40))
-    panel = bev_panel(
+    bare = bev(frame.calibration, size=size, forward_m=(0, 40))
+    panel = bev(
         frame.calibration, size=size, points={"lidar": point}, forward_m=(0, 40)
     )
     rows, columns = np.nonzero((panel != bare).any(axis=2))
@@ -41,7 +48,7 @@ def test_any_size_and_range(make_frame, height, width, ahead):
     frame = make_frame()
     points = frame.sensors["lidar"]
     points.setflags(write=False)
-    panel = bev_panel(
+    panel = bev(
         frame.calibration,
         size=(height, width),
         points={"lidar": points},
@@ -56,7 +63,7 @@ def test_mirrored_image_has_the_same_field_of_view(make_frame):
     frame = make_frame()
     mirror = np.array([[-1, 0, 95], [0, 1, 0], [0, 0, 1.0]])
     views = [
-        bev_panel(calibration, size=(60, 60), image_size=frame.image_size)
+        bev(calibration, size=(60, 60), image_size=frame.image_size)
         for calibration in (
             frame.calibration,
             frame.calibration.with_image_transform(mirror),
@@ -94,7 +101,7 @@ def test_changes_of_empty_clouds():
 @pytest.mark.parametrize(
     ("clean", "attacked", "colour"),
     [
-        (CLEAN, CLEAN + np.float32([2, 0, 0, 0]), MOVED),
+        (CLEAN, CLEAN + np.float32([2, 0, 0, 0]), CHANGE_COLOURS["moved"]),
         (CLEAN[:1], CLEAN, VERMILLION),
         (CLEAN, CLEAN[:1], SKY_BLUE),
     ],
@@ -102,7 +109,7 @@ def test_changes_of_empty_clouds():
 )
 def test_marks_are_visible_and_explained(make_frame, clean, attacked, colour):
     changes = point_changes(clean, attacked)
-    panel = bev_panel(
+    panel = bev(
         make_frame().calibration,
         size=(300, 200),
         points={"lidar": attacked},
@@ -110,4 +117,23 @@ def test_marks_are_visible_and_explained(make_frame, clean, attacked, colour):
         forward_m=(0, 40),
     )
     assert has_colour(panel, colour)
-    assert has_colour(change_legend([changes], 400, text_px=16), colour)
+
+
+def test_thousands_of_added_points_are_dots_that_hide_little(make_frame):
+    cloud = np.random.default_rng(0).uniform([2, -20, -2], [40, 20, 2], (4000, 3))
+    cloud = np.hstack([cloud, np.zeros((4000, 1))]).astype(np.float32)
+    few = point_changes(cloud[:0], cloud[:MOST_MARKS])
+    many = point_changes(cloud[:0], cloud)
+    shares = []
+    for changes in (few, many):
+        panel = bev(
+            make_frame().calibration,
+            size=(400, 400),
+            points={"lidar": cloud},
+            changes={"lidar": changes},
+            forward_m=(0, 40),
+        )
+        reddish = np.abs(panel.astype(int) - VERMILLION).sum(axis=2) < 90
+        shares.append(reddish.mean())
+    assert 0 < shares[1] < 0.06  # 4000 pluses of 13 pixels would be a third
+    assert shares[0] > 0

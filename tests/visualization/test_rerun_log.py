@@ -7,8 +7,8 @@ import pytest
 from scene_makers import make_scene
 
 from perception.core.structures import DataError
-from perception.visualization.detections import Judge
 from perception.visualization.rerun_log import load_rerun, write_recording
+from perception.visualization.scene import Judge
 
 JUDGE = Judge.at_half_overlap(("Car", "Pedestrian", "Cyclist"))
 
@@ -36,16 +36,16 @@ def test_recording_holds_sensors_boxes_and_gate(rr, tmp_path):
         assert entity in columns, entity
 
 
-@pytest.mark.parametrize(("doubt", "seen"), [(0.5, True), (None, False)])
-def test_recording_holds_doubt_of_gates_that_know_it(rr, tmp_path, doubt, seen):
+@pytest.mark.parametrize(("alarm", "seen"), [(0.5, True), (None, False)])
+def test_recording_holds_alarms_of_gates_that_raise_them(rr, tmp_path, alarm, seen):
     scene = make_scene()
     path = tmp_path / "x.rrd"
-    view = replace(scene.clean, doubt=doubt)
+    view = replace(scene.clean, alarm=alarm)
     write_recording(path, [replace(scene, clean=view)], JUDGE)
     recording = rr.dataframe.load_recording(path)
     columns = " ".join(str(c) for c in recording.schema().component_columns())
     assert "/gate/clean/lidar" in columns
-    for entity in ("/gate/clean/in_doubt", "/gate_state/clean"):
+    for entity in ("/gate/clean/alarm", "/gate_state/clean"):
         assert (entity in columns) == seen
 
 

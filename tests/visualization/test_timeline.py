@@ -4,7 +4,7 @@ from PIL import Image
 from perception.evaluation.recording import Recording
 from perception.evaluation.recording_report import Moment, summarise
 from perception.models.consensus.monitor import SensorMonitor
-from perception.visualization.palette import YELLOW, sensor_colour
+from perception.visualization.style import YELLOW, sensor_colour
 from perception.visualization.timeline import Lane, lanes_of, write_timeline
 
 SENSORS = ("camera", "radar")
@@ -45,12 +45,12 @@ def test_lanes_tell_what_there_is():
     assert list(lanes) == [
         "alarm: camera",
         "alarm: radar",
-        "in doubt",
+        "alarm: unattributed",
         "no data: radar",
     ]
     assert lanes["alarm: radar"].held == [False, True, True]
     assert lanes["alarm: radar"].colour == sensor_colour("radar")
-    assert lanes["in doubt"].held == [True, False, False]
+    assert lanes["alarm: unattributed"].held == [True, False, False]
 
 
 @pytest.mark.parametrize("count", [1, 3, 200])

@@ -2,7 +2,8 @@
 
 _base_ = "kitti_half.py"
 
-resize = dict(type="ResizeFrame", size=(1248, 384))
+input_size = (1248, 384)
+resize = dict(type="ResizeFrame")
 train_pipeline = [
     resize,
     dict(type="RandomAffineFrame", scale=(0.8, 1.3), shift=0.1, flip_prob=0.5),

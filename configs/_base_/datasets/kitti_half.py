@@ -3,7 +3,8 @@
 _base_ = "kitti_layout.py"
 
 data_root = "data/kitti"
-resize = dict(type="ResizeFrame", size=(640, 192))
+input_size = (640, 192)
+resize = dict(type="ResizeFrame")
 train_pipeline = [
     resize,
     dict(type="RandomAffineFrame", scale=(0.9, 1.2), shift=0.08, flip_prob=0.5),

@@ -1,6 +1,7 @@
 """Frames in KITTI's layout below `data_root`, seen by the detector at 320x96.
 
-`data_root` fills in the root of every data loader, so one option changes them all.
+`data_root` fills in the root of every data loader and `input_size` the size of every
+`ResizeFrame`, so one option each changes them all.
 """
 
 data_root = "data/synthetic"
@@ -11,7 +12,7 @@ dataset = dict(
     also_train_as=dict(Van="Car"),
 )
 frames = dict(type="KittiFrames", optional_sensors=("depth",))
-resize = dict(type="ResizeFrame", size=input_size)
+resize = dict(type="ResizeFrame")
 train_pipeline = [
     resize,
     dict(type="RandomAffineFrame", scale=(0.9, 1.2), shift=0.08, flip_prob=0.5),

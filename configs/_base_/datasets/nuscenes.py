@@ -1,6 +1,6 @@
 """nuScenes below `data_root`: pictures of six cameras, seen by the detector at 320x176.
 
-`data_root` fills in the root of every data loader. LiDAR is the sample's own sweep;
+`data_root` fills in the root of every data loader, `input_size` every `ResizeFrame`'s. LiDAR is the sample's own sweep;
 radar merges five sweeps of the radars that look the camera's way.
 """
 
@@ -17,7 +17,7 @@ classes = (
 )
 frames = dict(type="NuScenesFrames", version=version, cameras=cameras)
 dataset = dict(type="FrameDataset", classes=classes)
-resize = dict(type="ResizeFrame", size=input_size)
+resize = dict(type="ResizeFrame")
 train_pipeline = [
     resize,
     dict(type="RandomAffineFrame", scale=(0.9, 1.2), shift=0.08, flip_prob=0.5),

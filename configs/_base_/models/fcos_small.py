@@ -38,9 +38,9 @@ bbox_head = dict(
     loss_bbox=dict(type="GIoULoss", loss_weight=1.0),
     loss_centerness=dict(type="CrossEntropyLoss", use_sigmoid=True, loss_weight=1.0),
 )
-# For necks that have each sensor detect by itself: half as wide and half as deep.
-view_head = dict(**bbox_head)
-view_head.update(stacked_convs=1, feat_channels=channels // 2)
+# For aggregators, which have each sensor detect by itself: half as wide and deep.
+branch_head = dict(**bbox_head)
+branch_head.update(stacked_convs=1, feat_channels=channels // 2)
 
 model = dict(
     type="MultiModalDetector",

@@ -19,7 +19,7 @@ radar = dict(
 )
 sensors = dict(radar=radar)
 bbox_head = dict(num_classes=num_classes)
-view_head = dict(num_classes=num_classes)
+branch_head = dict(num_classes=num_classes)
 model = dict(
     data_preprocessor=dict(
         sensors=dict(

@@ -27,7 +27,6 @@ variation = dict(
 )
 train_cfg = dict(
     type="AdversarialTrainLoop",
-    max_epochs=max_epochs,
     val_interval=2,
     attacks=training_attacks,
     variation=variation,
@@ -36,5 +35,5 @@ train_cfg = dict(
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
     dict(_base_.param_scheduler[0], end=50),
-    dict(_base_.param_scheduler[1], T_max=max_epochs, end=max_epochs),
+    _base_.param_scheduler[1],
 ]

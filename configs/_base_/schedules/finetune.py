@@ -3,9 +3,9 @@
 _base_ = "small.py"
 
 max_epochs = 12
-train_cfg = dict(max_epochs=max_epochs, val_interval=4)
+train_cfg = dict(val_interval=4)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
     dict(_base_.param_scheduler[0], end=50),
-    dict(_base_.param_scheduler[1], T_max=max_epochs, end=max_epochs),
+    _base_.param_scheduler[1],
 ]

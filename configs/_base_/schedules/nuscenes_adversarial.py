@@ -16,11 +16,6 @@ training_attacks = dict(
     ),
 )
 train_cfg = dict(
-    max_epochs=max_epochs,
     val_interval=max_epochs,
     attacks=training_attacks,
 )
-param_scheduler = [
-    _base_.param_scheduler[0],
-    dict(_base_.param_scheduler[1], T_max=max_epochs, end=max_epochs),
-]

@@ -1,8 +1,8 @@
 """Reading and writing the files of the KITTI object benchmark.
 
 Every reader returns a valid value or raises a ``DataError`` that names the file;
-every writer leaves either the whole new file or the old one. The pictures' side,
-``image_io``, is re-exported here: one import serves all of a frame's files.
+every writer leaves either the whole new file or the old one. Those of pictures,
+``perception.core.images``, are named here too: one import serves a whole frame.
 
 Formats: Geiger et al., "Are we ready for autonomous driving? The KITTI vision
 benchmark suite" (CVPR 2012), object development kit.
@@ -13,22 +13,54 @@ Shape letters: P points; N objects.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
-from perception.core.files import replacing
+from perception.core.files import read_bytes, read_text, write_bytes
 from perception.core.images import (  # noqa: F401 (re-exported)
     image_size,
-    read_bytes,
     read_depth,
     read_image,
     write_depth,
     write_image,
 )
-from perception.core.structures import Calibration, DataError, Objects
+from perception.core.structures import Calibration, DataError, Objects, SensorKind
+from perception.datasets.reader import check_finite
 
+# What the files of a kind of sensor are called.
+SUFFIXES: Mapping[SensorKind, tuple[str, ...]] = {
+    "image": (".png", ".jpg", ".jpeg"),
+    "depth": (".png",),
+    "points": (".bin",),
+}
 # Number of values behind each calibration key that we use.
 _CALIB_SIZES = {"P2": 12, "P3": 12, "R0_rect": 9, "Tr_velo_to_cam": 12}
+
+
+def find_files(
+    folder: Path, suffixes: Sequence[str], required: bool = True
+) -> dict[str, Path]:
+    """The folder's files by frame id; of equal ids the first suffix wins.
+
+    Raises:
+        DataError: If a required folder does not exist.
+    """
+    if not folder.is_dir():
+        if not required:
+            return {}
+        raise DataError(
+            f"{folder}: no such folder; expected ROOT/training/{{image_2,image_3,"
+            f"velodyne,calib,label_2,…}}/<frame id>{suffixes[0]}"
+        )
+    files: dict[str, Path] = {}
+    names = sorted(os.listdir(folder))
+    for suffix in suffixes:
+        for name in names:
+            if name.lower().endswith(suffix) and not name.startswith("."):
+                files.setdefault(name[: -len(suffix)], folder / name)
+    return files
 
 
 def read_points(path: str | os.PathLike, columns: int = 4) -> np.ndarray:
@@ -44,13 +76,7 @@ def read_points(path: str | os.PathLike, columns: int = 4) -> np.ndarray:
             f"({columns} float32 per point), got {len(data)}"
         )
     points = np.frombuffer(data, dtype="<f4").reshape(-1, columns)
-    finite = np.isfinite(points).all(axis=1)
-    if not finite.all():
-        raise DataError(
-            f"{path}: {np.count_nonzero(~finite)} of {len(points)} points are not "
-            f"finite, the first is point {np.argmin(finite)}"
-        )
-    return points.astype(np.float32)
+    return check_finite(path, points).astype(np.float32)
 
 
 def write_points(path: str | os.PathLike, points: np.ndarray) -> None:
@@ -64,8 +90,7 @@ def write_points(path: str | os.PathLike, points: np.ndarray) -> None:
         raise DataError(
             f"{path}: points must be (P, 3 + F) and finite, got shape {points.shape}"
         )
-    with replacing(path) as temporary:
-        temporary.write_bytes(points.tobytes())
+    write_bytes(path, points.tobytes())
 
 
 def read_calib(path: str | os.PathLike, *, points_sensor: str = "lidar") -> Calibration:
@@ -92,10 +117,7 @@ def read_calib(path: str | os.PathLike, *, points_sensor: str = "lidar") -> Cali
 
 
 def write_calib(
-    path: str | os.PathLike,
-    calibration: Calibration,
-    *,
-    points_sensor: str = "lidar",
+    path: str | os.PathLike, calibration: Calibration, *, points_sensor: str = "lidar"
 ) -> None:
     """Write a calibration that ``read_calib`` returns unchanged.
 
@@ -127,8 +149,7 @@ def write_calib(
         f"{key}: {' '.join(f'{value:.12e}' for value in np.ravel(matrix))}\n"
         for key, matrix in lines.items()
     )
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="ascii")
+    write_bytes(path, text.encode("ascii"))
 
 
 def read_objects(path: str | os.PathLike, scores: bool = False) -> Objects:
@@ -140,21 +161,20 @@ def read_objects(path: str | os.PathLike, scores: bool = False) -> Objects:
         DataError: If a line is empty, malformed or has another number of columns.
     """
     columns = 16 if scores else 15
-    text = _read_text(path).rstrip()
+    text = read_text(path).rstrip()
     names, rows = [], []
     for number, line in enumerate(text.split("\n") if text else [], start=1):
-        words = line.split()
+        words, where = line.split(), f"{path}, line {number}"
         if len(words) != columns:
+            kind = "a result with score" if scores else "a label"
             raise DataError(
-                f"{path}, line {number}: expected {columns} columns "
-                f"({'a result with score' if scores else 'a label'}), got {len(words)}"
+                f"{where}: expected {columns} columns ({kind}), got {len(words)}"
             )
         names.append(words[0])
-        rows.append(_numbers(words[1:], f"{path}, line {number}"))
+        rows.append(_numbers(words[1:], where))
         if not -1 <= rows[-1][1] <= 3 or rows[-1][1] % 1:
             raise DataError(
-                f"{path}, line {number}: occlusion must be -1, 0, 1, 2 or 3, "
-                f"got {words[2]}"
+                f"{where}: occlusion must be -1, 0, 1, 2 or 3, got {words[2]}"
             )
     table = np.array(rows, dtype=np.float64).reshape(len(rows), columns - 1)
     return Objects(
@@ -184,9 +204,8 @@ def write_objects(path: str | os.PathLike, objects: Objects) -> None:
         + [objects.location_m, objects.rotation_y]
     ).astype(np.float64)
     scores = objects.scores
-    if not np.isfinite(table).all() or (
-        scores is not None and not np.isfinite(scores).all()
-    ):
+    finite = np.isfinite(table).all() and (scores is None or np.isfinite(scores).all())
+    if not finite:
         raise DataError(f"{path}: objects must have finite numbers")
     lines = []
     for i, name in enumerate(objects.names):
@@ -194,18 +213,15 @@ def write_objects(path: str | os.PathLike, objects: Objects) -> None:
             raise DataError(f"{path}: class name {name!r} must be one word")
         numbers = " ".join(f"{value:.2f}" for value in table[i])
         score = "" if scores is None else f" {scores[i]:.9g}"
-        lines.append(
-            f"{name} {objects.truncation[i]:.2f} {objects.occlusion[i]:d} "
-            f"{numbers}{score}\n"
-        )
-    with replacing(path) as temporary:
-        temporary.write_text("".join(lines), encoding="utf-8")
+        visible = f"{objects.truncation[i]:.2f} {objects.occlusion[i]:d}"
+        lines.append(f"{name} {visible} {numbers}{score}\n")
+    write_bytes(path, "".join(lines).encode())
 
 
 def _read_calib_values(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """The values of the keys we use, checked for number and plausibility."""
     values: dict[str, np.ndarray] = {}
-    for number, line in enumerate(_read_text(path).split("\n"), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         key, _, text = line.partition(":")
         if (size := _CALIB_SIZES.get(key.strip())) is None:
             continue
@@ -224,13 +240,6 @@ def _read_calib_values(path: str | os.PathLike) -> dict[str, np.ndarray]:
         if key in values and not values[key][[0, 5, 10]].all():
             raise DataError(f"{path}: {key} has a zero on its diagonal: no projection")
     return values
-
-
-def _read_text(path: str | os.PathLike) -> str:
-    try:
-        return read_bytes(path).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected a text file") from error
 
 
 def _numbers(words: list[str], where: str) -> list[float]:

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
+from perception.core.parallel import Bar, run_jobs
 from perception.core.structures import DataError
-from perception.datasets.kitti.files import (
-    image_size,
-    read_calib,
-    read_depth,
-    read_image,
-    read_objects,
-    read_points,
-    write_depth,
-)
+from perception.datasets.kitti import files
 from perception.datasets.kitti.reader import read_stereo_depth
-from perception.datasets.kitti.sources import SUFFIXES, find_files
+from perception.datasets.reader import check_size
 from perception.datasets.splits import (
     check_split,
     listing,
@@ -32,8 +23,9 @@ from perception.datasets.splits import (
     write_split,
 )
 
-Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_ONE_THREAD = partial(cv2.setNumThreads, 1)
 
 
 class DepthReport(NamedTuple):
@@ -69,15 +61,17 @@ def cache_stereo_depth(
         DataError: If a folder is missing or a depth map cannot be written.
     """
     base = root / subset
-    left = find_files(base / "image_2", SUFFIXES["image"])
-    right = find_files(base / "image_3", SUFFIXES["image"], required=False)
+    left = files.find_files(base / "image_2", files.SUFFIXES["image"])
+    right = files.find_files(base / "image_3", files.SUFFIXES["image"], required=False)
     pairs = [
         (left[i], right[i], base / "calib" / f"{i}.txt", depth_folder / f"{i}.png")
         for i in left
         if i in right
     ]
-    problems = [p for p in _map(_cache_one, pairs, jobs, "stereo depth") if p]
-    return DepthReport(sorted(set(left) - set(right)), problems)
+    problems = run_jobs(
+        _cache_one, pairs, jobs=jobs, setup=_ONE_THREAD, bar=Bar("stereo depth")
+    )
+    return DepthReport(sorted(set(left) - set(right)), [p for p in problems if p])
 
 
 def check_kitti(
@@ -93,18 +87,19 @@ def check_kitti(
     """
     base = root / subset
     try:
-        known = find_files(base / "image_2", SUFFIXES["image"])
+        known = files.find_files(base / "image_2", files.SUFFIXES["image"])
     except DataError as error:
         return [str(error)]
-    right = find_files(base / "image_3", SUFFIXES["image"], required=False)
-    depth = find_files(depth_folder, SUFFIXES["depth"], required=False)
+    right = files.find_files(base / "image_3", files.SUFFIXES["image"], required=False)
+    depth = files.find_files(depth_folder, files.SUFFIXES["depth"], required=False)
     frames = [
         _FrameFiles(base, i, known[i], right.get(i), depth.get(i))
         for i in sorted(known)
     ]
-    problems = [p for found in _map(_check, frames, jobs, "check") for p in found]
+    found = run_jobs(_check, frames, jobs=jobs, setup=_ONE_THREAD, bar=Bar("check"))
+    problems = [problem for of_frame in found for problem in of_frame]
     for name, suffix in (("velodyne", ".bin"), ("calib", ".txt"), ("label_2", ".txt")):
-        others = find_files(base / name, (suffix,), required=False)
+        others = files.find_files(base / name, (suffix,), required=False)
         if extra := sorted(set(others) - set(known)):
             problems.append(f"{base / name}: no image for {listing(extra)}")
     splits = sorted((root / "ImageSets").glob("*.txt"))
@@ -130,7 +125,7 @@ def write_random_split(
     Raises:
         DataError: If a split is there already or cannot be written.
     """
-    frame_ids = find_files(root / subset / "image_2", SUFFIXES["image"])
+    frame_ids = files.find_files(root / subset / "image_2", files.SUFFIXES["image"])
     fractions = {"train": 1 - val_fraction, "val": val_fraction}
     splits = random_split(frame_ids, seed=seed, fractions=fractions)
     for name in splits:
@@ -153,15 +148,15 @@ def _cache_one(paths: tuple[Path, Path, Path, Path]) -> str | None:
     """Write one depth map unless it is there; returns what is wrong with the input."""
     left, right, calib, depth = paths
     try:
-        if depth.exists() and read_depth(depth).shape == image_size(left):
+        if depth.exists() and files.read_depth(depth).shape == files.image_size(left):
             return None
     except DataError:
         pass  # A damaged map is computed again.
     try:
-        depth_m = read_stereo_depth(left, right, read_calib(calib))
+        depth_m = read_stereo_depth(left, right, files.read_calib(calib))
     except DataError as error:
         return str(error)
-    write_depth(depth, depth_m)
+    files.write_depth(depth, depth_m)
     return None
 
 
@@ -169,30 +164,30 @@ def _check(frame: _FrameFiles) -> list[str]:
     """What is wrong with one frame's files."""
     problems: list[str] = []
 
-    def attempt(read: Callable[[Path], Result], path: Path | None) -> Result | None:
+    def attempt(
+        read: Callable[..., Result], path: Path | None, *more: object
+    ) -> Result | None:
         try:
-            return None if path is None else read(path)
+            return None if path is None else read(path, *more)
         except DataError as error:
             problems.append(str(error))
             return None
 
     base, frame_id = frame.base, frame.frame_id
-    left = attempt(read_image, frame.left)
-    for path, read in ((frame.right, read_image), (frame.depth, read_depth)):
+    left = attempt(files.read_image, frame.left)
+    others = ((frame.right, files.read_image), (frame.depth, files.read_depth))
+    for path, read in others:
         array = attempt(read, path)
-        if array is not None and left is not None and array.shape[:2] != left.shape[:2]:
-            problems.append(
-                f"{path}: size {array.shape[:2]} disagrees with {left.shape[:2]} of "
-                f"{frame.left} (height, width)"
-            )
+        if array is not None and left is not None:
+            attempt(check_size, path, array, left.shape[:2], frame.left)
     points_path = base / "velodyne" / f"{frame_id}.bin"
-    points = attempt(read_points, points_path)
+    points = attempt(files.read_points, points_path)
     if points is not None and not len(points):
         problems.append(f"{points_path}: holds no points")
-    attempt(read_calib, base / "calib" / f"{frame_id}.txt")
+    attempt(files.read_calib, base / "calib" / f"{frame_id}.txt")
     if (base / "label_2").is_dir():
         label_path = base / "label_2" / f"{frame_id}.txt"
-        objects = attempt(read_objects, label_path)
+        objects = attempt(files.read_objects, label_path)
         if objects is not None:
             problems += _check_boxes(label_path, objects.boxes_px)
     return problems
@@ -205,23 +200,3 @@ def _check_boxes(path: Path, boxes_px: np.ndarray) -> list[str]:
         f"{boxes_px[row].tolist()}"
         for row in np.flatnonzero(inverted)
     ]
-
-
-def _map(
-    function: Callable[[Item], Result], items: Sequence[Item], jobs: int, what: str
-) -> Iterator[Result]:
-    """Results in the order of the items, from ``jobs`` processes, with progress."""
-    if jobs <= 1 or len(items) <= 1:
-        yield from tqdm(map(function, items), total=len(items), desc=what)
-        return
-    # Forking after OpenCV or torch started threads may hang: start afresh.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(
-        jobs, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)
-    )
-    try:
-        results = pool.map(function, items, chunksize=4)
-        yield from tqdm(results, total=len(items), desc=what)
-    finally:
-        # After an error or Ctrl-C, do not work off what nobody waits for.
-        pool.shutdown(cancel_futures=True)

@@ -13,14 +13,15 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 
-from perception.core.structures import Calibration, DataError, Frame
+from perception.core.structures import Calibration, DataError, Frame, SensorKind
 from perception.datasets.kitti.files import (
+    SUFFIXES,
+    find_files,
     image_size,
     read_calib,
     read_depth,
@@ -28,20 +29,50 @@ from perception.datasets.kitti.files import (
     read_objects,
     read_points,
 )
-from perception.datasets.kitti.sources import (
-    KITTI_SOURCES,
-    SUFFIXES,
-    SensorSource,
-    find_files,
-)
-from perception.datasets.sources import pick_sources
+from perception.datasets.reader import FrameReader, check_size, pick_sources
 from perception.datasets.splits import check_split, listing, read_split
 from perception.datasets.stereo import stereo_depth
 
 logger = logging.getLogger(__name__)
+_COMPUTED = (
+    "%s: %d of %d frames have no file for sensor %r: it is computed from the stereo "
+    "pair at every access; `tools/create_data.py kitti --depth` does so once for all"
+)
 
 
-class KittiFrames(Sequence[Frame]):
+@dataclass(frozen=True)
+class SensorSource:
+    """Where one sensor's files lie and how they are read.
+
+    Attributes:
+        kind: ``image`` (PNG or JPEG), ``depth`` (16-bit PNG, metres * 256) or
+            ``points`` (float32 ``.bin`` in the velodyne frame).
+        folder: Folder inside ``root/subset``, or an absolute path.
+        columns: For ``points``: numbers per point.
+        stereo_fallback: For ``depth``: compute a missing map from the stereo pair.
+    """
+
+    kind: SensorKind
+    folder: str
+    columns: int = 4
+    stereo_fallback: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in SUFFIXES:
+            raise ValueError(
+                f"sensor source {self.folder!r}: kind must be image, depth or "
+                f"points, got {self.kind!r}"
+            )
+
+
+KITTI_SOURCES: Mapping[str, SensorSource] = {
+    "camera": SensorSource("image", "image_2"),
+    "lidar": SensorSource("points", "velodyne"),
+    "depth": SensorSource("depth", "depth_2", stereo_fallback=True),
+}
+
+
+class KittiFrames(FrameReader):
     """Frames of a KITTI folder, read when asked for.
 
     Which files exist is settled at construction, so that a missing one is found
@@ -85,33 +116,16 @@ class KittiFrames(Sequence[Frame]):
         self._images = find_files(self.base / image_dir, SUFFIXES["image"])
         self._right = find_files(self.base / right_dir, SUFFIXES["image"], False)
         self._calibs = find_files(self.base / "calib", (".txt",))
-        has_labels = (self.base / label_dir).is_dir()
-        self._labels = (
-            find_files(self.base / label_dir, (".txt",)) if has_labels else None
-        )
+        self._labels = None
         self.frame_ids = _split_ids(Path(root), split, self._images)
         self._require("calibration file", self._calibs, self.base / "calib")
-        if self._labels is not None:
+        if (self.base / label_dir).is_dir():
+            self._labels = find_files(self.base / label_dir, (".txt",))
             self._require("label file", self._labels, self.base / label_dir)
         self._files = {
             name: self._find_sensor(name, name in optional_sensors)
             for name in self.sources
         }
-
-    def __len__(self) -> int:
-        return len(self.frame_ids)
-
-    @overload
-    def __getitem__(self, index: int) -> Frame: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Frame]: ...
-
-    def __getitem__(self, index: int | slice) -> Frame | list[Frame]:
-        """The frame at ``index``, read from its files."""
-        if isinstance(index, slice):
-            return [self._read_frame(frame_id) for frame_id in self.frame_ids[index]]
-        return self._read_frame(self.frame_ids[index])
 
     def _find_sensor(self, name: str, optional: bool) -> dict[str, Path]:
         """Files of one sensor by frame id, after checking that none is missing."""
@@ -125,15 +139,7 @@ class KittiFrames(Sequence[Frame]):
             self._require(wanted, present, folder)
         computed = [i for i in self.frame_ids if i not in files and i in present]
         if computed:
-            logger.warning(
-                "%s: %d of %d frames have no file for sensor %r: it is computed from "
-                "the stereo pair at every access; `tools/create_data.py kitti "
-                "--depth` does so once and for all",
-                folder,
-                len(computed),
-                len(self),
-                name,
-            )
+            logger.warning(_COMPUTED, folder, len(computed), len(self), name)
         return files
 
     def _require(self, what: str, files: Mapping[str, Path], folder: Path) -> None:
@@ -144,16 +150,16 @@ class KittiFrames(Sequence[Frame]):
                 "leave them out of the split or make the sensor optional"
             )
 
-    def _read_frame(self, frame_id: str) -> Frame:
+    def read(self, number: int) -> Frame:
+        """Frame ``number``, read from its files."""
+        frame_id = self.frame_ids[number]
         image_path = self._images[frame_id]
         size = image_size(image_path)
         calib_path = self._calibs[frame_id]
         calibration = read_calib(calib_path, points_sensor="points")
         velo = calibration.cam_T_sensor["points"]
-        points_sensors = [n for n, s in self.sources.items() if s.kind == "points"]
-        calibration = replace(
-            calibration, cam_T_sensor={name: velo for name in points_sensors}
-        )
+        points = [name for name, one in self.sources.items() if one.kind == "points"]
+        calibration = replace(calibration, cam_T_sensor=dict.fromkeys(points, velo))
         used = {"calib": str(calib_path)}
         objects = None
         if self._labels is not None:
@@ -179,11 +185,7 @@ class KittiFrames(Sequence[Frame]):
         if source.kind == "points":
             return read_points(path, source.columns), str(path)
         array = read_image(path) if source.kind == "image" else read_depth(path)
-        if array.shape[:2] != frame.image_size:
-            raise DataError(
-                f"{path}: size {array.shape[:2]} disagrees with {frame.image_size} "
-                f"of {self._images[frame.frame_id]} (height, width)"
-            )
+        check_size(path, array, frame.image_size, self._images[frame.frame_id])
         return array, str(path)
 
 

@@ -51,7 +51,7 @@ def camera_objects(
     the corners behind and leaves a box that is too small.
 
     Args:
-        boxes: Annotations of the sample in the global frame (``nuscenes_tables``).
+        boxes: Annotations of the sample in the global frame (``tables``).
         names: Class of each category; boxes of other categories are left out.
         cam_T_global: (4, 4) global to cam coordinates.
         image_P_cam: (3, 4) projection.
@@ -69,21 +69,15 @@ def camera_objects(
     cam_T_box = np.stack([cam_T_global @ transform_of(box) for box in boxes])
     width, length, height = np.array([box["size"] for box in boxes], dtype=float).T
     dimensions_m = np.stack([height, width, length], axis=1)
-    bounds_px, truncation = _hulls(
-        image_P_cam, _corners(cam_T_box, dimensions_m), image_size
-    )
+    corners_cam = _corners(cam_T_box, dimensions_m)
+    bounds_px, truncation = _hulls(image_P_cam, corners_cam, image_size)
     bottom = np.stack([0 * height, 0 * height, -height / 2, np.ones_like(height)], 1)
     location_m = np.einsum("nij,nj->ni", cam_T_box, bottom)[:, :3]
     # Heading is the box's x axis; rotation_y counts from cam x towards -z.
     rotation_y = -np.arctan2(cam_T_box[:, 2, 0], cam_T_box[:, 0, 0])
-    occlusion = np.array(
-        [
-            OCCLUSION_OF_VISIBILITY.get(str(box["visibility"]), -1)
-            if box["points"] >= min_points
-            else UNKNOWN_OCCLUSION
-            for box in boxes
-        ]
-    )
+    seen = [OCCLUSION_OF_VISIBILITY.get(str(box["visibility"]), -1) for box in boxes]
+    met = np.array([box["points"] >= min_points for box in boxes])
+    occlusion = np.where(met, seen, UNKNOWN_OCCLUSION)
     objects = Objects(
         names=np.array([names[box["category"]] for box in boxes], dtype=object),
         boxes_px=bounds_px,
@@ -104,9 +98,8 @@ def _corners(cam_T_box: np.ndarray, dimensions_m: np.ndarray) -> np.ndarray:
     y = width * np.array([1, -1, -1, 1, 1, -1, -1, 1])
     z = height * np.array([-1, -1, -1, -1, 1, 1, 1, 1])
     corners = np.stack([x, y, z], axis=-1)
-    return np.stack(
-        [transform_points(m, c) for m, c in zip(cam_T_box, corners, strict=True)]
-    )
+    pairs = zip(cam_T_box, corners, strict=True)
+    return np.stack([transform_points(a_T_b, points) for a_T_b, points in pairs])
 
 
 def _hulls(

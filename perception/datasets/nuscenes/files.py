@@ -18,6 +18,7 @@ import numpy as np
 
 from perception.core.files import read_bytes
 from perception.core.structures import DataError
+from perception.datasets.reader import check_finite
 
 LIDAR_COLUMNS = ("x", "y", "z", "reflectance", "ring")
 RADAR_COLUMNS = ("x", "y", "z", "velocity_mps", "rcs_dbsm")
@@ -46,7 +47,7 @@ def read_lidar(path: str | os.PathLike) -> np.ndarray:
         )
     points = np.frombuffer(data, dtype="<f4").reshape(-1, 5).astype(np.float32)
     points[:, 3] /= 255
-    return _finite(points, path)
+    return check_finite(path, points)
 
 
 def read_radar(path: str | os.PathLike) -> np.ndarray:
@@ -72,7 +73,7 @@ def read_radar(path: str | os.PathLike) -> np.ndarray:
     range_m = np.maximum(np.hypot(x, y), 1e-6)
     velocity_mps = (table["vx_comp"] * x + table["vy_comp"] * y) / range_m
     columns = [x, y, z, velocity_mps, table["rcs"]]
-    return _finite(np.stack(columns, axis=1).astype(np.float32), path)
+    return check_finite(path, np.stack(columns, axis=1).astype(np.float32))
 
 
 def _pcd_table(path: str | os.PathLike) -> np.ndarray:
@@ -98,13 +99,3 @@ def _pcd_table(path: str | os.PathLike) -> np.ndarray:
             f"holds {len(rest)} bytes of data"
         )
     return np.frombuffer(rest, dtype=dtype, count=count)
-
-
-def _finite(points: np.ndarray, path: str | os.PathLike) -> np.ndarray:
-    finite = np.isfinite(points).all(axis=1)
-    if not finite.all():
-        raise DataError(
-            f"{path}: {np.count_nonzero(~finite)} of {len(points)} points are not "
-            f"finite, the first is point {np.argmin(finite)}"
-        )
-    return points

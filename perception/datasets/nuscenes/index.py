@@ -1,22 +1,21 @@
 """An index of nuScenes in JSON: what its frames consist of, and what is missing.
 
     folder/index.json          format, version, tables, channels; missing files by scene
-    folder/scenes/<name>.json  one record per scene, see ``nuscenes_tables``
+    folder/scenes/<name>.json  one record per scene, see ``tables``
 
 The devkit loads all tables of a data set into every process; a reader of the index
-loads only the scenes that it needs. ``nuscenes_prepare`` writes it.
+loads only the scenes that it needs. ``prepare`` writes it.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perception.core.files import read_bytes
+from perception.core.files import read_json
 from perception.core.structures import DataError
 from perception.datasets.nuscenes.tables import (
     TABLES,
@@ -92,14 +91,14 @@ class SceneIndex(Mapping[str, Scene]):
     def of_folder(
         cls, folder: str | os.PathLike, root: str | os.PathLike, version: str
     ) -> SceneIndex:
-        """What ``nuscenes_prepare.write_index`` wrote.
+        """What ``prepare.write_index`` wrote.
 
         Raises:
             DataError: If it is damaged, or made from other tables or by another
                 version of this program.
         """
         path = Path(folder) / "index.json"
-        index = read_json(path)
+        index = read_json(path, what="an index")
         again = "make it again with tools/create_data.py nuscenes"
         if not isinstance(index, dict) or index.get("format") != FORMAT:
             raise DataError(f"{path}: not an index of format {FORMAT}; {again}")
@@ -107,17 +106,8 @@ class SceneIndex(Mapping[str, Scene]):
             raise DataError(f"{path}: made from {index['version']}, not {version}")
         if index["tables"] != _table_sizes(root, version):
             raise DataError(f"{path}: the tables in {root} have changed; {again}")
-        return cls(_SceneFiles(Path(folder) / "scenes"), index, str(path))
-
-
-class _SceneFiles:
-    """Loads scene records; a class, so that data loaders can send it to workers."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __call__(self, name: str) -> Scene:
-        return load_scene(self.folder / f"{name}.json")
+        # A partial function, so that data loaders can send it to workers.
+        return cls(partial(load_scene, Path(folder)), index, str(path))
 
 
 def default_folder(root: str | os.PathLike, version: str) -> Path:
@@ -141,9 +131,10 @@ def open_index(
 
 
 @lru_cache(maxsize=64)
-def load_scene(path: Path) -> Scene:
-    """One scene's record from its file."""
-    record = read_json(path)
+def load_scene(folder: Path, name: str) -> Scene:
+    """One scene's record of an index."""
+    path = folder / "scenes" / f"{name}.json"
+    record = read_json(path, what="a scene of the index")
     if not isinstance(record, dict) or "samples" not in record:
         raise DataError(f"{path}: not a scene of the index; make it again")
     return record
@@ -175,11 +166,3 @@ def _table_sizes(root: str | os.PathLike, version: str) -> dict[str, int]:
     folder = Path(root) / version
     paths = [folder / f"{name}.json" for name in (*TABLES, "splits")]
     return {path.stem: path.stat().st_size for path in paths if path.is_file()}
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file's content; ``DataError`` if it is damaged."""
-    try:
-        return json.loads(read_bytes(path))
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON ({error})") from error

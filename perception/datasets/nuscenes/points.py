@@ -6,22 +6,64 @@ Shape letters: P points; F features.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from perception.core.geometry import (
-    inverse_transform,
-    transform_points,
-    wrap_angle,
-)
+from perception.core.geometry import inverse_transform, transform_points, wrap_angle
 from perception.datasets.nuscenes.boxes import transform_of
-from perception.datasets.nuscenes.files import read_lidar, read_radar
-from perception.datasets.nuscenes.sources import COLUMNS, NuScenesSource
+from perception.datasets.nuscenes.files import (
+    LIDAR_COLUMNS,
+    RADAR_COLUMNS,
+    read_lidar,
+    read_radar,
+)
 from perception.datasets.nuscenes.tables import Scene
 
 _READ = {"lidar": read_lidar, "radar": read_radar}
+COLUMNS = {"lidar": (*LIDAR_COLUMNS, "age_s"), "radar": (*RADAR_COLUMNS, "age_s")}
+
+
+@dataclass(frozen=True)
+class NuScenesSource:
+    """What one sensor of a frame is made of.
+
+    Attributes:
+        modality: ``camera`` (the frame's own camera), ``lidar`` or ``radar``.
+        channels: nuScenes' names of the sensors; of several, those whose field of
+            view overlaps the camera's are merged.
+        columns: What each point holds, some of ``COLUMNS[modality]``; ``age_s`` is
+            how long before the picture it was measured.
+        sweeps: Sweeps to merge, the sample's own included; earlier ones are moved as
+            if everything but the vehicle stood still.
+        nearest_m: Points within this distance in both x and y hit the vehicle itself.
+        view_deg: Horizontal opening angle of each sensor.
+    """
+
+    modality: str
+    channels: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    sweeps: int = 1
+    nearest_m: float = 1.0
+    view_deg: float = 360.0
+
+    def __post_init__(self) -> None:
+        if self.modality == "camera":
+            return
+        if self.modality not in COLUMNS:
+            raise ValueError(
+                f"modality must be camera, lidar or radar, got {self.modality!r}"
+            )
+        known = COLUMNS[self.modality]
+        if set(self.columns) - set(known) or tuple(self.columns[:3]) != known[:3]:
+            raise ValueError(
+                f"{self.modality} columns must begin with x, y, z, the others be of "
+                f"{known[3:]}; got {self.columns}"
+            )
+        if not self.channels or self.sweeps < 1:
+            raise ValueError(f"{self.modality} needs channels and at least one sweep")
 
 
 class Cloud(NamedTuple):
@@ -105,9 +147,8 @@ def merged_points(
             near = (np.abs(points[:, :2]) < source.nearest_m).all(axis=1)
             points = points[~near]
             cloud_T_sensor = cloud_T_global @ sensor_to_global(scene, reading)
-            points[:, :3] = transform_points(
-                cloud_T_sensor, points[:, :3].astype(np.float64)
-            )
+            places = points[:, :3].astype(np.float64)
+            points[:, :3] = transform_points(cloud_T_sensor, places)
             age_s = np.full((len(points), 1), (time_us - reading["time_us"]) * 1e-6)
             every = np.concatenate([points, age_s.astype(np.float32)], axis=1)
             parts.append(every[:, columns])

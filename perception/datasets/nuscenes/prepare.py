@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from perception.core.files import write_json
+from perception.core.files import read_json, write_json
 from perception.core.images import read_image
+from perception.core.parallel import Bar, run_in_threads
 from perception.core.structures import DataError
 from perception.datasets.nuscenes.files import read_lidar, read_radar
 from perception.datasets.nuscenes.index import (
@@ -22,7 +19,6 @@ from perception.datasets.nuscenes.index import (
     about_tables,
     default_folder,
     load_scene,
-    read_json,
     summary,
 )
 from perception.datasets.nuscenes.tables import Scene, describe_scene, open_tables
@@ -44,8 +40,7 @@ def write_index(
         root: nuScenes' folder.
         version: E.g. ``v1.0-mini``.
         folder: Where to write; default ``ROOT/index-<version>``.
-        jobs: Threads; the result does not depend on it. What takes time is asking the
-            disk for files.
+        jobs: Threads: what takes time is asking the disk for files.
 
     Raises:
         DataError: If the tables are missing or broken, or the disk is full.
@@ -67,7 +62,7 @@ def write_index(
         return part
 
     names = sorted(scene["name"] for scene in tables.scene)
-    for part in _in_threads(describe, names, jobs, "scenes"):
+    for part in run_in_threads(describe, names, jobs=jobs, bar=Bar("scenes", "scene")):
         for key, of_scene in part.items():
             about[key] = about.get(key, {}) | of_scene
     write_json(out / "index.json", about)
@@ -94,7 +89,8 @@ def check_files(index: SceneIndex, root: str | os.PathLike, jobs: int) -> list[s
                 problems.append(str(error))
         return problems
 
-    found = _in_threads(check, list(index), jobs, "reading")
+    bar = Bar("reading", "scene")
+    found = run_in_threads(check, list(index), jobs=jobs, bar=bar)
     return [problem for problems in found for problem in problems]
 
 
@@ -104,36 +100,14 @@ def describe_index(index: SceneIndex) -> list[str]:
     lines = [f"{index.where}: {len(index)} scenes, {samples} samples"]
     splits = [f"{name} ({len(scenes)})" for name, scenes in index.splits.items()]
     lines.append(f"splits (scenes): {', '.join(splits)}")
-    counts = Counter(
-        channel for missing in index.missing.values() for _, channel, _ in missing
-    )
-    for channel, count in sorted(counts.items()):
-        name, (number, _, why) = next(
-            (name, entry)
-            for name, missing in index.missing.items()
-            for entry in missing
-            if entry[1] == channel
-        )
-        lines.append(
-            f"{channel}: incomplete in {count} of {samples} samples, first in sample "
-            f"{number} of {name}: {why}"
-        )
-    if not counts:
-        lines.append("all files are there")
-    return lines
-
-
-def _in_threads(
-    function: Callable[[str], Any], names: Sequence[str], jobs: int, what: str
-) -> list[Any]:
-    """Results in the order of the names, with progress."""
-    with ThreadPoolExecutor(max(jobs, 1)) as pool:
-        try:
-            results: Iterable = pool.map(function, names)
-            return list(tqdm(results, total=len(names), desc=what, unit="scene"))
-        finally:
-            # After an error or Ctrl-C, do not work off what nobody waits for.
-            pool.shutdown(cancel_futures=True)
+    entries: dict[str, list[str]] = {}
+    for name, missing in index.missing.items():
+        for number, channel, why in missing:
+            entries.setdefault(channel, []).append(f"sample {number} of {name}: {why}")
+    for channel, found in sorted(entries.items()):
+        share = f"{len(found)} of {samples} samples"
+        lines.append(f"{channel}: incomplete in {share}, first in {found[0]}")
+    return lines if entries else [*lines, "all files are there"]
 
 
 def _finished(path: Path, head: Mapping[str, Any]) -> Scene | None:

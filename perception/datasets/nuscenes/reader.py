@@ -2,7 +2,7 @@
 
     root/<version>/*.json             the tables
     root/{samples,sweeps}/<channel>/  pictures and points
-    root/index-<version>/             optional, see ``nuscenes_index``
+    root/index-<version>/             optional, see ``index``
 
 nuScenes' sensors fire at different moments while the vehicle moves. Points go from
 their sensor to the vehicle as it stood then, on to the global frame, to the vehicle as
@@ -21,7 +21,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,17 +29,15 @@ from perception.core.geometry import inverse_transform
 from perception.core.images import read_image
 from perception.core.structures import Calibration, DataError, Frame
 from perception.datasets.nuscenes.boxes import camera_objects
-from perception.datasets.nuscenes.index import open_index
+from perception.datasets.nuscenes.files import LIDAR_COLUMNS, RADAR_COLUMNS
+from perception.datasets.nuscenes.index import LIDARS, RADARS, open_index
 from perception.datasets.nuscenes.points import (
+    NuScenesSource,
     channels_in_view,
     merged_points,
     sensor_to_global,
 )
-from perception.datasets.nuscenes.sources import (
-    NUSCENES_SOURCES,
-    NuScenesSource,
-)
-from perception.datasets.sources import pick_sources
+from perception.datasets.reader import FrameReader, check_size, pick_sources
 from perception.datasets.splits import check_split, listing
 
 logger = logging.getLogger(__name__)
@@ -58,7 +56,14 @@ class Place(NamedTuple):
         return f"{self.scene}-{self.number:03d}-{self.camera}"
 
 
-class NuScenesFrames(Sequence[Frame]):
+NUSCENES_SOURCES: Mapping[str, NuScenesSource] = {
+    "camera": NuScenesSource("camera"),
+    "lidar": NuScenesSource("lidar", LIDARS, LIDAR_COLUMNS[:4]),
+    "radar": NuScenesSource("radar", RADARS, RADAR_COLUMNS, sweeps=5, view_deg=120.0),
+}
+
+
+class NuScenesFrames(FrameReader):
     """Frames of nuScenes, camera after camera of each scene, in the order of time.
 
     Frames that lack a file of a sensor which is not optional are left out, with a
@@ -115,21 +120,6 @@ class NuScenesFrames(Sequence[Frame]):
         self.places = self._find(self._scene_names(split))
         self.frame_ids = [place.frame_id for place in self.places]
 
-    def __len__(self) -> int:
-        return len(self.places)
-
-    @overload
-    def __getitem__(self, index: int) -> Frame: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Frame]: ...
-
-    def __getitem__(self, index: int | slice) -> Frame | list[Frame]:
-        """The frame at ``index``, read from its files."""
-        if isinstance(index, slice):
-            return [self._read_frame(place) for place in self.places[index]]
-        return self._read_frame(self.places[index])
-
     def _scene_names(self, split: str | Sequence[str]) -> Sequence[str]:
         where = self.scenes.where
         if not isinstance(split, str):
@@ -157,13 +147,9 @@ class NuScenesFrames(Sequence[Frame]):
                 + listing(left_out)
             )
         if left_out:
-            logger.warning(
-                "%s: %d of %d frames are left out: %s",
-                self.scenes.where,
-                len(left_out),
-                len(left_out) + len(places),
-                listing(left_out, 2),
-            )
+            counts = len(left_out), len(left_out) + len(places)
+            told = self.scenes.where, *counts, listing(left_out, 2)
+            logger.warning("%s: %d of %d frames are left out: %s", *told)
         return places
 
     def _lacks(self, place: Place) -> str:
@@ -180,7 +166,9 @@ class NuScenesFrames(Sequence[Frame]):
                     return channel
         return ""
 
-    def _read_frame(self, place: Place) -> Frame:
+    def read(self, number: int) -> Frame:
+        """Frame ``number``, read from its files."""
+        place = self.places[number]
         scene = self.scenes[place.scene]
         sample = scene["samples"][place.number]
         reading = sample["data"][place.camera][0]
@@ -194,14 +182,14 @@ class NuScenesFrames(Sequence[Frame]):
         for name, source in self.made_of.items():
             if source.modality == "camera":
                 used[name] = str(self.root / reading["file"])
-                arrays[name] = _read_picture(used[name], size)
+                arrays[name] = read_image(used[name])
+                check_size(used[name], arrays[name], size, "the tables")
                 continue
             channels = channels_in_view(scene, sample, place.camera, source)
             if not channels or any(c not in sample["data"] for c in channels):
                 continue
-            cloud = merged_points(
-                self.root, scene, sample, channels, source, reading["time_us"]
-            )
+            taken_us = reading["time_us"]
+            cloud = merged_points(self.root, scene, sample, channels, source, taken_us)
             arrays[name] = cloud.points
             cam_T_sensor[name] = cam_T_global @ cloud.global_T_cloud
             used[name] = ", ".join(cloud.files)
@@ -215,14 +203,3 @@ class NuScenesFrames(Sequence[Frame]):
         )
         calibration = Calibration(image_P_cam, cam_T_sensor)
         return Frame(place.frame_id, arrays, calibration, size, objects, used)
-
-
-def _read_picture(path: str, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 3) uint8 RGB, of the size that the tables give."""
-    image: Any = read_image(path)
-    if image.shape[:2] != size:
-        raise DataError(
-            f"{path}: size {image.shape[:2]} disagrees with {size} of the tables "
-            "(height, width)"
-        )
-    return image

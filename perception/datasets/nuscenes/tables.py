@@ -2,7 +2,7 @@
 
 A scene's record holds all that reading its frames takes: which files, from where
 (calibration and ego pose) and when, and the annotated boxes. It is what the index
-stores (``nuscenes_index``), so that a training need not load the devkit's tables.
+stores (``index``), so that a training need not load the devkit's tables.
 
     {"name", "token",
      "calibrations": {token: {"channel", "translation", "rotation", "intrinsic"}},
@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perception.core.files import read_json
 from perception.core.structures import DataError
 from perception.datasets.splits import listing
 
@@ -56,7 +57,7 @@ def open_tables(root: str | os.PathLike, version: str) -> NuScenes:
         return NuScenes(version, str(root), verbose=False)
     except json.JSONDecodeError as error:
         for name in TABLES:
-            _parse(folder / f"{name}.json")
+            read_json(folder / f"{name}.json", what="a table")
         raise DataError(f"{folder}: a table is not JSON ({error})") from error
     except KeyError as error:
         raise DataError(
@@ -94,10 +95,9 @@ def splits_of(tables: NuScenes) -> dict[str, list[str]]:
     splits = {name: official[name] for name in _SPLITS_OF_PART.get(part, official)}
     path = Path(tables.table_root) / "splits.json"
     if path.is_file():
-        own = _parse(path)
-        if not isinstance(own, dict) or not all(
-            isinstance(v, list) for v in own.values()
-        ):
+        own = read_json(path, what="splits")
+        scenes = own.values() if isinstance(own, dict) else [None]
+        if not all(isinstance(names, list) for names in scenes):
             raise DataError(f"{path}: expected {{split: [scene names]}}")
         splits |= own
     known = {scene["name"] for scene in tables.scene}
@@ -118,13 +118,10 @@ def detection_names(tables: NuScenes) -> dict[str, str]:
 def describe_scene(
     tables: NuScenes, name: str, channels: Iterable[str], sweeps: int
 ) -> Scene:
-    """The record of one scene, after looking whether its files are there.
+    """The record of scene ``name``, after looking whether its files are there.
 
-    Args:
-        tables: The devkit's.
-        name: The scene's name.
-        channels: Sensors to describe, e.g. ``CAM_FRONT``, ``LIDAR_TOP``.
-        sweeps: Sweeps of each LiDAR and radar per sample, its own included.
+    It describes the ``channels``, e.g. ``LIDAR_TOP``, with that many sweeps of each
+    LiDAR and radar per sample, its own included.
 
     Raises:
         DataError: If a table refers to something that is not there.
@@ -132,13 +129,8 @@ def describe_scene(
     found = [scene for scene in tables.scene if scene["name"] == name]
     if not found:
         raise DataError(f"{tables.table_root}: no scene {name!r}")
-    record: Scene = {
-        "name": name,
-        "token": found[0]["token"],
-        "calibrations": {},
-        "samples": [],
-        "missing": [],
-    }
+    record: Scene = {"name": name, "token": found[0]["token"]}
+    record |= {"calibrations": {}, "samples": [], "missing": []}
     try:
         token = found[0]["first_sample_token"]
         while token:
@@ -236,10 +228,3 @@ def _object(tables: NuScenes, token: str) -> dict[str, Any]:
         "points": row["num_lidar_pts"] + row["num_radar_pts"],
         "token": token,
     }
-
-
-def _parse(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a JSON table ({error})") from error

@@ -1,28 +1,35 @@
-"""Write random street scenes as a KITTI object folder, in parallel and resumably."""
+"""Random street scenes as a KITTI object folder, made in parallel and resumably."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
-from tqdm import tqdm
 
 from perception.core.files import claim
-from perception.core.structures import DataError
+from perception.core.geometry import project_to_image, transform_points
+from perception.core.structures import Calibration, Objects
+from perception.datasets.kitti import files as kitti_files
 from perception.datasets.splits import write_split
+from perception.datasets.stereo import stereo_depth
+from perception.datasets.synthetic.generate import (
+    check_at_least,
+    make_missing,
+    parse_size,
+)
+from perception.datasets.synthetic.sensing import sensors
+from perception.datasets.synthetic.sensing.labels import label_objects
+from perception.datasets.synthetic.sensing.lidar import scan
+from perception.datasets.synthetic.sensing.posters import poster_atlas
+from perception.datasets.synthetic.sensing.rendering import Renderer
+from perception.datasets.synthetic.world.scene import BACKGROUND, Scene, random_scene
 
 # Raise it when the same seed gives other scenes: old and new frames must not mix.
 GENERATOR_VERSION = 1
-MIN_SIZE = (96, 32)
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # The label comes last: a frame that has one is complete.
 FRAME_FILES = (
     "image_2/{}.png",
@@ -53,23 +60,6 @@ class Recipe:
     version: int = GENERATOR_VERSION
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Width and height in pixels of a text like ``640x192``.
-
-    Raises:
-        DataError: If it is malformed or too small to show anything.
-    """
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text.strip())
-    if match is None:
-        raise DataError(f"--size must be WIDTHxHEIGHT, e.g. 640x192, got {text!r}")
-    width, height = int(match[1]), int(match[2])
-    if width < MIN_SIZE[0] or height < MIN_SIZE[1]:
-        raise DataError(
-            f"--size must be at least {MIN_SIZE[0]}x{MIN_SIZE[1]}, got {text!r}"
-        )
-    return width, height
-
-
 def generate(
     out: str | os.PathLike,
     *,
@@ -84,7 +74,7 @@ def generate(
     """Make a synthetic data set; frames that are already complete are kept.
 
     Args:
-        out: Folder to fill; it holds ``training`` and ``ImageSets`` afterwards.
+        out: Folder to fill with ``training`` and ``ImageSets``; it is returned.
         frames: Number of training frames, named 000000 onwards.
         val_frames: Number of validation frames, named after the training frames.
         seed: The same seed gives the same files, whatever ``jobs``.
@@ -92,9 +82,6 @@ def generate(
         jobs: Number of worker processes, each using one core.
         full_lidar: Keep the LiDAR's 360° instead of what the image shows.
         progress: Whether to show a progress bar.
-
-    Returns:
-        The folder.
 
     Raises:
         DataError: If an argument is out of range, the folder holds another data set,
@@ -106,9 +93,14 @@ def generate(
     root, recipe = Path(out), Recipe(seed, *parse_size(size), full_lidar)
     claim(root / "synthetic.json", asdict(recipe), taken="training")
     names = [f"{index:06d}" for index in range(frames + val_frames)]
-    todo = [index for index, name in enumerate(names) if not _complete(root, name)]
-    work = [partial(write_frame, root, recipe, index) for index in todo]
-    run_jobs(work, total=len(names), jobs=jobs, unit="frame", progress=progress)
+    make_missing(
+        partial(write_frame, root, recipe),
+        [name for name in names if not _complete(root, name)],
+        total=len(names),
+        jobs=jobs,
+        unit="frame",
+        progress=progress,
+    )
     splits = {"train": names[:frames], "val": names[frames:], "trainval": names}
     for split, ids in splits.items():
         path = root / "ImageSets" / f"{split}.txt"
@@ -120,92 +112,98 @@ def generate(
     return root
 
 
-def check_at_least(low: int, **given: int) -> None:
-    """Raise DataError if an argument is below ``low``; names it."""
-    for name, value in given.items():
-        if value < low:
-            raise DataError(f"{name} must be at least {low}, got {value}")
-
-
 def _complete(root: Path, name: str) -> bool:
     return all((root / "training" / f.format(name)).exists() for f in FRAME_FILES)
 
 
-@contextmanager
-def _single_threaded() -> Iterator[None]:
-    """Make processes started inside use one thread per library, as ours must."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name)
-            else:
-                os.environ[name] = value
-
-
-def run_jobs(
-    work: Sequence[Callable[[], None]],
-    *,
-    total: int,
-    jobs: int,
-    unit: str,
-    progress: bool = True,
-) -> None:
-    """Make what is missing of a set in worker processes.
-
-    Even one job runs in a worker, so that all frames are computed with the same
-    number of threads, on which the last bits of a result may depend.
-
-    Args:
-        work: Makes one frame (or scene) each; can be pickled.
-        total: Frames of the whole set, for the progress bar.
-        jobs: Number of worker processes.
-        unit: What one of them makes.
-        progress: Whether to show a progress bar.
-    """
-    bar = tqdm(
-        total=total,
-        initial=total - len(work),
-        desc="synthetic scenes",
-        unit=unit,
-        disable=not progress,
-        smoothing=0.05,
-    )
-    context = multiprocessing.get_context("spawn")
-    with bar, _single_threaded():
-        if not work:
-            return
-        pool = ProcessPoolExecutor(min(jobs, len(work)), mp_context=context)
-        try:
-            waiting = [pool.submit(make) for make in work]
-            for done in as_completed(waiting):
-                done.result()
-                bar.update()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def write_frame(root: Path, recipe: Recipe, index: int) -> None:
-    """Make frame ``index`` and write its files below ``root``/training.
+def write_frame(root: Path, recipe: Recipe, name: str) -> None:
+    """Make frame ``name`` and write its files below ``root``/training.
 
     Raises:
         DataError: If a file cannot be written.
     """
-    # Imported here, in the worker: Open3D takes a second and reads the thread count.
-    from perception.datasets.kitti import files as kitti_io
-    from perception.datasets.synthetic.frame import make_frame
-
-    rng = np.random.default_rng((recipe.seed, index))
-    made = make_frame(rng, recipe.width, recipe.height, full_lidar=recipe.full_lidar)
+    rng = np.random.default_rng((recipe.seed, int(name)))
+    scene, size = random_scene(rng), (recipe.width, recipe.height)
+    made = observe(rng, scene, *size, full_lidar=recipe.full_lidar)
     image_2, image_3, velodyne, depth_2, calib, label_2 = (
-        root / "training" / file.format(f"{index:06d}") for file in FRAME_FILES
+        root / "training" / file.format(name) for file in FRAME_FILES
     )
-    kitti_io.write_image(image_2, made.left_rgb)
-    kitti_io.write_image(image_3, made.right_rgb)
-    kitti_io.write_points(velodyne, made.points)
-    kitti_io.write_depth(depth_2, made.depth_m)
-    kitti_io.write_calib(calib, made.calibration)
-    kitti_io.write_objects(label_2, made.objects)
+    kitti_files.write_image(image_2, made.left_rgb)
+    kitti_files.write_image(image_3, made.right_rgb)
+    kitti_files.write_points(velodyne, made.points)
+    kitti_files.write_depth(depth_2, made.depth_m)
+    kitti_files.write_calib(calib, made.calibration)
+    kitti_files.write_objects(label_2, made.objects)
+
+
+@dataclass(frozen=True)
+class SyntheticFrame:
+    """What one frame's files hold.
+
+    Attributes:
+        left_rgb, right_rgb: (H, W, 3) uint8.
+        points: (P, 4) float32 x, y, z in metres in the LiDAR's frame, reflectance.
+        depth_m: (H, W) float32 depth from the stereo pair, 0 = none.
+        calibration: Of the rig.
+        objects: Labels of the left image.
+        owner: (H, W) index of the scene's object in each pixel, -1 for none.
+        scene: What was seen.
+    """
+
+    left_rgb: np.ndarray
+    right_rgb: np.ndarray
+    points: np.ndarray
+    depth_m: np.ndarray
+    calibration: Calibration
+    objects: Objects
+    owner: np.ndarray
+    scene: Scene
+
+
+def observe(
+    rng: np.random.Generator,
+    scene: Scene,
+    width: int,
+    height: int,
+    *,
+    full_lidar: bool = False,
+) -> SyntheticFrame:
+    """Everything the sensors make of a scene, in images of width × height pixels.
+
+    With ``full_lidar`` the LiDAR keeps its 360° instead of what the image shows.
+    """
+    cv2.setNumThreads(1)
+    calibration = sensors.rig(width, height)
+    right_P_cam = calibration.right_P_cam
+    assert right_P_cam is not None
+    renderer = Renderer(scene.mesh, scene.lighting, poster_atlas())
+    left = sensors.look(renderer, calibration.image_P_cam, width, height)
+    right = sensors.look(renderer, right_P_cam, width, height)
+    exposure = sensors.auto_exposure(rng, left.radiance)
+    left_rgb = sensors.expose(rng, left.radiance, exposure)
+    right_rgb = sensors.expose(rng, right.radiance, exposure)
+    owner = np.where(left.triangle >= 0, scene.owner[left.triangle], BACKGROUND)
+    return SyntheticFrame(
+        left_rgb=left_rgb,
+        right_rgb=right_rgb,
+        points=_cloud(rng, renderer, calibration, width, height, full_lidar),
+        depth_m=stereo_depth(left_rgb, right_rgb, calibration),
+        calibration=calibration,
+        objects=label_objects(scene, calibration.image_P_cam, owner),
+        owner=owner,
+        scene=scene,
+    )
+
+
+def _cloud(rng, renderer, calibration: Calibration, width, height, full_lidar: bool):
+    """The LiDAR's points, all of them or those inside the left image."""
+    cam_T_lidar = calibration.cam_T_sensor["lidar"]
+    if full_lidar:
+        return scan(rng, renderer, cam_T_lidar)[0]
+    # A few degrees more than the image shows, since the LiDAR stands behind it.
+    half_view = np.arctan(0.52 * width / calibration.fx_px) + np.radians(3)
+    points, _ = scan(rng, renderer, cam_T_lidar, float(half_view))
+    cam = transform_points(cam_T_lidar, points[:, :3])
+    pixels, depth_m = project_to_image(calibration.image_P_cam, cam)
+    inside = (pixels >= 0) & (pixels <= (width - 1, height - 1))
+    return points[inside.all(1) & (depth_m > 0)]

@@ -45,11 +45,11 @@ def step_candidates(
     fraction = torch.full((len(variable),), attack.step_fraction)
     direction_before = torch.zeros_like(variable)
     with torch.no_grad():
-        kept = detector.extract_branches(batch.inputs)
+        kept = detector.extract_feat(batch.inputs)
 
     def by_hand() -> torch.Tensor:
         image = variable.detach().requires_grad_()
-        pyramids = kept | {threat.sensor: detector.branches[threat.sensor](image)}
+        pyramids = kept | {threat.sensor: detector.encode(threat.sensor, image)}
         losses = detector.frame_losses(detector.fuse(pyramids), batch.samples)
         return torch.autograd.grad(losses.sum(), image)[0]
 
@@ -159,7 +159,7 @@ def _estimator(
             detector.eval().requires_grad_(not freeze)
             inputs = dict(chosen.inputs) | {sensor: image}
             with detector.for_losses():
-                fused = detector.fuse(detector.extract_branches(inputs))
+                fused = detector.fuse(detector.extract_feat(inputs))
                 loss = detector.frame_losses(fused, chosen.samples).sum()
             detector.zero_grad()
             loss.backward()

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from perception.core.structures import Channel, SensorSpec
 from perception.evaluation.benchmarks.timing import Timed
-from perception.models.rasterize import rasterize_points
+from perception.models.rasterize import draw_points
 
 
 def compare_rasters(count: int, size: tuple[int, int]) -> Iterator[tuple[str, Timed]]:
@@ -46,16 +47,16 @@ def raster_candidates(
         size: (H, W).
     """
     cloud, matrix = torch.from_numpy(points), torch.from_numpy(projection)
+    channels = ("depth_m", 0, 80), ("height_m", -10, 10), ("reflectance", 0, 1)
+    spec = SensorSpec(
+        "lidar",
+        "points",
+        tuple(Channel(name, "", low, high) for name, low, high in channels),
+        ("x", "y", "z", "reflectance"),
+    )
     return {
         "numpy": lambda: numpy_raster(points, projection, size),
-        "torch": lambda: rasterize_points(
-            cloud,
-            matrix,
-            size,
-            columns=("x", "y", "z", "reflectance"),
-            channels=("depth_m", "height_m", "reflectance"),
-            max_depth_m=80.0,
-        ),
+        "torch": lambda: draw_points(cloud, spec, matrix, size),
     }
 
 

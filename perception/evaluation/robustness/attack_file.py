@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 from mmengine.config import Config
+from mmengine.utils import import_modules_from_strings
 
 from perception.attacks import ATTACKS, THREATS, Attack, Perturbation
 from perception.attacks.goals import Goal
 from perception.attacks.searches.black_box import with_sources
 from perception.core.checkpoints import local_file, sha256
+from perception.core.config import require_config_file
 from perception.core.structures import DataError
+from perception.core.words import did_you_mean
 from perception.corruptions import CORRUPTIONS, build_perturbation
 from perception.datasets.splits import listing as shortened
 from perception.evaluation.robustness.spec import (
@@ -56,8 +59,11 @@ class AttackFile:
                 f"{path}: no such attacks file; --attacks takes another one, and "
                 "the standard one comes with the repository (pip install -e .)"
             )
+        require_config_file(path, "attacks")
         try:
             content = Config.fromfile(path).to_dict()
+            if "custom_imports" in content:  # attacks of one's own register themselves
+                import_modules_from_strings(**content["custom_imports"])
         except Exception as error:  # a config is code: anything can go wrong in it
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise DataError(f"{path}: not a usable attacks file ({reason})") from error
@@ -77,7 +83,7 @@ class AttackFile:
                 attacks asked for by name are not.
 
         Raises:
-            DataError: If a name is neither; lists what there is.
+            DataError: If a name is neither; says which is meant, or all that there are.
         """
         known = None if sensors is None else set(sensors)
         chosen: list[str] = []
@@ -91,11 +97,10 @@ class AttackFile:
                     if known is None or self._touched(one) <= known
                 ]
             else:
-                raise DataError(
-                    f"{self.path}: no threat {name!r}; there are "
-                    f"{', '.join(self.attacks)} and the suites "
-                    f"{', '.join(self.suites)}"
-                )
+                near = did_you_mean(name, [*self.attacks, *self.suites])
+                names = f"; there are {', '.join(self.attacks)} and the suites "
+                names += f"{', '.join(self.suites)}"
+                raise DataError(f"{self.path}: no threat {name!r}{near or names}")
         return list(dict.fromkeys(chosen))
 
     def build(

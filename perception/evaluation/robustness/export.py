@@ -46,9 +46,9 @@ from perception.core.structures import (
 )
 from perception.corruptions import Corruption
 from perception.datasets.kitti.files import write_calib, write_objects, write_points
-from perception.datasets.kitti.sources import KITTI_SOURCES, SensorSource
+from perception.datasets.kitti.reader import KITTI_SOURCES, SensorSource
 from perception.datasets.splits import write_split
-from perception.datasets.warp import resize_transform, warp_frame
+from perception.datasets.transforms import resize_transform, warp_frame
 from perception.evaluation.detection.rules import KITTI_DIFFICULTIES as DIFFICULTIES
 from perception.evaluation.robustness.attack_file import plain
 from perception.evaluation.robustness.subject import Subject

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,3 +257,47 @@ class CalibrateRun(DetectorRun):
     """
 
     out: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectRun:
+    """What to draw: ``tools/visualize.py detect``.
+
+    Attributes:
+        detectors: (config, checkpoint) pairs; with more than one, sheets compare them.
+        out: Folder of the pictures.
+        threats: Names of attacks or suites; none draws the clean input only.
+        attacks_file: File that defines the names.
+        changes: Fields of the threat models to replace, e.g. eps.
+        transfer: Attack the first detector only and show that to all; otherwise each
+            one is attacked by itself (white-box).
+        frames: Names of the frames, instead of ``num``.
+        num: So many frames, spread evenly over the split.
+        split: Name of a split file instead of the config's test frames.
+        video: Also write a video.
+        video_of: Of the sheets, or of an attack's steps on each frame.
+        fps: Sheets per second of a video.
+        rerun: Also write a recording for the Rerun viewer (pip install -e '.[viewer]').
+        width: Width of a sheet in pixels.
+        score_threshold: Detections below it are not drawn.
+        cfg_options: Dotted options to set in every config.
+        device: Where detectors run.
+    """
+
+    detectors: Sequence[tuple[str, str]]
+    out: str
+    threats: Sequence[str] = ()
+    attacks_file: str = ""
+    changes: Mapping[str, Any] | None = None
+    transfer: bool = False
+    frames: Sequence[str] | None = None
+    num: int = 8
+    split: str | None = None
+    video: Literal["mp4", "gif"] | None = None
+    video_of: Literal["frames", "steps"] = "frames"
+    fps: float = 2.0
+    rerun: str | None = None
+    width: int = 1600
+    score_threshold: float = 0.3
+    cfg_options: Mapping[str, Any] | None = None
+    device: str = "cpu"

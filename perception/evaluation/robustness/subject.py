@@ -14,7 +14,7 @@ from perception.core.config import as_config, default_work_dir, load_config
 from perception.core.provenance import settings_of
 from perception.core.structures import DataError
 from perception.datasets.frame_dataset import FrameDataset
-from perception.datasets.kitti.sources import KITTI_SOURCES
+from perception.datasets.kitti.reader import KITTI_SOURCES
 from perception.datasets.loading import build_dataset, build_loader, numbered_batches
 from perception.datasets.splits import listing
 from perception.evaluation.detection.rules import Scoring

@@ -8,13 +8,13 @@
         if state.alarm:
             print(sample.frame_id, state.alarm, state.trust)
 
-Per frame and sensor the evidence is log(p_i / p_none), "sensor i lies" against "nobody
-does", limited so that no single frame decides for long. An exponential average smooths
-it over the sequence: one parameter, and a sensor which recovers is trusted again. The
-alarm's threshold is a conformal quantile of clean frames (Vovk, Gammerman and Shafer,
-"Algorithmic Learning in a Random World", 2005): whatever the gate is like, a new clean
-frame exceeds it with at most the probability asked for. That is exact for exchangeable
-frames without smoothing; with it, look at a held-out sequence as well.
+Per frame and sensor the evidence is log(p_i / p_none), "sensor i is compromised"
+against "none is", limited so that no single frame decides for long. An exponential
+average smooths it over the sequence: one parameter, and a sensor which recovers is
+trusted again. The alarm's threshold is a conformal quantile of clean frames (Vovk,
+Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005): whatever the gate
+is like, a new clean frame exceeds it with at most the probability asked for. That is
+exact for exchangeable frames without smoothing; with it, look at a held-out sequence.
 
 Shape letters: N frames, S sensors.
 """
@@ -25,7 +25,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class SensorState:
     """What a monitor thinks after a frame.
 
     Attributes:
-        trust: For each sensor 0 (lies, or is missing) to 1; after a single frame
+        trust: For each sensor 0 (compromised, or missing) to 1; after a single frame
             p_none / (p_none + p_i).
         alarm: The sensor that the alarm is about, None while there is none.
         score: Smoothed evidence of the most suspicious sensor, what the threshold is
@@ -59,10 +59,11 @@ class SensorState:
     score: float
 
 
+@dataclass(eq=False, kw_only=True)
 class SensorMonitor:
     """Smooths a gate's probabilities and raises alarms at a chosen false-alarm rate.
 
-    Args:
+    Attributes:
         sensors: Names of the S sensors, in the order of the gate.
         threshold: A smoothed evidence above it is an alarm.
         smoothing: Weight of the past, 0 (none) to below 1.
@@ -71,24 +72,25 @@ class SensorMonitor:
         frames: On how many frames.
     """
 
-    def __init__(
-        self,
-        *,
-        sensors: Sequence[str],
-        threshold: float,
-        smoothing: float,
-        start: Sequence[float],
-        false_alarm_rate: float,
-        frames: int,
-    ) -> None:
-        if not 0 <= smoothing < 1:
-            raise DataError(f"smoothing must be in [0, 1), got {smoothing}")
-        if len(start) != len(sensors):
-            raise DataError(f"{len(sensors)} sensors, but {len(start)} start values")
-        self.sensors = tuple(sensors)
-        self.threshold, self.smoothing = float(threshold), float(smoothing)
-        self.start = tuple(float(value) for value in start)
-        self.false_alarm_rate, self.frames = float(false_alarm_rate), int(frames)
+    sensors: Sequence[str]
+    threshold: float
+    smoothing: float
+    start: Sequence[float]
+    false_alarm_rate: float
+    frames: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.smoothing < 1:
+            raise DataError(f"smoothing must be in [0, 1), got {self.smoothing}")
+        if len(self.start) != len(self.sensors):
+            raise DataError(
+                f"{len(self.sensors)} sensors, but {len(self.start)} start values"
+            )
+        self.sensors = tuple(self.sensors)
+        self.threshold, self.smoothing = float(self.threshold), float(self.smoothing)
+        self.false_alarm_rate = float(self.false_alarm_rate)
+        self.frames = int(self.frames)
+        self.start = tuple(float(value) for value in self.start)
         self.reset()
 
     @classmethod
@@ -104,7 +106,7 @@ class SensorMonitor:
 
         Args:
             gates: (N, S + 1) probabilities of clean frames in their order, the last
-                one of "nobody lies"; not of frames that the detector was trained on.
+                one of "none is"; not of frames that the detector was trained on.
             sensors: Names of the S sensors, in the order of the gate.
             false_alarm_rate: Share of clean frames that may raise an alarm.
             smoothing: Weight of the past; 0.8 remembers about five frames.
@@ -140,7 +142,7 @@ class SensorMonitor:
         Args:
             gate: (S + 1,) the gate's probabilities; None if there was no prediction,
                 which leaves the other sensors as they were.
-            missing: Sensors that delivered nothing; each counts as lying, at once.
+            missing: Sensors that delivered nothing; each counts as compromised.
 
         Raises:
             DataError: If the gate is not S + 1 probabilities, or no such sensor exists.
@@ -174,16 +176,7 @@ class SensorMonitor:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, without the sequence under way."""
-        names = (
-            "sensors",
-            "threshold",
-            "smoothing",
-            "start",
-            "false_alarm_rate",
-            "frames",
-        )
-        values = {name: getattr(self, name) for name in names}
-        return {"format": FORMAT, "version": FORMAT_VERSION, **values}
+        return {"format": FORMAT, "version": FORMAT_VERSION, **asdict(self)}
 
     def save(self, path: str | os.PathLike) -> None:
         """Write it as JSON."""
@@ -198,10 +191,8 @@ class SensorMonitor:
         """
         try:
             values = json.loads(Path(path).read_text(encoding="utf-8"))
-            if (values.pop("format"), values.pop("version")) != (
-                FORMAT,
-                FORMAT_VERSION,
-            ):
+            kind = values.pop("format"), values.pop("version")
+            if kind != (FORMAT, FORMAT_VERSION):
                 raise ValueError(f"expected {FORMAT!r}, version {FORMAT_VERSION}")
             return cls(**values)
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

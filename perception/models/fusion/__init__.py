@@ -1,22 +1,16 @@
-"""Exchangeable fusion necks, one file each."""
+"""Exchangeable fusion necks, features to features, one file each."""
 
-from perception.models.consensus.agreement import AgreementFusion
-from perception.models.consensus.consensus import ConsensusFusion
-from perception.models.consensus.median import MedianFusion
-from perception.models.fusion.base import FusionNeck, FusionOutput
+from perception.models.fusion.base import FusedFeatures, FusionNeck
 from perception.models.fusion.concat import ConcatFusion
 from perception.models.fusion.lel import LatentEnsembleFusion
 from perception.models.fusion.mean import MeanFusion
 from perception.models.fusion.odd_one_out import OddOneOutFusion
 
 __all__ = [
-    "AgreementFusion",
     "ConcatFusion",
-    "ConsensusFusion",
+    "FusedFeatures",
     "FusionNeck",
-    "FusionOutput",
     "LatentEnsembleFusion",
     "MeanFusion",
-    "MedianFusion",
     "OddOneOutFusion",
 ]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from perception.models.fusion.base import FusionNeck, FusionOutput
-from perception.models.heads.outputs import HeadOutputs
+from perception.models.fusion.base import FusedFeatures, FusionNeck, Levels
+from perception.models.pyramid import PyramidShape
 
 
 @MODELS.register_module()
@@ -21,54 +19,41 @@ class LatentEnsembleFusion(FusionNeck):
     sensors. Ours applies the layer at every pyramid level.
 
     Args:
+        shape: See :class:`FusionNeck`.
         l1_weight: Factor of the summed absolute mixing weights in the loss; 0.01 as
-            in Yang et al., CVPR 2021. The other arguments are :class:`FusionNeck`'s.
+            in Yang et al., CVPR 2021.
+        init_cfg: MMEngine initialisation config.
     """
 
     def __init__(
         self,
+        shape: PyramidShape,
         *,
-        sensors: Sequence[str],
-        in_channels: int,
-        num_levels: int,
-        out_channels: int,
         l1_weight: float = 0.01,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(
-            sensors=sensors,
-            in_channels=in_channels,
-            num_levels=num_levels,
-            out_channels=out_channels,
-            init_cfg=init_cfg,
-        )
+        super().__init__(shape, init_cfg=init_cfg)
         if l1_weight < 0:
             raise ValueError(f"l1_weight must not be negative, got {l1_weight}")
         self.l1_weight = l1_weight
-        width = len(self.sensors) * self.in_channels
+        width, levels = len(shape.sensors) * shape.in_channels, range(shape.num_levels)
         self.mix = nn.ModuleList(
-            nn.Conv2d(width, self.out_channels, 1, bias=False)
-            for _ in range(self.num_levels)
+            nn.Conv2d(width, shape.out_channels, 1, bias=False) for _ in levels
         )
-        self.norm = nn.ModuleList(
-            nn.BatchNorm2d(self.out_channels) for _ in range(self.num_levels)
-        )
+        self.norm = nn.ModuleList(nn.BatchNorm2d(shape.out_channels) for _ in levels)
 
-    def fuse(
-        self,
-        levels: Sequence[Sequence[Tensor]],
-        views: Sequence[HeadOutputs] = (),
-        experts: Sequence[HeadOutputs] = (),
-    ) -> FusionOutput:
+    def fuse(self, levels: Levels, leave_out: Tensor | None) -> FusedFeatures:
         """Fuse ``levels[l][i]`` (N, C, H_l, W_l) into (N, C_out, H_l, W_l)."""
-        return FusionOutput(
+        return FusedFeatures(
             tuple(
                 norm(mix(torch.cat(list(level), dim=1)))
                 for mix, norm, level in zip(self.mix, self.norm, levels, strict=True)
             )
         )
 
-    def losses(self, output: FusionOutput, odd_sensors: Tensor) -> dict[str, Tensor]:
+    def losses(
+        self, gate_logits: Tensor | None, odd_sensors: Tensor
+    ) -> dict[str, Tensor]:
         """The L1 penalty on the mixing weights of all levels."""
         total = torch.stack([w.abs().sum() for w in self.mix.parameters()]).sum()
         return {"loss_lel_l1": self.l1_weight * total}

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
+from perception.core.files import read_json
 from perception.core.structures import DataError
 from perception.visualization.pairs import FOLDER, FORMAT, VERSION
 
@@ -24,12 +24,9 @@ _LADDER = ((640, 80), (640, 68), (560, 62), (480, 58), (400, 52), (320, 45), (24
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture inside the page.
+    """A picture inside the page: a ``data:`` address, its size in pixels.
 
     Attributes:
-        uri: ``data:image/webp;base64,…``.
-        width: In pixels.
-        height: In pixels.
         found: What each detector found, in words.
     """
 
@@ -41,23 +38,19 @@ class Picture:
 
 @dataclass(frozen=True)
 class Pair:
-    """One attacked frame.
+    """One attacked frame, before the attack and under it.
 
     Attributes:
         frame_id: Name of the frame.
         attack: Name of the attack.
-        touched: The attacked sensors.
+        sensors: The attacked ones.
         detectors: Whose detections it shows.
-        facts: (name, value) pairs about the attack.
-        clean: Before the attack.
-        attacked: Under it.
     """
 
     frame_id: str
     attack: str
-    touched: tuple[str, ...]
+    sensors: tuple[str, ...]
     detectors: tuple[str, ...]
-    facts: tuple[tuple[str, str], ...]
     clean: Picture
     attacked: Picture
 
@@ -92,21 +85,23 @@ def read_gallery(
     described = [(file, _description(file)) for file in chosen]
     # One attack after the other: their pictures are equally high.
     described.sort(key=lambda one: str(one[1].get("attack")))
+    pairs: list[Pair] = []
     for width, quality in _LADDER:
         pairs, used = [], 0
         for file, content in described:
-            pair = _pair(file, content, width, quality)
-            pairs.append(pair)
-            used += (len(pair.clean.uri) + len(pair.attacked.uri)) * 3 // 4
+            pairs.append(_pair(file, content, width, quality))
+            used += sum(
+                len(p.uri) * 3 // 4 for p in (pairs[-1].clean, pairs[-1].attacked)
+            )
             # The first few tell whether all will fit.
             if used > budget_bytes * min(1.0, 1.2 * (len(pairs) + 8) / count):
                 break
         else:
             break
-    return Gallery(tuple(pairs), len(files)) if files else Gallery()
+    return Gallery(tuple(pairs), len(files))
 
 
-def _pair_files(folder: Path) -> Iterator[Path]:
+def _pair_files(folder: Path) -> list[Path]:
     inside = folder if folder.name == FOLDER else folder / FOLDER
     files = sorted(inside.glob("*.json"))
     if not files:
@@ -114,41 +109,31 @@ def _pair_files(folder: Path) -> Iterator[Path]:
             f"{folder}: no pairs of pictures in {inside}; make them with "
             f"tools/visualize.py detect CONFIG CHECKPOINT --threat NAME --out {folder}"
         )
-    yield from files
+    return files
 
 
 def _description(file: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: cannot read: {error}") from error
+    content = read_json(file)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DataError(f"{file}: expected a {FORMAT!r}")
-    if content.get("version") != VERSION:
-        got = content.get("version")
-        raise DataError(f"{file}: expected version {VERSION}, got {got!r}")
+    if (version := content.get("version")) != VERSION:
+        raise DataError(f"{file}: expected version {VERSION}, got {version!r}")
     return content
 
 
 def _pair(file: Path, content: Mapping[str, Any], width: int, quality: int) -> Pair:
     try:
-        sides = [
-            _picture(
-                file.parent / Path(content[side]["file"]).name,
-                tuple(map(str, content[side]["found"])),
-                *(width, quality),
-            )
-            for side in ("clean", "attacked")
-        ]
-        return Pair(
-            frame_id=str(content["frame_id"]),
-            attack=str(content["attack"]),
-            touched=tuple(map(str, content["touched"])),
-            detectors=tuple(map(str, content["detectors"])),
-            facts=tuple((str(name), str(value)) for name, value in content["facts"]),
-            clean=sides[0],
-            attacked=sides[1],
-        )
+        detectors = tuple(map(str, content["detectors"]))
+        pictures = {}
+        for side in ("clean", "attacked"):
+            found = tuple(map(str, content[side]["found"]))
+            if len(found) != len(detectors):
+                raise ValueError(f"{side}: {len(found)} texts for {len(detectors)}")
+            path = file.parent / Path(content[side]["file"]).name
+            pictures[side] = _picture(path, found, width, quality)
+        sensors = tuple(map(str, content["touched"]))
+        names = str(content["frame_id"]), str(content["attack"])
+        return Pair(*names, sensors, detectors, pictures["clean"], pictures["attacked"])
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{file}: damaged description: {error!r}") from error
 

@@ -7,35 +7,44 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from perception.core.files import replacing
-from perception.core.structures import DataError, SensorSpec
+from perception.core.structures import DataError
+from perception.evaluation.detection.kitti_ap import RECALLS
 from perception.evaluation.robustness.figures import (
-    IN_VAIN,
-    failure_figures,
     mean_corruption_error,
     mean_resilience_rate,
 )
-from perception.visualization.captions import budget_of
-from perception.visualization.palette import BOX_STYLES, IN_DOUBT, sensor_colour
-from perception.visualization.report.gallery import Gallery, read_gallery
-from perception.visualization.report.gate import confusion
-from perception.visualization.report.results import read_results
-from perception.visualization.report.summary import (
-    curve_charts,
-    failures,
-    headlines,
+from perception.evaluation.robustness.results import (
+    AttackResult,
+    Figure,
+    Spread,
 )
-from perception.visualization.report.svg import draw_chart, rgb
-from perception.visualization.report.values import Attacked, Measured, Number
+from perception.evaluation.robustness.tables import INEFFECTIVE, ap
+from perception.visualization.captions import budget_of
+from perception.visualization.report.charts import css_colour, legend_chart, top_of
+from perception.visualization.report.gallery import read_gallery
+from perception.visualization.report.runs import Run, read_runs
+from perception.visualization.report.summary import (
+    budget_charts,
+    gate_charts,
+    severity_charts,
+    worst_chart,
+)
 
-_LEGEND = ("ground_truth", "correct", "false", "missed")
+FEW_OBJECTS = (
+    f"Fewer than {RECALLS} objects of some class: KITTI’s sampling of the recall keeps "
+    "its AP below 100 even for perfect detections, and each object moves it by points. "
+    "Compare on the same frames only, and take more frames."
+)
 
 
 def write_report(
@@ -56,46 +65,27 @@ def write_report(
         most_pictures: Show so many attacked frames, spread evenly.
 
     Raises:
-        DataError: If anything cannot be read or written.
+        DataError: If anything cannot be read or written, or contradicts itself.
     """
-    detectors = read_results(results)
-    pictures = read_gallery(gallery, most=most_pictures)
-    page = render(detectors, pictures, title=title)
-    with replacing(out) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-
-
-def render(
-    detectors: Sequence[Measured],
-    gallery: Gallery | None = None,
-    *,
-    title: str = "Robustness report",
-) -> str:
-    """The page as text.
-
-    Raises:
-        DataError: If what tools/robustness.py adds to the figures is damaged.
-    """
-    try:
-        summary = _summary(detectors)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"results: damaged summary: {error!r}") from error
+    runs = read_runs(results)
     environment = _environment()
     source = environment.loader.get_source  # type: ignore[union-attr]
     script = source(environment, "report.js")[0]
     digest = hashlib.sha256(script.encode()).digest()
-    return environment.get_template("report.html.j2").render(
+    try:
+        content = _content(runs)
+    except ValueError as error:
+        raise DataError(f"results: {error}") from error
+    page = environment.get_template("report.html.j2").render(
         title=title,
-        detectors=detectors,
-        gallery=gallery or Gallery(),
-        in_doubt=IN_DOUBT,
-        in_vain=IN_VAIN,
-        legend=[BOX_STYLES[name] for name in _LEGEND],
+        gallery=read_gallery(gallery, most=most_pictures),
         style=source(environment, "report.css")[0],
         script=script,
         script_hash=base64.b64encode(digest).decode("ascii"),
-        **summary,
+        **content,
     )
+    with replacing(out) as temporary:
+        temporary.write_text(page, encoding="utf-8", errors="replace")
 
 
 def _environment() -> Environment:
@@ -107,147 +97,165 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "mean": _fixed,
-        "percent": partial(_fixed, scale=100.0, places=0),
-        "signed": _signed,
-        "drop": _drop,
-        "rgb": rgb,
-        "sensor": lambda name: rgb(sensor_colour(name)),
+        "above": _above,
+        "breakable": _breakable,
+        "budget": lambda attack, sensors: budget_of(attack.threat, sensors),
+        "count": lambda number, noun: f"{number} {noun}{'' if number == 1 else 's'}",
+        "counted": _counted,
+        "counts": _counts,
+        "fixed": ap,
         "leaves": _leaves,
-        "budget": _budget,
-        "lowest": _lowest,
+        "sensor": css_colour,
+        "signed": _signed,
+        "starred": _starred,
     }
     return environment
 
 
-def _summary(detectors: Sequence[Measured]) -> dict[str, Any]:
+def _content(runs: Sequence[Run]) -> dict[str, Any]:
     """Everything that the template shows and would have to compute."""
-    names = [one.name for one in detectors]
-    sensors: dict[str, SensorSpec] = {}
-    for one in detectors:
-        sensors |= {k: v for k, v in one.sensors.items() if k not in sensors}
-    attacks: dict[str, Attacked] = {}
-    for one in detectors:
-        attacks |= {k: v for k, v in one.attacks.items() if k not in attacks}
-    rows = headlines(detectors)
-    baseline = next(row.detector for row in rows if row.is_baseline)
+    names = dict.fromkeys(name for run in runs for name in run.attacks)
+    attacks: dict[str, dict[str, AttackResult]] = {
+        name: {run.name: run.attacks[name] for run in runs if name in run.attacks}
+        for name in names
+    }
+    cells = [cell for one in attacks.values() for cell in one.values()]
+    means = [run.result.clean_mean for run in runs] + [cell.mean for cell in cells]
+    top = top_of(mean for mean in means if mean is not None)
+    failing = {cell.name for cell in cells if cell.corruption}
+    same_frames = len({run.frame_ids for run in runs}) == 1
+    wanted = {file.baseline for run in runs for file in run.files}
+    baseline = next((run for run in runs if run.result.name in wanted), runs[0])
     return {
-        "sensors": sensors,
-        "headlines": rows,
-        "attacks": {k: v for k, v in attacks.items() if not v.failure},
-        "starred_attacks": any(
-            a.in_vain for d in detectors for a in d.attacks.values()
+        "runs": runs,
+        "baseline": baseline,
+        "sensors": {k: v for run in runs for k, v in run.sensors.items()},
+        "classes": list(dict.fromkeys(c for run in runs for c in run.files[0].classes)),
+        "same_frames": same_frames,
+        "attacks": {k: v for k, v in attacks.items() if k not in failing},
+        "failing": {k: v for k, v in attacks.items() if k in failing},
+        "lowest": {k: _lowest(v) for k, v in attacks.items()} if same_frames else {},
+        "top": top,
+        "worst_chart": worst_chart(runs, top),
+        "budgets": budget_charts(runs, top),
+        "gates": gate_charts(runs),
+        "severities": severity_charts(runs, top),
+        "legend": legend_chart([run.name for run in runs]),
+        "spreads": _spreads(runs),
+        "notes": {run.name: _notes(run, baseline) for run in runs},
+        "ineffective": INEFFECTIVE,
+        "stars": any(cell.ineffective for cell in cells),
+        "worst_stars": any(
+            one.ineffective for run in runs for one in run.result.worst.values()
         ),
-        "failing": {k: v for k, v in attacks.items() if v.failure},
-        "charts": [draw_chart(chart, names) for chart in curve_charts(detectors)],
-        "confusions": _of_each(detectors, confusion),
-        "failures": _of_each(detectors, failures),
-        "groups": _groups(detectors),
-        "notes": {one.name: _notes(one, baseline) for one in detectors},
-        "same_frames": len({one.frame_ids for one in detectors}) == 1,
+        "few_objects": FEW_OBJECTS,
+        "few": any(run.few_objects for run in runs),
     }
 
 
-def _of_each(
-    detectors: Sequence[Measured], what: Callable[[Measured], Any]
-) -> dict[str, Any]:
-    found = {one.name: what(one) for one in detectors}
-    return {name: value for name, value in found.items() if value is not None}
+def _above(after: Figure, before: Figure) -> Figure:
+    """Points above another figure: negative where something was lost."""
+    return None if after is None or before is None else after - before
 
 
-def _groups(detectors: Sequence[Measured]) -> list[Mapping[str, Any]]:
-    """Configs with several seeds: clean, and each attack, mean and spread."""
-    groups: dict[tuple[str, int], dict[str, Any]] = {}
-    for one in detectors:
-        for group in one.groups:
-            name, seeds = str(group["name"]), group["seeds"]
-            cells = {"clean": group["clean"], **group.get("attacks", {})}
-            known = groups.setdefault(
-                (name, seeds), {"name": name, "seeds": seeds, "cells": {}}
-            )
-            known["cells"] |= {
-                attack: (v["mean"], v.get("spread")) for attack, v in cells.items()
-            }
-    return list(groups.values())
+def _lowest(cells: Mapping[str, AttackResult]) -> Figure:
+    """The least mean AP that an attack leaves; None unless detectors differ."""
+    means = {cell.mean for cell in cells.values() if cell.mean is not None}
+    return min(means) if len(means) > 1 else None
 
 
-def _notes(detector: Measured, baseline: Measured) -> list[tuple[str, str]]:
-    """What there is to say about a detector as a whole."""
-    failures, reference = map(failure_figures, (detector.entries, baseline.entries))
-    same = detector.frame_ids == baseline.frame_ids
-    figures = {
-        "mCE, mean corruption error": (
-            mean_corruption_error(failures, reference) if same else None
-        ),
-        "mRR, mean resilience": mean_resilience_rate(failures, detector.clean.mean),
+def _spreads(runs: Sequence[Run]) -> list[tuple[str, int, str, Spread]]:
+    """(config, number of trainings, figure, its spread) where there are several."""
+    groups = {
+        (group.name, group.detectors): group
+        for run in runs
+        for file in run.files
+        for group in file.groups
     }
-    notes = _made_on(detector)
-    for title, cells in figures.items():
-        if cells:
-            texts = [f"{name} {_fixed(value)} %" for name, value in cells.items()]
-            notes.append((title, ", ".join(texts)))
-    for name, reason in detector.failed.items():
-        notes.append((f"{name} was not measured", reason))
-    if audit := detector.audit:
-        failed = ", ".join(audit["failed"]) or "yes"
-        notes.append(("audit", "passed" if audit["passed"] else f"failed: {failed}"))
-    return notes
+    rows = []
+    for group in groups.values():
+        worst = {f"worst on {sensor}": one for sensor, one in group.worst.items()}
+        for name, one in {"clean": group.clean, **worst, **group.attacks}.items():
+            if one is not None:
+                rows.append((group.name, len(group.detectors), name, one))
+    return rows
 
 
-def _made_on(detector: Measured) -> list[tuple[str, str]]:
+def _notes(run: Run, base: Run) -> dict[str, str]:
+    """What there is to say about a detector as a whole, and how to repeat it."""
+    one, infos, frames = run.result, [file.run for file in run.files], run.frame_ids
+    reference = base.result.corruptions if frames == base.frame_ids else {}
+    rates = {
+        "mCE, mean corruption error": mean_corruption_error(one.corruptions, reference),
+        "mRR, mean resilience": mean_resilience_rate(one.corruptions, one.clean_mean),
+    }
+    notes = {
+        "config": one.config,
+        "config SHA-256": one.config_sha256,
+        "checkpoint": one.checkpoint,
+        "checkpoint SHA-256": one.checkpoint_sha256,
+        "attacks file": ", ".join(dict.fromkeys(info.attacks_file for info in infos)),
+        "data": infos[0].data_root,
+        "split": infos[0].split,
+        "frames": " … ".join(dict.fromkeys((frames[0], frames[-1]))),
+        "objects": _counts(run.objects),
+        "seeds": ", ".join(dict.fromkeys(str(s) for info in infos for s in info.seeds)),
+        "finished": ", ".join(dict.fromkeys(info.finished for info in infos)),
+        "collected with": ", ".join(f"{k} {v}" for k, v in infos[0].versions.items()),
+        "environment": _environments(run.attacks.values()),
+    }
+    for title, figures in rates.items():
+        texts = [f"{name} {value:.1f} %" for name, value in (figures or {}).items()]
+        notes[title] = ", ".join(texts)
+    notes |= {f"{name} was not measured": why for name, why in one.failed.items()}
+    notes |= {f"{name} does not apply": why for name, why in one.not_applicable.items()}
+    if one.audit:
+        failed = ", ".join(one.audit.failed) or "yes"
+        notes["audit"] = "passed" if one.audit.passed else f"failed: {failed}"
+    return {name: text for name, text in notes.items() if text}
+
+
+def _environments(attacks: Iterable[AttackResult]) -> str:
     """What attacked; where that differs, which attacks."""
-    attacks: dict[str, list[str]] = {}
-    for attack in detector.attacks.values():
-        if attack.made_on:
-            attacks.setdefault("; ".join(attack.made_on), []).append(attack.name)
-    if len(attacks) == 1:
-        return [("attacked on", device) for device in attacks]
-    texts = [f"{device} ({', '.join(names)})" for device, names in attacks.items()]
-    return [("attacked on", "; ".join(texts))] if texts else []
+    names: dict[str, list[str]] = {}
+    for attack in attacks:
+        if where := "; ".join(map(str, attack.environments)):
+            names.setdefault(where, []).append(attack.name)
+    if len(names) == 1:
+        return next(iter(names))
+    return "; ".join(f"{where} ({', '.join(of)})" for where, of in names.items())
 
 
-def _fixed(value: Number, scale: float = 1.0, places: int = 1) -> str:
-    return "–" if value is None else f"{scale * value:.{places}f}"
+def _counts(objects: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {_counted(count)}" for name, count in objects.items())
 
 
-def _signed(value: Number) -> str:
+def _counted(count: int) -> str:
+    """A number of objects, marked if it is small."""
+    return f"{count}\N{NO-BREAK SPACE}†" if 0 < count < RECALLS else str(count)
+
+
+def _signed(value: Figure) -> str:
     return "–" if value is None else f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _drop(value: Number) -> str:
-    """A loss in points, as a signed change."""
-    return _signed(None if value is None else 0.0 - value)
+def _starred(value: Figure, star: bool) -> str:
+    """A figure, with a star where no attack made it."""
+    return ap(value) + ("\N{NO-BREAK SPACE}*" if star and value is not None else "")
 
 
-def _budget(attack: Attacked, sensors: Mapping[str, SensorSpec]) -> str:
-    return budget_of(attack.threat, sensors)
-
-
-def _lowest(detectors: Sequence[Measured], attack: str) -> Number:
-    """The least mean AP that an attack leaves; None unless detectors differ."""
-    found = [one.attacks[attack] for one in detectors if attack in one.attacks]
-    means = {one.attacked.mean for one in found if one.attacked.mean is not None}
-    return min(means) if len(means) > 1 else None
+def _breakable(name: str) -> Markup:
+    """A name that may be broken after its separators, so that columns stay narrow."""
+    return Markup(re.sub(r"([_.@/]+)(?=[^\W\d])", r"\1<wbr>", str(escape(name))))
 
 
 def _leaves(value: Any, name: str = "") -> list[tuple[str, str]]:
     """A nested description as (dotted name, text) pairs."""
     if isinstance(value, Mapping):
-        pairs = [(f"{name}.{k}" if name else str(k), v) for k, v in value.items()]
-    elif isinstance(value, list) and any(isinstance(v, Mapping) for v in value):
-        pairs = [(f"{name}[{n}]", v) for n, v in enumerate(value)]
+        inner = list(value.items())
+    elif isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
+        inner = list(enumerate(value))
     else:
-        return [(name, _plain(value))]
-    return [leaf for inner, v in pairs for leaf in _leaves(v, inner)]
-
-
-def _plain(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, list):
-        return ", ".join(map(_plain, value))
-    return str(value)
+        return [(name, value if isinstance(value, str) else json.dumps(value))]
+    named = [(f"{name}.{key}" if name else str(key), one) for key, one in inner]
+    return [leaf for inner_name, one in named for leaf in _leaves(one, inner_name)]

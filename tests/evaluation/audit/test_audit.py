@@ -12,7 +12,7 @@ from perception.evaluation.audit.subject import Check
 from perception.targets import DetectorTarget
 
 # Few steps: what converges in earnest need not do so here.
-SETTINGS = AuditSettings(queries=10, more_damage=1.0, directions=3)
+SETTINGS = AuditSettings(queries=10, more_loss=1.0, directions=3)
 FRAMES = [0, 1]
 STEPS = 4
 

@@ -7,8 +7,15 @@ from functools import lru_cache
 
 import numpy as np
 
-from perception.datasets.synthetic.assets.meshes import Mesh, box, make_mesh, merge
-from perception.datasets.synthetic.assets.solids import ellipsoid, hoop, tube
+from perception.datasets.synthetic.assets.meshes import (
+    Mesh,
+    box,
+    ellipsoid,
+    hoop,
+    make_mesh,
+    merge,
+    tube,
+)
 from perception.datasets.synthetic.assets.surfaces import RUBBER, Surface
 
 _SKIN = ((0.60, 0.38, 0.27), (0.45, 0.26, 0.16), (0.22, 0.12, 0.07), (0.68, 0.47, 0.36))
@@ -21,11 +28,10 @@ def _cloth(rng: np.random.Generator) -> Surface:
     """A random fabric; most are muted, one in twelve is a bright safety vest."""
     if rng.random() < 0.08:
         return Surface((0.7, 0.75, 0.05), reflectance=0.95)
-    r, g, b = colorsys.hsv_to_rgb(
-        rng.random(), rng.uniform(0, 0.85) ** 1.3, rng.uniform(0.03, 0.75) ** 1.3
-    )
+    hue, saturation, value = rng.random(), rng.uniform(0, 0.85), rng.uniform(0.03, 0.75)
+    colour = colorsys.hsv_to_rgb(hue, saturation**1.3, value**1.3)
     texture = ("plain", "plain", "stripes", "checks")[rng.integers(4)]
-    return Surface((r, g, b), texture, reflectance=rng.uniform(0.15, 0.7))
+    return Surface(colour, texture, reflectance=rng.uniform(0.15, 0.7))
 
 
 def _trousers(rng: np.random.Generator) -> Surface:
@@ -78,10 +84,8 @@ def pedestrian(rng: np.random.Generator) -> Mesh:
     if rng.random() < 0.3:
         parts.append(box((0.17, 0.3, 0.42), (-0.2 * bulk, 0, 1.22), _cloth(rng)))
     if rng.random() < 0.3:
-        side = rng.choice([-1, 1])
-        parts.append(
-            box((0.32, 0.1, 0.27), (0.03, side * 0.33 * bulk, 0.62), _cloth(rng))
-        )
+        bag = (0.03, rng.choice([-1, 1]) * 0.33 * bulk, 0.62)
+        parts.append(box((0.32, 0.1, 0.27), bag, _cloth(rng)))
     mesh = merge(parts)
     stature = rng.uniform(1.0, 1.4) if rng.random() < 0.12 else rng.normal(1.72, 0.09)
     return mesh.scaled(float(np.clip(stature, 1.0, 1.98)) / 1.76)
@@ -102,22 +106,15 @@ def _arm(rng, side: int, angle: float, bulk: float, top: Surface, skin: Surface)
 
 
 def _torso(rng, bulk: float, top: Surface) -> list[Mesh]:
+    size, tile_m = (0.19 * bulk, 0.30 * bulk, 0.55), (0.3, 0.3)
     parts = [
-        box(
-            (0.19 * bulk, 0.30 * bulk, 0.55),
-            (0, 0, 1.15),
-            top,
-            tile_m=(0.3, 0.3),
-            taper=(1.1, 1.3),
-        ),
+        box(size, (0, 0, 1.15), top, tile_m=tile_m, taper=(1.1, 1.3)),
         ellipsoid((0, 0, 1.42), (0.11 * bulk, 0.21 * bulk, 0.09), top, tile_m=0.3),
         ellipsoid((0, 0, 0.93), (0.12 * bulk, 0.17 * bulk, 0.12), top, tile_m=0.3),
     ]
     if rng.random() < 0.3:
-        hem = rng.uniform(0.45, 0.7)
-        parts.append(
-            tube((0, 0, 1.0), (0, 0, hem), (0.16 * bulk, 0.25 * bulk), top, 9, 0.3)
-        )
+        hem, radii = (0, 0, rng.uniform(0.45, 0.7)), (0.16 * bulk, 0.25 * bulk)
+        parts.append(tube((0, 0, 1.0), hem, radii, top, 9, 0.3))
     return parts
 
 
@@ -133,15 +130,8 @@ def _bicycle_parts(*, step_through: bool) -> tuple[Mesh, Mesh, Mesh]:
         for angle in np.arange(5) * (np.pi / 5):
             spoke = 0.32 * np.array([np.cos(angle), 0, np.sin(angle)])
             tubes.append(tube(hub - spoke, hub + spoke, 0.006, RUBBER, 4))
-    for a, b in (
-        (_REAR, crank),
-        (_REAR, saddle),
-        (crank, saddle),
-        (crank, head),
-        (low, head),
-        (front, head),
-        (head, _BARS),
-    ):
+    ends = ((_REAR, crank), (_REAR, saddle), (crank, saddle), (crank, head))
+    for a, b in (*ends, (low, head), (front, head), (head, _BARS)):
         tubes.append(tube(a, b, 0.021, RUBBER, 5))
     grips = tube(_BARS + [0, -0.28, 0], _BARS + [0, 0.28, 0], 0.018, RUBBER, 5)
     seat = box((0.25, 0.14, 0.07), saddle + [0, 0, 0.03], RUBBER)
@@ -149,10 +139,9 @@ def _bicycle_parts(*, step_through: bool) -> tuple[Mesh, Mesh, Mesh]:
 
 
 def _bicycle(rng) -> list[Mesh]:
-    frame_colour = colorsys.hsv_to_rgb(
-        rng.random(), rng.uniform(0, 1), rng.uniform(0.1, 0.7)
-    )
-    frame = Surface(frame_colour, reflectance=0.4, gloss=0.2)
+    hue, saturation, value = rng.random(), rng.uniform(0, 1), rng.uniform(0.1, 0.7)
+    colour = colorsys.hsv_to_rgb(hue, saturation, value)
+    frame = Surface(colour, reflectance=0.4, gloss=0.2)
     tyres, tubes, seats = _bicycle_parts(step_through=bool(rng.random() < 0.4))
     parts = [tyres, make_mesh(tubes.corners, tubes.uv, frame), seats]
     if rng.random() < 0.35:
@@ -173,17 +162,15 @@ def cyclist(rng: np.random.Generator) -> Mesh:
     hip = np.array([-0.18, 0, 0.99])
     spine = np.array([np.sin(lean), 0, np.cos(lean)])
     shoulder = hip + 0.5 * spine
+    chest = hip + 0.3 * spine
     parts = _bicycle(rng)
-    parts.append(
-        tube(hip - 0.05 * spine, hip + 0.3 * spine, (0.15, 0.165), top, 8, 0.3)
-    )
-    parts.append(tube(hip + 0.3 * spine, shoulder, (0.165, 0.15), top, 8, 0.3))
+    parts.append(tube(hip - 0.05 * spine, chest, (0.15, 0.165), top, 8, 0.3))
+    parts.append(tube(chest, shoulder, (0.165, 0.15), top, 8, 0.3))
     parts.append(ellipsoid(shoulder, (0.1, 0.21, 0.1), top, tile_m=0.3))
     for side in (-1, 1):
         phase = turn + (np.pi if side > 0 else 0)
-        pedal = np.array(
-            [-0.06 + 0.17 * np.cos(phase), side * 0.13, 0.3 + 0.17 * np.sin(phase)]
-        )
+        along, up = 0.17 * np.cos(phase), 0.17 * np.sin(phase)
+        pedal = np.array([-0.06 + along, side * 0.13, 0.3 + up])
         thigh = hip + [0, side * 0.1, 0]
         gap = pedal + [0, 0, 0.08] - thigh
         reach = float(np.linalg.norm(gap))
@@ -196,9 +183,8 @@ def cyclist(rng: np.random.Generator) -> Mesh:
         joint = shoulder + [0, side * 0.2, 0]
         elbow = (joint + hand) / 2 + [-0.03, side * 0.05, -0.08]
         parts += _limb((joint, elbow, hand), (0.058, 0.048, 0.04), top)
-    parts += _head(
-        rng, shoulder + 0.24 * (spine + [0.12, 0, 0.1]), skin, rng.random() < 0.5
-    )
+    face = shoulder + 0.24 * (spine + [0.12, 0, 0.1])
+    parts += _head(rng, face, skin, helmet=rng.random() < 0.5)
     if rng.random() < 0.25:
         pack = hip + 0.32 * spine + 0.22 * np.array([-spine[2], 0, spine[0]])
         parts.append(box((0.17, 0.28, 0.36), pack, _cloth(rng)))

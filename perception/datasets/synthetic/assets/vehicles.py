@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from perception.datasets.synthetic.assets.body_styles import PAINTS, Style
 from perception.datasets.synthetic.assets.meshes import (
     Mesh,
     box,
@@ -14,9 +14,103 @@ from perception.datasets.synthetic.assets.meshes import (
     fan,
     merge,
     strip,
+    tube,
 )
-from perception.datasets.synthetic.assets.solids import tube
 from perception.datasets.synthetic.assets.surfaces import CHROME, GLASS, RUBBER, Surface
+
+
+@dataclass(frozen=True)
+class Style:
+    """A body style in fractions of length (0 rear … 1 front) and height.
+
+    Attributes:
+        size_m: Mean height, width, length in metres.
+        body: Outline below the belt line from lower rear to lower front, (x, z).
+        cabin: Outline above the belt line from rear to front, (x, z).
+        pillars: Where side windows begin and end along the cabin, 0 … 1.
+        roof: Width of the roof relative to the belt line.
+    """
+
+    size_m: tuple[float, float, float]
+    body: tuple[tuple[float, float], ...]
+    cabin: tuple[tuple[float, float], ...]
+    pillars: tuple[float, ...]
+    roof: float = 0.78
+
+
+_NOSE = ((0.80, 0.61), (0.965, 0.53), (0.995, 0.45), (1.0, 0.22), (0.97, 0.14))
+_TAIL = ((0.03, 0.15), (0.0, 0.24), (0.0, 0.50), (0.015, 0.63))
+_BOX_CABIN = ((0.025, 0.62), (0.075, 0.93), (0.14, 1.0), (0.55, 1.0), (0.60, 0.97))
+_BUS_NOSE = ((0.93, 0.52), (0.985, 0.42), (1.0, 0.36), (1.0, 0.16), (0.98, 0.1))
+_BUS_TAIL = ((0.01, 0.1), (0.0, 0.16), (0.0, 0.52))
+_BUS_CABIN = ((0.0, 0.52), (0.008, 0.96), (0.03, 1.0), (0.74, 1.0), (0.79, 0.96))
+
+CAR_STYLES = (
+    Style(
+        (1.45, 1.79, 4.5),
+        (*_TAIL, (0.2, 0.66), (0.72, 0.65), *_NOSE[1:]),
+        (
+            *((0.12, 0.65), (0.26, 0.96), (0.32, 1.0)),
+            *((0.52, 1.0), (0.58, 0.96), (0.75, 0.64)),
+        ),
+        (0.12, 0.47, 0.9),
+    ),
+    Style(
+        (1.48, 1.72, 3.9),
+        (*_TAIL, (0.3, 0.64), *_NOSE),
+        (*_BOX_CABIN, (0.80, 0.61)),
+        (0.08, 0.44, 0.88),
+    ),
+    Style(
+        (1.50, 1.80, 4.6),
+        (*_TAIL, (0.3, 0.63), (0.74, 0.63), *_NOSE[1:]),
+        (
+            *((0.015, 0.62), (0.09, 0.94), (0.15, 1.0)),
+            *((0.53, 1.0), (0.58, 0.97), (0.76, 0.62)),
+        ),
+        (0.06, 0.33, 0.6, 0.9),
+    ),
+    Style(
+        (1.72, 1.86, 4.5),
+        (*_TAIL, (0.3, 0.62), *_NOSE),
+        (*_BOX_CABIN, (0.78, 0.61)),
+        (0.06, 0.34, 0.58, 0.9),
+        roof=0.82,
+    ),
+    Style(
+        (1.52, 1.62, 3.5),
+        (*_TAIL, (0.3, 0.62), (0.83, 0.60), *_NOSE[1:]),
+        (
+            *((0.02, 0.62), (0.06, 0.94), (0.12, 1.0)),
+            *((0.6, 1.0), (0.66, 0.96), (0.84, 0.60)),
+        ),
+        (0.08, 0.45, 0.88),
+    ),
+)
+VAN_STYLES = (
+    Style(
+        (2.0, 1.92, 4.9),
+        (*_BUS_TAIL, *_BUS_NOSE),
+        (*_BUS_CABIN, (0.93, 0.52)),
+        (0.04, 0.34, 0.6, 0.86),
+        roof=0.88,
+    ),
+    Style(
+        (2.45, 2.02, 5.6),
+        (*_BUS_TAIL, *_BUS_NOSE),
+        (*_BUS_CABIN, (0.92, 0.52)),
+        (0.66, 0.88),
+        roof=0.93,
+    ),
+)
+# Colour and how often it is seen.
+PAINTS = (
+    *(((0.62, 0.63, 0.64), 0.18), ((0.30, 0.31, 0.33), 0.17)),
+    *(((0.10, 0.11, 0.12), 0.14), ((0.012, 0.012, 0.014), 0.12)),
+    *(((0.75, 0.75, 0.73), 0.16), ((0.03, 0.07, 0.26), 0.08)),
+    *(((0.42, 0.02, 0.025), 0.07), ((0.05, 0.16, 0.07), 0.03)),
+    *(((0.62, 0.45, 0.04), 0.02), ((0.25, 0.17, 0.10), 0.03)),
+)
 
 
 def _paint(rng: np.random.Generator) -> Surface:
@@ -32,10 +126,7 @@ def _paint(rng: np.random.Generator) -> Surface:
 def vehicle(rng: np.random.Generator, styles: tuple[Style, ...], lit: bool) -> Mesh:
     """A random vehicle of one of the styles, wheels on z = 0, centred in x and y.
 
-    Args:
-        rng: Source of shape and colour.
-        styles: Body styles to choose from.
-        lit: Whether its lamps shine.
+    Its lamps shine if it is ``lit``.
     """
     style = styles[rng.integers(len(styles))]
     height, width, length = np.array(style.size_m) * rng.uniform(0.93, 1.07, 3)
@@ -58,10 +149,8 @@ def vehicle(rng: np.random.Generator, styles: tuple[Style, ...], lit: bool) -> M
     parts += _lamps(rng, length, width, height, lit)
     # Mirrors stand out a hand's breadth, so the labelled width includes them.
     x = cabin[-1, 0] - 0.09 * length
-    for side in (-1, 1):
-        parts.append(
-            box((0.1, 0.16, 0.13), (x, side * (half - 0.02), belt + 0.06), paint)
-        )
+    for y in (0.02 - half, half - 0.02):
+        parts.append(box((0.1, 0.16, 0.13), (x, y, belt + 0.06), paint))
     return merge(parts)
 
 
@@ -101,35 +190,20 @@ def _wheels(rng, length: float, half: float, radius: float) -> list[Mesh]:
     """Four wheels in dark arches, with bright or dark rims."""
     rim_grey = rng.uniform(0.15, 0.6)
     rim = Surface((rim_grey,) * 3, reflectance=0.4, gloss=0.3)
+    tyre = Surface((0.03, 0.03, 0.032), reflectance=0.05)
     front = length * rng.uniform(0.29, 0.32)
-    parts = []
-    for x in (-0.30 * length, front):
-        for side in (-1, 1):
-            out = side * half
-            parts += [
-                tube(
-                    (x, out * 0.6, radius * 1.04),
-                    (x, out * 1.004, radius * 1.04),
-                    radius * 1.16,
-                    RUBBER,
-                    14,
-                ),
-                tube(
-                    (x, out * 0.75, radius),
-                    (x, out * 1.012, radius),
-                    radius,
-                    Surface((0.03, 0.03, 0.032), reflectance=0.05),
-                    14,
-                ),
-                tube(
-                    (x, out * 0.8, radius),
-                    (x, out * 1.018, radius),
-                    radius * 0.64,
-                    rim,
-                    9,
-                ),
-            ]
-    return parts
+    # Shares of the half width from and to, height, radius, surface, sides.
+    discs = (
+        (0.6, 1.004, radius * 1.04, radius * 1.16, RUBBER, 14),
+        (0.75, 1.012, radius, radius, tyre, 14),
+        (0.8, 1.018, radius, radius * 0.64, rim, 9),
+    )
+    return [
+        tube((x, out * inner, z), (x, out * outer, z), size, surface, sides)
+        for x in (-0.30 * length, front)
+        for out in (-half, half)
+        for inner, outer, z, size, surface, sides in discs
+    ]
 
 
 def _lamps(rng, length, width, height, lit: bool) -> list[Mesh]:
@@ -141,30 +215,20 @@ def _lamps(rng, length, width, height, lit: bool) -> list[Mesh]:
     dark = Surface((0.03, 0.03, 0.03), reflectance=0.06)
     z = height * rng.uniform(0.42, 0.46)
     front, rear = length / 2 - 0.02, -length / 2 + 0.005
-    lamp_width, tail_height = width * 0.19, height * rng.uniform(0.07, 0.14)
+    lamp, tail_height = width * 0.19, height * rng.uniform(0.07, 0.14)
+    plate_z, pipe = height * rng.uniform(0.3, 0.45), (0.3 * width, 0.2)
+    bumper = (0.03, width * 0.8, height * 0.06)
     parts = [
         box((0.03, width * 0.42, height * 0.09), (front, 0, z - 0.03), dark),
-        box((0.03, width * 0.8, height * 0.06), (front + 0.01, 0, height * 0.2), dark),
+        box(bumper, (front + 0.01, 0, height * 0.2), dark),
         box((0.02, 0.5, 0.11), (front + 0.015, 0, height * 0.3), plate),
-        box(
-            (0.02, 0.5, 0.11), (rear - 0.005, 0, height * rng.uniform(0.3, 0.45)), plate
-        ),
-        box((0.03, width * 0.8, height * 0.06), (rear, 0, height * 0.2), dark),
-        tube(
-            (rear + 0.1, 0.3 * width, 0.2),
-            (rear - 0.01, 0.3 * width, 0.2),
-            0.03,
-            CHROME,
-        ),
+        box((0.02, 0.5, 0.11), (rear - 0.005, 0, plate_z), plate),
+        box(bumper, (rear, 0, height * 0.2), dark),
+        tube((rear + 0.1, *pipe), (rear - 0.01, *pipe), 0.03, CHROME),
     ]
     for side in (-1, 1):
-        y = side * width * 0.385
-        parts.append(box((0.05, lamp_width, 0.065 * height), (front, y, z), head))
-        parts.append(
-            box(
-                (0.03, width * 0.15, tail_height),
-                (rear, side * width * 0.41, z + 0.1),
-                tail,
-            )
-        )
+        y, tail_y = side * width * 0.385, side * width * 0.41
+        parts.append(box((0.05, lamp, 0.065 * height), (front, y, z), head))
+        size = (0.03, width * 0.15, tail_height)
+        parts.append(box(size, (rear, tail_y, z + 0.1), tail))
     return parts

@@ -16,22 +16,13 @@ import numpy as np
 
 from perception.datasets.synthetic.sensing.rendering import Renderer
 
-_FLOATS = ("rcs", "vx", "vy", "vx_comp", "vy_comp")
-_FLAGS = (
-    "is_quality_valid",
-    "ambig_state",
-    "x_rms",
-    "y_rms",
-    "invalid_state",
-    "pdh0",
-    "vx_rms",
-    "vy_rms",
-)
 # nuScenes' radar point, field by field.
 POINT = np.dtype(
-    [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("dyn_prop", "i1"), ("id", "<i2")]
-    + [(name, "<f4") for name in _FLOATS]
-    + [(name, "i1") for name in _FLAGS]
+    [(name, "<f4") for name in ("x", "y", "z")]
+    + [("dyn_prop", "i1"), ("id", "<i2")]
+    + [(name, "<f4") for name in ("rcs", "vx", "vy", "vx_comp", "vy_comp")]
+    + [(name, "i1") for name in ("is_quality_valid", "ambig_state", "x_rms", "y_rms")]
+    + [(name, "i1") for name in ("invalid_state", "pdh0", "vx_rms", "vy_rms")]
 )
 HALF_VIEW_DEG, FAR_HALF_VIEW_DEG = 60.0, 9.0
 NEAR_RANGE_M, FAR_RANGE_M = 70.0, 150.0
@@ -39,10 +30,8 @@ AZIMUTH_STEP_DEG = 0.5
 _ELEVATIONS_DEG = (-2.0, 0.0, 2.5)
 # Radar cross-section in dBsm, mean and deviation.
 RCS_DBSM = {
-    "Car": (10.0, 4.0),
-    "Van": (14.0, 4.0),
-    "Cyclist": (1.0, 3.0),
-    "Pedestrian": (-4.0, 3.0),
+    **{"Car": (10.0, 4.0), "Van": (14.0, 4.0)},
+    **{"Cyclist": (1.0, 3.0), "Pedestrian": (-4.0, 3.0)},
 }
 _CLUTTER_RCS_DBSM = (3.0, 6.0)
 # A target of this cross-section is noticed every second time at 40 m.
@@ -85,7 +74,7 @@ def scan(
     motion: Motion,
     view_T_radar: np.ndarray,
 ) -> np.ndarray:
-    """One measurement.
+    """One measurement: (P,) of dtype ``POINT``, nearest first.
 
     Args:
         rng: Source of fading, noise, ghosts and clutter.
@@ -94,9 +83,6 @@ def scan(
         names: (A,) class of each actor.
         motion: Who moves how.
         view_T_radar: (4, 4) transform of the radar's frame to the scene's.
-
-    Returns:
-        (P,) of dtype ``POINT``, nearest first.
     """
     rays, azimuth = _fan()
     directions = (rays @ view_T_radar[:3, :3].T).astype(np.float32)
@@ -150,10 +136,8 @@ def _few(rng, who: np.ndarray, azimuth: np.ndarray, distance: np.ndarray):
 def _with_artefacts(rng, true: np.ndarray, actor: np.ndarray):
     """Add multipath ghosts of actors and clutter to (P, 4) true returns.
 
-    Columns are range, azimuth, radial speed over the ground and cross-section.
-
-    Returns:
-        (P, 4) returns and (P,) nuScenes' invalid_state.
+    Columns are range, azimuth, radial speed over the ground and cross-section; also
+    (P,) nuScenes' invalid_state.
     """
     source = true[actor & (rng.random(len(true)) < GHOST_SHARE)]
     ghost = source.copy()
@@ -164,25 +148,14 @@ def _with_artefacts(rng, true: np.ndarray, actor: np.ndarray):
     ghost[:, 2] *= np.where(twice, 2.0, 1.0)
     ghost[:, 3] -= rng.uniform(4, 10, len(ghost))
     count = rng.poisson(2)
-    half_view = np.radians(HALF_VIEW_DEG)
-    clutter = np.stack(
-        [
-            rng.uniform(2, NEAR_RANGE_M, count),
-            rng.uniform(-half_view, half_view, count),
-            rng.normal(0, 0.3, count),
-            rng.uniform(-8, 3, count),
-        ],
-        1,
-    )
+    side = np.radians(HALF_VIEW_DEG)
+    where = rng.uniform(2, NEAR_RANGE_M, count), rng.uniform(-side, side, count)
+    clutter = [*where, rng.normal(0, 0.3, count), rng.uniform(-8, 3, count)]
     # The radar's own filter recognises some of both.
-    state = np.concatenate(
-        [
-            np.full(len(true), _VALID),
-            np.where(rng.random(len(ghost)) < 0.4, _MIRRORED, _VALID),
-            np.where(rng.random(count) < 0.4, _LOW_RCS, _VALID),
-        ]
-    )
-    return np.concatenate([true, ghost, clutter]), state
+    ghostly = np.where(rng.random(len(ghost)) < 0.4, _MIRRORED, _VALID)
+    weak = np.where(rng.random(count) < 0.4, _LOW_RCS, _VALID)
+    state = np.concatenate([np.full(len(true), _VALID), ghostly, weak])
+    return np.concatenate([true, ghost, np.stack(clutter, 1)]), state
 
 
 def _table(rng, returns: np.ndarray, state: np.ndarray, own_mps: np.ndarray):
@@ -209,3 +182,28 @@ def _table(rng, returns: np.ndarray, state: np.ndarray, own_mps: np.ndarray):
     table = table[np.argsort(distance, kind="stable")]
     table["id"] = np.arange(count)
     return table
+
+
+def radar_pcd(returns: np.ndarray) -> bytes:
+    """A binary PCD v0.7 file of (P,) returns, as nuScenes writes them."""
+    if not len(returns):
+        # The format knows no empty cloud: NaN in the only point stands for one.
+        returns = np.zeros(1, POINT)
+        returns["x"] = returns["y"] = returns["z"] = np.nan
+    assert POINT.names is not None
+    kinds = [POINT[name] for name in POINT.names]
+    header = f"""\
+# .PCD v0.7 - Point Cloud Data file format
+VERSION 0.7
+FIELDS {" ".join(POINT.names)}
+SIZE {" ".join(str(kind.itemsize) for kind in kinds)}
+TYPE {" ".join(kind.kind.upper() for kind in kinds)}
+COUNT {" ".join("1" for _ in kinds)}
+WIDTH {len(returns)}
+HEIGHT 1
+VIEWPOINT 0 0 0 1 0 0 0
+POINTS {len(returns)}
+DATA binary
+"""
+    # The development kit wants at least one byte after the last point.
+    return header.encode() + returns.tobytes() + b"\n"

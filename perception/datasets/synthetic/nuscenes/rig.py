@@ -16,7 +16,6 @@ from perception.datasets.synthetic.sensing.lidar import Beams
 # Camera axes (x right, y down, z forward) in a frame with x forward and z up.
 _CAMERA_AXES = np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]], float)
 HDL32 = Beams(tuple(np.linspace(10.67, -30.67, 32).tolist()), 0.3318)
-LIDAR = "LIDAR_TOP"
 
 
 @dataclass(frozen=True)
@@ -106,4 +105,5 @@ RADARS = (
     _radar("BACK_RIGHT", -0.56, -0.61, 0.53, -176.0, 2_000),
 )
 # The LiDAR's x axis points to the right of the car.
-SENSORS = (*CAMERAS, Sensor(LIDAR, "lidar", (0.94, 0.0, 1.84), -90.0), *RADARS)
+LIDAR = Sensor("LIDAR_TOP", "lidar", (0.94, 0.0, 1.84), -90.0)
+SENSORS = (*CAMERAS, LIDAR, *RADARS)

@@ -12,16 +12,16 @@ import numpy as np
 
 from perception.core.geometry import inverse_transform, transform_points
 from perception.datasets.synthetic.assets.meshes import bounds
-from perception.datasets.synthetic.assets.posters import poster_atlas
 from perception.datasets.synthetic.nuscenes import radar as nuscenes_radar
 from perception.datasets.synthetic.nuscenes.rig import HDL32, Sensor
-from perception.datasets.synthetic.nuscenes.sequences import Sequence
+from perception.datasets.synthetic.nuscenes.traffic import Sequence
 from perception.datasets.synthetic.sensing.labels import (
     NEAR_M,
     silhouette,
     visible_pixels,
 )
-from perception.datasets.synthetic.sensing.lidar import scan_rings
+from perception.datasets.synthetic.sensing.lidar import scan
+from perception.datasets.synthetic.sensing.posters import poster_atlas
 from perception.datasets.synthetic.sensing.rendering import Renderer
 from perception.datasets.synthetic.sensing.sensors import auto_exposure, expose, look
 from perception.datasets.synthetic.sensing.tracing import Tracer
@@ -74,13 +74,12 @@ class Station:
     def __init__(self, sequence: Sequence, time_s: float) -> None:
         """The sequence at a time in seconds."""
         self.sequence, self.time_s = sequence, time_s
-        self._instant = sequence.at(time_s)
+        self._scene, self._view_T_world = sequence.at(time_s)
 
     @cached_property
     def renderer(self) -> Renderer:
         """The scene, ready to be looked at."""
-        scene = self._instant.scene
-        return Renderer(scene.mesh, scene.lighting, poster_atlas())
+        return Renderer(self._scene.mesh, self._scene.lighting, poster_atlas())
 
     def world_pose(self, sensor: Sensor) -> np.ndarray:
         """(4, 4) transform of the sensor's frame to the world when it fires."""
@@ -89,7 +88,7 @@ class Station:
 
     def _pose(self, sensor: Sensor) -> np.ndarray:
         """(4, 4) transform of the sensor's frame to the scene's."""
-        return self._instant.view_T_world @ self.world_pose(sensor)
+        return self._view_T_world @ self.world_pose(sensor)
 
     def photograph(self, rng, sensor: Sensor, width: int, height: int) -> Photo:
         """A camera's picture."""
@@ -97,12 +96,12 @@ class Station:
         projection = sensor.intrinsic(width, height) @ sensor_T_scene[:3]
         view = look(self.renderer, projection, width, height)
         rgb = expose(rng, view.radiance, auto_exposure(rng, view.radiance))
-        owner = self._instant.scene.owner[view.triangle]
+        owner = self._scene.owner[view.triangle]
         return Photo(rgb, np.where(view.triangle >= 0, owner, BACKGROUND), projection)
 
     def lidar(self, rng, sensor: Sensor) -> np.ndarray:
         """(P, 5) float32 x, y, z in metres, intensity 0 … 255, ring (0 the lowest)."""
-        points, laser = scan_rings(rng, self.renderer, self._pose(sensor), beams=HDL32)
+        points, laser = scan(rng, self.renderer, self._pose(sensor), beams=HDL32)
         ring = len(HDL32.elevations_deg) - 1 - laser
         intensity = np.round(points[:, 3] * 255)
         table = np.column_stack([points[:, :3], intensity, ring])
@@ -120,8 +119,7 @@ class Station:
             own_mps=(ego.velocity_mps(time_s) + turning) @ axes,
             actors_mps=np.reshape(actors, (-1, 2)) @ axes,
         )
-        scene = self._instant.scene
-        names = tuple(item.name for item in scene.objects)
+        scene, names = self._scene, tuple(item.name for item in self._scene.objects)
         return nuscenes_radar.scan(
             rng, self.renderer, scene.owner, names, motion, self._pose(sensor)
         )
@@ -129,13 +127,7 @@ class Station:
     def annotate(
         self, photos: list[Photo], lidar_m: np.ndarray, radar_m: np.ndarray
     ) -> list[Annotation]:
-        """Annotate what any sensor notices.
-
-        Args:
-            photos: Of all cameras.
-            lidar_m: (P, 3) points in the world frame.
-            radar_m: (P, 3) returns in the world frame.
-        """
+        """Annotate what any sensor notices; (P, 3) points are in the world frame."""
         ego = self.sequence.ego.pose(self.time_s)[:3, 3]
         found = []
         for index, mover in enumerate(self.sequence.movers):
@@ -157,7 +149,7 @@ class Station:
 
     def _visible(self, photos: list[Photo], index: int) -> float:
         """Visible pixels over those that the actor alone would fill, all cameras."""
-        corners = self._instant.scene.objects[index].corners
+        corners = self._scene.objects[index].corners
         tracer = Tracer(corners)
         seen, alone = 0.0, 0.0
         for photo in photos:

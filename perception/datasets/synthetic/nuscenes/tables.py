@@ -12,59 +12,33 @@ from itertools import pairwise
 from typing import Any
 
 from perception.datasets.synthetic.nuscenes.rig import SENSORS, Sensor
-from perception.datasets.synthetic.nuscenes.traffic import Mover
+from perception.datasets.synthetic.world.actors import Mover
 
 Record = dict[str, Any]
-# Tables that are the same in every set, and those that each scene adds to.
-STATIC_TABLES = ("category", "attribute", "visibility", "sensor")
+# Tables that each scene adds to; the others are the same in every set.
 SCENE_TABLES = (
-    "scene",
-    "log",
-    "map",
-    "sample",
-    "sample_data",
-    "ego_pose",
-    "calibrated_sensor",
-    "instance",
-    "sample_annotation",
+    *("scene", "log", "map", "sample", "sample_data", "ego_pose"),
+    *("calibrated_sensor", "instance", "sample_annotation"),
 )
 CATEGORIES = (
-    "human.pedestrian.adult",
-    "human.pedestrian.child",
-    "human.pedestrian.wheelchair",
-    "human.pedestrian.stroller",
-    "human.pedestrian.personal_mobility",
-    "human.pedestrian.police_officer",
-    "human.pedestrian.construction_worker",
-    "animal",
-    "vehicle.car",
-    "vehicle.motorcycle",
-    "vehicle.bicycle",
-    "vehicle.bus.bendy",
-    "vehicle.bus.rigid",
-    "vehicle.truck",
-    "vehicle.construction",
-    "vehicle.emergency.ambulance",
-    "vehicle.emergency.police",
-    "vehicle.trailer",
-    "movable_object.barrier",
-    "movable_object.trafficcone",
-    "movable_object.pushable_pullable",
-    "movable_object.debris",
-    "static_object.bicycle_rack",
+    *(f"human.pedestrian.{who}" for who in ("adult", "child", "wheelchair")),
+    *(f"human.pedestrian.{who}" for who in ("stroller", "personal_mobility")),
+    *(f"human.pedestrian.{who}" for who in ("police_officer", "construction_worker")),
+    *("animal", "vehicle.car", "vehicle.motorcycle", "vehicle.bicycle"),
+    *("vehicle.bus.bendy", "vehicle.bus.rigid", "vehicle.truck"),
+    *("vehicle.construction", "vehicle.emergency.ambulance"),
+    *("vehicle.emergency.police", "vehicle.trailer", "movable_object.barrier"),
+    *("movable_object.trafficcone", "movable_object.pushable_pullable"),
+    *("movable_object.debris", "static_object.bicycle_rack"),
 )
 ATTRIBUTES = (
-    "vehicle.moving",
-    "vehicle.stopped",
-    "vehicle.parked",
-    "cycle.with_rider",
-    "cycle.without_rider",
-    "pedestrian.sitting_lying_down",
-    "pedestrian.standing",
-    "pedestrian.moving",
+    *("vehicle.moving", "vehicle.stopped", "vehicle.parked"),
+    *("cycle.with_rider", "cycle.without_rider"),
+    *(f"pedestrian.{what}" for what in ("sitting_lying_down", "standing", "moving")),
 )
 # Upper ends of the visible share, and nuScenes' names; tokens are 1, 2, 3, 4.
 VISIBILITIES = ((0.4, "v0-40"), (0.6, "v40-60"), (0.8, "v60-80"), (1.0, "v80-100"))
+_SHARE = "visible share of at most {:.0%} over all images"
 CHILD_HEIGHT_M = 1.4
 
 
@@ -80,20 +54,13 @@ def static_tables() -> dict[str, list[Record]]:
         "category": [_named("category", name) for name in CATEGORIES],
         "attribute": [_named("attribute", name) for name in ATTRIBUTES],
         "visibility": [
-            {
-                "token": str(index + 1),
-                "level": level,
-                "description": f"visible share of at most {share:.0%} over all images",
-            }
-            for index, (share, level) in enumerate(VISIBILITIES)
+            {"token": str(number), "level": level, "description": _SHARE.format(share)}
+            for number, (share, level) in enumerate(VISIBILITIES, start=1)
         ],
         "sensor": [
-            {
-                "token": token("sensor", sensor.channel),
-                "channel": sensor.channel,
-                "modality": sensor.modality,
-            }
-            for sensor in SENSORS
+            {"token": token("sensor", one.channel)}
+            | {"channel": one.channel, "modality": one.modality}
+            for one in SENSORS
         ],
     }
 
@@ -163,13 +130,8 @@ def sample_data(
 ) -> Record:
     """A sensor's reading; height and width are a picture's alone.
 
-    Args:
-        key: What the scene's tokens are made of.
-        sample: Token of the sample that it belongs to.
-        channel: The sensor's.
-        stamp_us: When it was taken.
-        filename: Below the data set's folder.
-        is_key: Whether it is the sample's own, not a sweep before it.
+    ``key`` is what the scene's tokens are made of, ``sample`` the token of the sample
+    it belongs to; ``is_key`` tells its own reading from a sweep before it.
     """
     return {
         "token": token(key, "sample_data", channel, stamp_us),
@@ -199,15 +161,7 @@ def instance(chain: Sequence[Record], category: str) -> Record:
 def scene_records(
     key: str, name: str, logfile: str, description: str, samples: Sequence[Record]
 ) -> dict[str, Record]:
-    """A scene with a log and a map of its own.
-
-    Args:
-        key: What the scene's tokens are made of.
-        name: Of the scene.
-        logfile: Name of the log.
-        description: Of the scene.
-        samples: Its samples, in order.
-    """
+    """A scene with a log and a map of its own; ``samples`` are in order."""
     log, mask = token(key, "log"), token(key, "map")
     start_s = samples[0]["timestamp"] * 1e-6
     day = datetime.datetime.fromtimestamp(start_s, datetime.timezone.utc)

@@ -36,7 +36,7 @@ class _Sight:
 
 
 def label_objects(scene: Scene, projection: np.ndarray, owner: np.ndarray) -> Objects:
-    """Label every road user that appears in the image.
+    """Label every road user that a camera sees, nearest first, DontCare last.
 
     Objects that are too small, too hidden or too truncated become DontCare, which
     have no 3D box; what cannot be seen at all is left out.
@@ -45,9 +45,6 @@ def label_objects(scene: Scene, projection: np.ndarray, owner: np.ndarray) -> Ob
         scene: The scene.
         projection: (3, 4) projection of the labelled camera.
         owner: (H, W) index of the object in each pixel, -1 for none.
-
-    Returns:
-        N objects, nearest first, DontCare last.
     """
     labelled: list[tuple[SceneObject, _Sight]] = []
     ignored: list[tuple[SceneObject, _Sight]] = []
@@ -99,16 +96,10 @@ def _sight(
 def visible_pixels(
     owner: np.ndarray, index: int, low: np.ndarray, high: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A grid of pixels in a box, and where among them an object is seen.
+    """A grid of pixels u, v (P, 2), and (P,) whether object ``index`` is seen there.
 
-    Args:
-        owner: (H, W) index of the object in each pixel, -1 for none.
-        index: The object's.
-        low: (2,) the box's lowest u, v, inside the image.
-        high: (2,) its highest.
-
-    Returns:
-        (P, 2) pixels u, v and (P,) whether the object is seen there.
+    ``owner`` (H, W) is the index of the object in each pixel; the grid lies between
+    u, v ``low`` (2,) and ``high`` (2,), inside the image.
     """
     u = np.arange(np.ceil(low[0]), np.floor(high[0]) + 1)
     v = np.arange(np.ceil(low[1]), np.floor(high[1]) + 1)

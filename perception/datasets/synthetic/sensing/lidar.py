@@ -71,9 +71,8 @@ def beam_directions(half_view_rad: float = np.pi, beams: Beams = HDL64) -> np.nd
     stagger = np.radians(beams.azimuth_step_deg) * phase
     turn = azimuth[None, :] + stagger[:, None]
     rise = np.broadcast_to(elevation[:, None], turn.shape)
-    rays = np.stack(
-        [np.cos(rise) * np.cos(turn), np.cos(rise) * np.sin(turn), np.sin(rise)], -1
-    )
+    flat = np.cos(rise)
+    rays = np.stack([flat * np.cos(turn), flat * np.sin(turn), np.sin(rise)], -1)
     return rays.reshape(-1, 3).astype(np.float32)
 
 
@@ -82,36 +81,20 @@ def scan(
     renderer: Renderer,
     cam_T_lidar: np.ndarray,
     half_view_rad: float = np.pi,
-) -> np.ndarray:
-    """One revolution of a 64-beam LiDAR over the scene.
-
-    Args:
-        rng: Source of noise and drop-out.
-        renderer: The scene, in the cam frame.
-        cam_T_lidar: (4, 4) transform of the LiDAR's frame to the cam frame.
-        half_view_rad: Rays further than this from x are not cast.
-
-    Returns:
-        (P, 4) float32 x, y, z in metres, reflectance 0 … 1.
-    """
-    return scan_rings(rng, renderer, cam_T_lidar, half_view_rad)[0]
-
-
-def scan_rings(
-    rng: np.random.Generator,
-    renderer: Renderer,
-    cam_T_lidar: np.ndarray,
-    half_view_rad: float = np.pi,
     beams: Beams = HDL64,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As ``scan``, of any spinning LiDAR; also the laser (P,) of each point."""
+    """One revolution of a LiDAR: x, y, z (m), reflectance (P, 4), and lasers (P,).
+
+    ``cam_T_lidar`` (4, 4) leads from its frame to the renderer's, the cam frame; rays
+    further than ``half_view_rad`` from x are not cast.
+    """
     rays = beam_directions(half_view_rad, beams)
     origin = cam_T_lidar[:3, 3].astype(np.float32)
     directions = (rays @ cam_T_lidar[:3, :3].T).astype(np.float32)
     hits = renderer.tracer.cast(origin, directions)
     reach, hits, incoming, sheen = _through_mirrors(renderer, origin, directions, hits)
     met = np.flatnonzero((hits.triangle >= 0) & (reach < MAX_RANGE_M))
-    kept = Hits(hits.distance_m[met], hits.triangle[met], hits.barycentric.take(met, 0))
+    kept = hits.at(met)
     step_rad = float(np.radians(beams.azimuth_step_deg))
     echo, glassy = _echo(renderer, kept, incoming.take(met, 0), step_rad)
     echo *= sheen[met]
@@ -159,10 +142,7 @@ def _echo(
     cosine = renderer.cosine(hits.triangle, incoming)
     albedo, glass, _ = renderer.albedo(hits, cosine, pixel_rad)
     base = renderer.column(hits.triangle, Column.REFLECTANCE)
-    rgb = [
-        renderer.column(hits.triangle, channel)
-        for channel in (Column.RED, Column.GREEN, Column.BLUE)
-    ]
+    rgb = [renderer.column(hits.triangle, Column(channel)) for channel in range(3)]
     colour = np.maximum(np.mean(rgb, 0), 1e-3)
     pattern = np.clip(albedo.mean(0) / colour, 0.3, 1.3)
     gloss = np.maximum(renderer.column(hits.triangle, Column.GLOSS), 0.9 * glass)

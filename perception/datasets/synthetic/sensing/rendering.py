@@ -8,8 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from perception.datasets.synthetic.assets.meshes import Mesh
-from perception.datasets.synthetic.assets.surfaces import Column
-from perception.datasets.synthetic.assets.textures import SIDE, Atlas
+from perception.datasets.synthetic.assets.surfaces import SIDE, Atlas, Column
 from perception.datasets.synthetic.sensing.tracing import Hits, Tracer
 from perception.datasets.synthetic.world.lighting import (
     Lighting,
@@ -56,15 +55,10 @@ class Renderer:
         )
 
     def albedo(self, hits: Hits, cosine: np.ndarray, pixel_rad: float):
-        """Texture × colour, and the share of window glass, where rays hit.
+        """Texture × colour (3, N), window glass (N,), texture coordinates (2, N).
 
-        Args:
-            hits: Hits that all met something.
-            cosine: (N,) cosine of incidence.
-            pixel_rad: Angle between neighbouring rays.
-
-        Returns:
-            (3, N) albedo, (N,) glass, (2, N) texture coordinates.
+        All ``hits`` met something, at (N,) cosines of incidence; neighbouring rays are
+        ``pixel_rad`` apart.
         """
         triangle = hits.triangle
         u, v = np.ascontiguousarray(hits.barycentric.T)
@@ -82,16 +76,10 @@ class Renderer:
     def radiance(
         self, origin: np.ndarray, direction: np.ndarray, pixel_rad: float, bounce=True
     ) -> tuple[np.ndarray, Hits]:
-        """Light that comes back along unit rays.
+        """Linear radiance (N, 3) that comes back along unit rays, and the first hits.
 
-        Args:
-            origin: (3,) or (N, 3) start of the rays.
-            direction: (N, 3) unit rays.
-            pixel_rad: Angle between neighbouring rays.
-            bounce: Whether mirrors reflect the scene (else the sky).
-
-        Returns:
-            (N, 3) linear radiance and the first hits.
+        Rays go from ``origin``, (3,) or (N, 3), along ``direction`` (N, 3), neighbours
+        ``pixel_rad`` apart. Without ``bounce``, mirrors reflect nothing.
         """
         hits = self.tracer.cast(origin, direction)
         rays = np.ascontiguousarray(direction.T)
@@ -101,11 +89,7 @@ class Renderer:
         _put(light.T, missed, self.lighting.sky(_gather(rays, missed)))
         if not len(index):
             return light, hits
-        part = Hits(
-            _gather(hits.distance_m, index),
-            _gather(hits.triangle, index),
-            hits.barycentric.take(index, 0),
-        )
+        part = hits.at(index)
         start = origin[:, None] if origin.ndim == 1 else origin[index].T
         _put(light.T, index, self._shade(start, _gather(rays, index), part, pixel_rad))
         mirror = self.column(part.triangle, Column.MIRROR) > 0

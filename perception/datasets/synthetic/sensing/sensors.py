@@ -26,27 +26,20 @@ _FULL_SCALE = 3.0
 
 def rig(width: int, height: int) -> Calibration:
     """KITTI's sensor arrangement for an image of any size."""
-    focal = FOCAL_SHARE * width
-    intrinsic = np.array(
-        [[focal, 0, 0.491 * width], [0, focal, 0.47 * height], [0, 0, 1.0]]
-    )
+    focal, u, v = FOCAL_SHARE * width, 0.491 * width, 0.47 * height
+    intrinsic = np.array([[focal, 0, u], [0, focal, v], [0, 0, 1.0]])
     left = np.column_stack([intrinsic, intrinsic @ [LEFT_OFFSET_M, 0, 0]])
     right = np.column_stack([intrinsic, intrinsic @ [LEFT_OFFSET_M - BASELINE_M, 0, 0]])
     # The LiDAR's mount is never quite straight: roll, pitch and yaw of about half a
     # degree, as in KITTI's calibration.
-    roll, pitch, yaw = np.radians([-0.4, 0.85, 0.3])
-    tilt = (
-        cv2.Rodrigues(np.array([0, 0, yaw]))[0]
-        @ cv2.Rodrigues(np.array([0, pitch, 0]))[0]
-        @ cv2.Rodrigues(np.array([roll, 0, 0]))[0]
-    )
+    angles = np.diag(np.radians([-0.4, 0.85, 0.3]))
+    roll, pitch, yaw = (cv2.Rodrigues(angle)[0] for angle in angles)
+    tilt = yaw @ pitch @ roll
     axes = np.array([[0, -1, 0], [0, 0, -1], [1, 0, 0]], float)
     cam_T_lidar = np.eye(4)
     cam_T_lidar[:3, :3] = axes @ tilt
     cam_T_lidar[:3, 3] = (-0.004, -0.076, -0.272)
-    return Calibration(
-        image_P_cam=left, cam_T_sensor={"lidar": cam_T_lidar}, right_P_cam=right
-    )
+    return Calibration(left, {"lidar": cam_T_lidar}, right)
 
 
 def focal_px(projection: np.ndarray) -> float:
@@ -106,14 +99,11 @@ def _edges(image: np.ndarray) -> np.ndarray:
     """(H, W) where brightness jumps to a neighbour by a third or more."""
     red, green, blue = cv2.split(image)
     tone = np.log(red + green + blue + np.float32(0.02))
-    edge = np.zeros(tone.shape, bool)
     across = np.abs(np.diff(tone, axis=1)) > 0.35
     down = np.abs(np.diff(tone, axis=0)) > 0.35
-    edge[:, 1:] |= across
-    edge[:, :-1] |= across
-    edge[1:] |= down
-    edge[:-1] |= down
-    return edge
+    # Either neighbour of a jump is at the edge.
+    edge = np.pad(across, ((0, 0), (1, 0))) | np.pad(across, ((0, 0), (0, 1)))
+    return edge | np.pad(down, ((1, 0), (0, 0))) | np.pad(down, ((0, 1), (0, 0)))
 
 
 @dataclass(frozen=True)
@@ -140,12 +130,8 @@ def auto_exposure(rng: np.random.Generator, radiance: np.ndarray) -> Exposure:
     bright = float(np.quantile(lower, 0.9))
     gain = 0.48 * np.exp(rng.normal(0, 0.25)) / max(bright, 0.05)
     dark = float(np.clip(np.log2(gain), 0, 4))
-    return Exposure(
-        gain=gain,
-        electrons=6000 / 2**dark,
-        read_noise=0.002 * 1.6**dark,
-        white=(1 + rng.normal(0, 0.03, 3)).astype(np.float32),
-    )
+    white = (1 + rng.normal(0, 0.03, 3)).astype(np.float32)
+    return Exposure(gain, 6000 / 2**dark, 0.002 * 1.6**dark, white)
 
 
 def expose(

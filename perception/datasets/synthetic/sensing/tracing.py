@@ -25,6 +25,11 @@ class Hits:
     triangle: np.ndarray
     barycentric: np.ndarray
 
+    def at(self, index: np.ndarray) -> Hits:
+        """Those of the rays ``index``."""
+        picked = self.distance_m[index], self.triangle[index]
+        return Hits(*picked, self.barycentric.take(index, 0))
+
 
 class Tracer:
     """A mesh that rays can be cast at, always on one thread."""

@@ -1,21 +1,26 @@
 """Road users with their boxes, and where in the street they go.
 
 World frame: x along the road, y left, z up; the own lane's centre is y = 0.
+Shape letters: T instants; D discs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from perception.datasets.synthetic.assets.body_styles import CAR_STYLES, VAN_STYLES
 from perception.datasets.synthetic.assets.meshes import Mesh, bounds
 from perception.datasets.synthetic.assets.people import cyclist, pedestrian
-from perception.datasets.synthetic.assets.vehicles import vehicle
+from perception.datasets.synthetic.assets.vehicles import (
+    CAR_STYLES,
+    VAN_STYLES,
+    vehicle,
+)
 from perception.datasets.synthetic.world.street import KERB_M, Layout
 
 FORWARD, BACKWARD, LEFTWARD, RIGHTWARD = 0.0, np.pi, np.pi / 2, -np.pi / 2
+Place = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -47,55 +52,97 @@ def place(name: str, mesh: Mesh, x: float, y: float, z: float, yaw: float) -> Ac
     return Actor(name, world, (height, width, length), base, yaw)
 
 
-@dataclass
+@dataclass(frozen=True)
+class Mover:
+    """A road user and how it moves.
+
+    Attributes:
+        actor: It at time 0, in the world frame.
+        velocity_mps: Along x and y of the world.
+        parked: Whether nobody sits in it.
+    """
+
+    actor: Actor
+    velocity_mps: tuple[float, float] = (0.0, 0.0)
+    parked: bool = False
+
+
 class Crowd:
-    """Collects actors and refuses those that would stand in another.
+    """Collects road users and refuses those that would come into another.
 
     Attributes:
         layout: The street.
         night: Whether vehicles have their lamps on.
-        actors: What was placed so far.
+        movers: What was placed so far.
+        parking: Whether what is placed now is parked.
     """
 
-    layout: Layout
-    night: bool
-    actors: list[Actor] = field(default_factory=list)
-    _discs: list[tuple[float, float, float]] = field(default_factory=list)
+    def __init__(
+        self, layout: Layout, night: bool, times_s: np.ndarray | None = None
+    ) -> None:
+        """Collisions are looked for at ``times_s`` (T,); None: nothing moves."""
+        self.layout, self.night = layout, night
+        self.movers: list[Mover] = []
+        self.parking = False
+        self._moves = times_s is not None
+        self._times_s = np.zeros(1) if times_s is None else times_s
+        # (D, T, 2) places and (D,) radii of all that was placed.
+        self._paths = np.empty((0, len(self._times_s), 2))
+        self._radii = np.empty(0)
 
-    def block(self, x: float, y: float, radius: float) -> bool:
-        """Reserve a disc; False, and nothing reserved, where it is not free."""
-        if any(
-            (x - a) ** 2 + (y - b) ** 2 < (radius + r) ** 2 for a, b, r in self._discs
-        ):
+    def claim_path(self, path: np.ndarray, radius: float) -> bool:
+        """Reserve discs (D, T, 2) over time; False, and nothing done, if in the way."""
+        gap = path[:, None] - self._paths[None]
+        square = np.einsum("abtc,abtc->abt", gap, gap)
+        if (square < (radius + self._radii[:, None]) ** 2).any():
             return False
-        self._discs.append((x, y, radius))
+        self._paths = np.concatenate([self._paths, path])
+        self._radii = np.append(self._radii, np.full(len(path), radius))
         return True
 
+    def block(self, x: float, y: float, radius: float) -> bool:
+        """Reserve a disc for all time."""
+        place = np.broadcast_to([x, y], (1, len(self._times_s), 2))
+        return self.claim_path(place, radius)
+
     def add(
-        self, name: str, mesh: Mesh, x: float, y: float, z: float, yaw: float
+        self, name: str, mesh: Mesh, place_m: Place, yaw: float, speed_mps: float = 0.0
     ) -> bool:
-        """Place a road user unless something is in the way."""
-        actor = place(name, mesh, x, y, z, yaw)
+        """Place a road user that moves where it faces, unless something is in the way.
+
+        Args:
+            name: Its KITTI class.
+            mesh: Its triangles in its own frame.
+            place_m: x, y, z of its bottom's centre at time 0.
+            yaw: Heading around z, 0 along the road.
+            speed_mps: How fast it moves.
+        """
+        velocity = (float(speed_mps * np.cos(yaw)), float(speed_mps * np.sin(yaw)))
+        actor = place(name, mesh, *place_m, yaw)
         _, width, length = actor.size_m
         radius = width / 2 + 0.1
         reach = max(length / 2 - radius, 0.0)
-        steps = np.linspace(-reach, reach, 3 if reach > 0 else 1)
-        discs = [(x + s * np.cos(yaw), y + s * np.sin(yaw), radius) for s in steps]
-        for disc in discs:
-            if any(
-                (disc[0] - a) ** 2 + (disc[1] - b) ** 2 < (radius + r) ** 2
-                for a, b, r in self._discs
-            ):
-                return False
-        self._discs += discs
-        self.actors.append(actor)
+        count = int(2 * reach / radius) + 1 if self._moves else 3 if reach > 0 else 1
+        steps = np.linspace(-reach, reach, count)
+        discs = np.array(place_m[:2]) + steps[:, None] * [np.cos(yaw), np.sin(yaw)]
+        path = discs[:, None] + self._times_s[:, None] * np.array(velocity)
+        if not self.claim_path(path, radius):
+            return False
+        self.movers.append(Mover(actor, velocity, self.parking))
         return True
 
-    def vehicle(self, rng: np.random.Generator, x: float, y: float, yaw: float) -> bool:
+    def add_vehicle(
+        self,
+        rng: np.random.Generator,
+        x: float,
+        y: float,
+        yaw: float,
+        speed_mps: float = 0.0,
+    ) -> bool:
         """A car, or in one of seven cases a van, on the road."""
         van = rng.random() < 0.14
         mesh = vehicle(rng, VAN_STYLES if van else CAR_STYLES, self.night)
-        return self.add("Van" if van else "Car", mesh, x, y, 0.0, yaw)
+        return self.add("Van" if van else "Car", mesh, (x, y, 0.0), yaw, speed_mps)
 
 
 def park(
@@ -117,33 +164,27 @@ def park(
             if layout.crossing_m is not None and abs(x - layout.crossing_m) < 4:
                 continue
             turn = yaw + rng.normal(0, 0.03) + (np.pi if rng.random() < 0.1 else 0)
-            crowd.vehicle(
-                rng,
-                x + rng.uniform(-0.4, 0.4),
-                kerb + sign * width / 2 + rng.normal(0, 0.1),
-                turn,
-            )
+            x += rng.uniform(-0.4, 0.4)
+            y = kerb + sign * width / 2 + rng.normal(0, 0.1)
+            crowd.add_vehicle(rng, x, y, turn)
 
 
 def drive(rng: np.random.Generator, crowd: Crowd) -> None:
     """Traffic ahead, oncoming and from the side."""
     layout = crowd.layout
     for _ in range(rng.choice(3, p=(0.4, 0.45, 0.15))):
-        crowd.vehicle(rng, rng.uniform(7, 42), rng.normal(0, 0.2), rng.normal(0, 0.03))
+        x, y, yaw = rng.uniform(7, 42), rng.normal(0, 0.2), rng.normal(0, 0.03)
+        crowd.add_vehicle(rng, x, y, yaw)
     for _ in range(rng.choice(4, p=(0.2, 0.4, 0.3, 0.1))):
-        crowd.vehicle(
-            rng,
-            rng.uniform(6, 45),
-            layout.lane_m + rng.normal(0, 0.2),
-            BACKWARD + rng.normal(0, 0.03),
-        )
+        x, y = rng.uniform(6, 45), layout.lane_m + rng.normal(0, 0.2)
+        crowd.add_vehicle(rng, x, y, BACKWARD + rng.normal(0, 0.03))
     if layout.junction_m is not None:
         a, b = layout.junction_m
         for _ in range(rng.integers(0, 4)):
             leftward = rng.random() < 0.5
             x = a + (b - a) * (0.75 if leftward else 0.25) + rng.normal(0, 0.15)
             yaw = (LEFTWARD if leftward else RIGHTWARD) + rng.normal(0, 0.12)
-            crowd.vehicle(rng, x, rng.uniform(-18, 20), yaw)
+            crowd.add_vehicle(rng, x, rng.uniform(-18, 20), yaw)
 
 
 def walk(rng: np.random.Generator, crowd: Crowd) -> None:
@@ -157,27 +198,21 @@ def walk(rng: np.random.Generator, crowd: Crowd) -> None:
         x = nearest + 20 * rng.random() ** 1.5
         z = 0.0 if layout.in_junction(x, 1) else KERB_M - 0.005
         yaw = rng.choice([FORWARD, BACKWARD]) + rng.normal(0, 0.35)
-        crowd.add("Pedestrian", pedestrian(rng), x, y, z, yaw)
+        crowd.add("Pedestrian", pedestrian(rng), (x, y, z), yaw)
         if rng.random() < 0.25:
             beside = y + rng.choice([-1, 1]) * rng.uniform(0.6, 0.8)
-            crowd.add(
-                "Pedestrian", pedestrian(rng), x + rng.normal(0, 0.2), beside, z, yaw
-            )
+            other = pedestrian(rng)
+            place_m = (x + rng.normal(0, 0.2), beside, z)
+            crowd.add("Pedestrian", other, place_m, yaw)
     right, left = layout.kerbs_m
-    on_road = 0
-    if layout.crossing_m is not None:
-        on_road = int(rng.integers(0, 5))
-    elif rng.random() < 0.3:
-        on_road = 1
-    for _ in range(on_road):
-        x = (
-            rng.uniform(6, 24)
-            if layout.crossing_m is None
-            else layout.crossing_m + rng.uniform(-1.3, 1.3)
-        )
+    crossing = layout.crossing_m
+    on_road = rng.random() < 0.3 if crossing is None else rng.integers(0, 5)
+    for _ in range(int(on_road)):
+        near, low, high = (0, 6, 24) if crossing is None else (crossing, -1.3, 1.3)
+        x = near + rng.uniform(low, high)
         y = rng.uniform(right + 0.2, left - 0.2)
         yaw = rng.choice([LEFTWARD, RIGHTWARD]) + rng.normal(0, 0.2)
-        crowd.add("Pedestrian", pedestrian(rng), x, y, 0.0, yaw)
+        crowd.add("Pedestrian", pedestrian(rng), (x, y, 0.0), yaw)
 
 
 def ride(rng: np.random.Generator, crowd: Crowd) -> None:
@@ -193,4 +228,5 @@ def ride(rng: np.random.Generator, crowd: Crowd) -> None:
         else:
             y = rng.uniform(layout.kerbs_m[0] + 1, layout.kerbs_m[1] - 1)
             yaw = rng.choice([LEFTWARD, RIGHTWARD]) + rng.normal(0, 0.3)
-        crowd.add("Cyclist", cyclist(rng), x, y, 0.0, yaw + rng.normal(0, 0.07))
+        rider = cyclist(rng)
+        crowd.add("Cyclist", rider, (x, y, 0.0), yaw + rng.normal(0, 0.07))

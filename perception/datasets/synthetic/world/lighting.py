@@ -5,7 +5,7 @@ Everything is in the cam frame (y down) and in linear radiance.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,7 +23,6 @@ class Lighting:
         haze_m: Distance at which haze hides 63 % of a surface.
         lamps_m: (L, 3) positions of street lamps.
         lamp_colour: (3,) their intensity at 1 m.
-        headlights: Whether the own car's headlights are on.
         lit_windows: Share of windows with light behind them.
     """
 
@@ -33,11 +32,10 @@ class Lighting:
     ambient: np.ndarray
     zenith: np.ndarray
     horizon: np.ndarray
-    haze_m: float
-    lamps_m: np.ndarray
-    lamp_colour: np.ndarray
-    headlights: bool
-    lit_windows: float
+    haze_m: float = 1e6
+    lamps_m: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.float32))
+    lamp_colour: np.ndarray = field(default_factory=lambda: np.ones(3, np.float32))
+    lit_windows: float = 0.0
 
     @property
     def night(self) -> bool:
@@ -74,19 +72,12 @@ def steep_power(base: np.ndarray, exponent: int) -> np.ndarray:
 
 def _unit(azimuth: float, elevation: float) -> np.ndarray:
     """Direction in the cam frame; azimuth 0 is straight ahead, positive right."""
-    flat = np.cos(elevation)
-    return np.array(
-        [flat * np.sin(azimuth), -np.sin(elevation), flat * np.cos(azimuth)], np.float32
-    )
+    flat, up = np.cos(elevation), np.sin(elevation)
+    return np.array([flat * np.sin(azimuth), -up, flat * np.cos(azimuth)], np.float32)
 
 
 def random_lighting(rng: np.random.Generator, lamps_m: np.ndarray) -> Lighting:
-    """Half sun, the rest overcast or night.
-
-    Args:
-        rng: Source of the weather.
-        lamps_m: (L, 3) street lamps in the cam frame, lit only at night.
-    """
+    """Half sun, the rest overcast or night, when the (L, 3) lamps are lit."""
     kind = ("sun", "overcast", "night")[rng.choice(3, p=(0.52, 0.26, 0.22))]
     azimuth = rng.uniform(-np.pi, np.pi)
     if kind == "sun":
@@ -116,7 +107,6 @@ def random_lighting(rng: np.random.Generator, lamps_m: np.ndarray) -> Lighting:
         haze_m=float(rng.uniform(120, 900)),
         lamps_m=np.asarray(lamps_m, np.float32).reshape(-1, 3),
         lamp_colour=(rng.uniform(9, 16) * warm).astype(np.float32),
-        headlights=kind == "night",
         lit_windows=float(rng.uniform(0.1, 0.45)) if kind == "night" else 0.0,
     )
 
@@ -124,12 +114,7 @@ def random_lighting(rng: np.random.Generator, lamps_m: np.ndarray) -> Lighting:
 def lamp_light(
     lighting: Lighting, points: np.ndarray, normals: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Street lamps' light on points (3, N), without shadows.
-
-    Args:
-        lighting: The scene's light, with at least one lamp.
-        points: (3, N) surface points.
-        normals: (3, N) unit normals towards the viewer.
+    """Street lamps' light on points (3, N) with unit normals (3, N), without shadows.
 
     Returns:
         (N,) index of each point's brightest lamp, (N,) that lamp's irradiance and

@@ -11,18 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from perception.core.geometry import wrap_angle
-from perception.datasets.synthetic.assets import furniture, oddities
-from perception.datasets.synthetic.assets.buildings import buildings
+from perception.datasets.synthetic.assets import roadside
 from perception.datasets.synthetic.assets.meshes import Mesh, merge
-from perception.datasets.synthetic.world import street
-from perception.datasets.synthetic.world.actors import (
-    Actor,
-    Crowd,
-    drive,
-    park,
-    ride,
-    walk,
-)
+from perception.datasets.synthetic.world import actors, street
+from perception.datasets.synthetic.world.actors import Actor, Crowd
 from perception.datasets.synthetic.world.lighting import Lighting, random_lighting
 from perception.datasets.synthetic.world.street import KERB_M, Layout
 
@@ -98,35 +90,32 @@ def random_scene(rng: np.random.Generator) -> Scene:
     """Draw a street, fill it with road users and put the camera into it."""
     layout = street.random_layout(rng)
     view = Viewpoint(rng.normal(0, 0.25), rng.normal(1.65, 0.03), rng.normal(0, 0.045))
-    posts, lamps = lamp_posts(rng, layout)
+    posts, lamps = street.lamp_posts(rng, layout)
     lighting = random_lighting(rng, view.to_cam(lamps))
     crowd = Crowd(layout, night=lighting.night)
     # The own car occupies the place that the sensors stand on.
     for x in (-3.0, -1.5, 0.0, 1.6):
         crowd.block(x, view.lateral_m, 1.1)
-    for populate in (park, drive, walk, ride):
+    for populate in (actors.park, actors.drive, actors.walk, actors.ride):
         populate(rng, crowd)
-    background = street.ground(rng, layout) + buildings(rng, layout)
+    background = street.ground(rng, layout) + street.buildings(rng, layout)
     background += posts + furnish(rng, crowd) + deceive(rng, crowd)
-    return assemble(background, crowd.actors, view, lighting)
+    users = [mover.actor for mover in crowd.movers]
+    return assemble(background, users, view, lighting)
 
 
 def assemble(
-    background: list[Mesh], actors: list[Actor], view: Viewpoint, lighting: Lighting
+    background: list[Mesh], users: list[Actor], view: Viewpoint, lighting: Lighting
 ) -> Scene:
     """What stands in the world, as the camera at ``view`` has it.
 
-    Args:
-        background: At least one mesh that nobody owns, in the world frame.
-        actors: The road users.
-        view: Where the camera stands.
-        lighting: The light, in the cam frame.
+    At least one mesh of ``background`` is needed; ``lighting`` is in the cam frame.
     """
     still = merge(background)
-    whole = merge([still, *(actor.mesh for actor in actors)])
+    whole = merge([still, *(actor.mesh for actor in users)])
     whole = replace(whole, corners=view.to_cam(whole.corners))
-    counts = [len(still), *(len(actor.mesh) for actor in actors)]
-    owner = np.repeat(np.arange(-1, len(actors)), counts)
+    counts = [len(still), *(len(actor.mesh) for actor in users)]
+    owner = np.repeat(np.arange(-1, len(users)), counts)
     pieces = np.split(whole.corners, np.cumsum(counts)[:-1])[1:]
     objects = tuple(
         SceneObject(
@@ -136,26 +125,9 @@ def assemble(
             location_m=view.to_cam(actor.base_m),
             rotation_y=view.rotation_y(actor.yaw),
         )
-        for actor, corners in zip(actors, pieces, strict=True)
+        for actor, corners in zip(users, pieces, strict=True)
     )
     return Scene(whole, owner, objects, lighting)
-
-
-def lamp_posts(
-    rng: np.random.Generator, layout: Layout
-) -> tuple[list[Mesh], np.ndarray]:
-    """Street lamps on one side, and the (L, 3) places of their light."""
-    post, light = furniture.lamp_post()
-    side = int(rng.integers(2))
-    y = layout.kerbs_m[side] + (-0.4, 0.4)[side]
-    yaw = (0.0, np.pi)[side]
-    meshes, lights = [], []
-    for x in np.arange(rng.uniform(4, 16), 75, rng.uniform(16, 24)):
-        if layout.in_junction(x, 1):
-            continue
-        meshes.append(post.moved((x, y, KERB_M), yaw))
-        lights.append([x, y + light[1] * (1 if side == 0 else -1), light[2] + KERB_M])
-    return meshes, np.array(lights).reshape(-1, 3)
 
 
 def _beside(
@@ -173,16 +145,16 @@ def furnish(rng: np.random.Generator, crowd: Crowd) -> list[Mesh]:
     """Trees, signs, bins and bollards on the sidewalks."""
     meshes = []
     kinds = (
-        (rng.integers(0, 9), lambda: furniture.tree(rng), 0.45),
-        (rng.integers(0, 4), lambda: furniture.sign_post(rng), 0.2),
-        (rng.integers(0, 4), lambda: furniture.bin_or_cabinet(rng), 0.6),
-        (rng.integers(0, 5), lambda: furniture.bollard(rng), 0.2),
+        (rng.integers(0, 9), roadside.tree, 0.45),
+        (rng.integers(0, 4), roadside.sign_post, 0.2),
+        (rng.integers(0, 4), roadside.bin_or_cabinet, 0.6),
+        (rng.integers(0, 5), roadside.bollard, 0.2),
     )
     for count, make, radius in kinds:
         for _ in range(count):
             x, y, _ = _beside(rng, crowd.layout, 5, 0.12, 0.3)
             if not crowd.layout.in_junction(x, 2) and crowd.block(x, y, radius):
-                meshes.append(make().moved((x, y, KERB_M - 0.01)))
+                meshes.append(make(rng).moved((x, y, KERB_M - 0.01)))
     return meshes
 
 
@@ -190,9 +162,9 @@ def deceive(rng: np.random.Generator, crowd: Crowd) -> list[Mesh]:
     """What one sensor mistakes: posters, mirrors, water, featureless walls."""
     layout, meshes = crowd.layout, []
     for chance, make, radius in (
-        (0.3, oddities.billboard, 1.2),
-        (0.12, oddities.mirror_box, 1.0),
-        (0.1, oddities.blank_wall, 1.5),
+        (0.3, roadside.billboard, 1.2),
+        (0.12, roadside.mirror_box, 1.0),
+        (0.1, roadside.blank_wall, 1.5),
     ):
         if rng.random() < chance:
             x, y, sign = _beside(rng, layout, 9, 0.8, 1.4)
@@ -201,5 +173,5 @@ def deceive(rng: np.random.Generator, crowd: Crowd) -> list[Mesh]:
                 meshes.append(make(rng).moved((x, y, KERB_M), turn))
     if rng.random() < 0.12:
         y = rng.uniform(*layout.kerbs_m) * 0.8
-        meshes.append(oddities.puddle(rng).moved((rng.uniform(6, 20), y, 0)))
+        meshes.append(roadside.puddle(rng).moved((rng.uniform(6, 20), y, 0)))
     return meshes

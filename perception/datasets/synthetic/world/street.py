@@ -1,4 +1,4 @@
-"""The street itself: its random layout, road, sidewalks with kerbs, markings.
+"""A street: its random layout, road, kerbs, markings, rows of houses, lamps.
 
 World frame: x along the road, y left, z up; z = 0 is the road, metres.
 """
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from perception.datasets.synthetic.assets import roadside
 from perception.datasets.synthetic.assets.meshes import Mesh, box, fan
 from perception.datasets.synthetic.assets.surfaces import Surface
 
@@ -115,14 +116,10 @@ def _sidewalk(
     """Kerb and slabs from x = a to b, from y = edge outwards."""
     middle = (a + b) / 2
     kerb_y, slabs_y = edge + sign * 0.09, edge + sign * (0.09 + width / 2)
+    kerb, slabs = (b - a, 0.18, KERB_M + 0.2), (b - a, width - 0.18, KERB_M + 0.2)
     return [
-        box((b - a, 0.18, KERB_M + 0.2), (middle, kerb_y, KERB_M / 2 - 0.1), _KERB),
-        box(
-            (b - a, width - 0.18, KERB_M + 0.2),
-            (middle, slabs_y, KERB_M / 2 - 0.105),
-            paving,
-            tile_m=(2.4, 2.4),
-        ),
+        box(kerb, (middle, kerb_y, KERB_M / 2 - 0.1), _KERB),
+        box(slabs, (middle, slabs_y, KERB_M / 2 - 0.105), paving, tile_m=(2.4, 2.4)),
     ]
 
 
@@ -132,9 +129,8 @@ def _markings(rng: np.random.Generator, layout: Layout) -> list[Mesh]:
     if rng.random() < 0.8:
         for x in np.arange(-6.0, 90.0, 6.0):
             if not layout.in_junction(x, 3):
-                parts.append(
-                    _flat(x, x + 3, middle - 0.06, middle + 0.06, z, _WHITE, 1)
-                )
+                near, far = middle - 0.06, middle + 0.06
+                parts.append(_flat(x, x + 3, near, far, z, _WHITE, 1))
     for side in (0, 1):
         if layout.parking_m[side] > 0:
             y = -layout.lane_m / 2 if side == 0 else 1.5 * layout.lane_m
@@ -145,3 +141,52 @@ def _markings(rng: np.random.Generator, layout: Layout) -> list[Mesh]:
             x = layout.crossing_m
             parts.append(_flat(x - 1.5, x + 1.5, y, y + 0.5, z, _WHITE, 1))
     return parts
+
+
+def buildings(
+    rng: np.random.Generator, layout: Layout, begin_m: float = -15.0
+) -> list[Mesh]:
+    """Rows of houses along both sides from ``begin_m`` on; what closes the view."""
+    parts = []
+    for side, sign in ((0, -1), (1, 1)):
+        gap = layout.sidewalk_m + layout.setback_m[side]
+        front = layout.kerbs_m[side] + sign * gap
+        x = begin_m
+        while x < 110:
+            width = rng.uniform(7, 20)
+            if rng.random() < 0.86 and not any(
+                layout.in_junction(p, 1.5) for p in np.linspace(x, x + width, 5)
+            ):
+                parts += roadside.house(rng, x, width, front, sign, KERB_M)
+            elif rng.random() < 0.5:
+                parts.append(_hedge(rng, x, width * 0.9, front + sign * 0.4, layout))
+            x += width + (rng.uniform(2, 9) if rng.random() < 0.3 else 0.0)
+    if rng.random() < 0.5:
+        x, end = rng.uniform(70, 120), roadside.wall(rng)
+        parts.append(box((10, 60, 14), (x + 5, 0, 7), end, tile_m=(3.4, 3.1)))
+    return parts
+
+
+def _hedge(
+    rng: np.random.Generator, x: float, width: float, y: float, layout: Layout
+) -> Mesh:
+    height, leaves = roadside.hedge_looks(rng)
+    if layout.in_junction(x, 1) or layout.in_junction(x + width, 1):
+        width = 0.5
+    size, centre = (width, 0.8, height), (x + width / 2, y, height / 2)
+    return box(size, centre, leaves, tile_m=(0.9, 0.9))
+
+
+def lamp_posts(
+    rng: np.random.Generator, layout: Layout
+) -> tuple[list[Mesh], np.ndarray]:
+    """Street lamps on one side, and the (L, 3) places of their light."""
+    post, light = roadside.lamp_post()
+    side = int(rng.integers(2))
+    y, yaw = layout.kerbs_m[side] + (-0.4, 0.4)[side], (0.0, np.pi)[side]
+    meshes, lights = [], []
+    for x in np.arange(rng.uniform(4, 16), 75, rng.uniform(16, 24)):
+        if not layout.in_junction(x, 1):
+            meshes.append(post.moved((x, y, KERB_M), yaw))
+            lights.append([x, y + light[1] * (1, -1)[side], light[2] + KERB_M])
+    return meshes, np.array(lights).reshape(-1, 3)

@@ -6,20 +6,17 @@ function valueOf(row, column) {
   const cell = row.cells[column];
   const text = cell.dataset.value ?? cell.textContent.trim();
   if (text === "") return null;
-  const number = Number(text);
-  return Number.isNaN(number) ? text.toLowerCase() : number;
+  return Number.isNaN(Number(text)) ? text.toLowerCase() : Number(text);
 }
 
-function sortBy(header, button) {
+function sortBy(button) {
+  const header = button.closest("th");
   const table = header.closest("table");
   const body = table.tBodies[0];
-  const column = header.cellIndex;
-  const rows = [...body.rows].map((row) => [valueOf(row, column), row]);
+  const rows = [...body.rows].map((row) => [valueOf(row, header.cellIndex), row]);
   const numeric = rows.some(([value]) => typeof value === "number");
-  const now = header.getAttribute("aria-sort");
-  const first = numeric ? "descending" : "ascending";
-  const other = numeric ? "ascending" : "descending";
-  const order = now === first ? other : first;
+  const orders = numeric ? ["descending", "ascending"] : ["ascending", "descending"];
+  const order = orders[Number(header.getAttribute("aria-sort") === orders[0])];
   const sign = order === "ascending" ? 1 : -1;
   rows.sort(([a], [b]) => {
     if (a === null || b === null) return (a === null) - (b === null);
@@ -29,12 +26,12 @@ function sortBy(header, button) {
   for (const one of table.tHead.querySelectorAll("th")) one.removeAttribute("aria-sort");
   header.setAttribute("aria-sort", order);
   body.append(...rows.map(([, row]) => row));
-  const said = document.getElementById("said");
-  said.textContent = `Sorted by ${button.textContent.trim()}, ${order}.`;
+  const said = `Sorted by ${button.textContent.trim()}, ${order}.`;
+  document.getElementById("said").textContent = said;
 }
 
 for (const button of document.querySelectorAll("table.sortable thead button")) {
-  button.addEventListener("click", () => sortBy(button.closest("th"), button));
+  button.addEventListener("click", () => sortBy(button));
 }
 
 // Pictures: the slider, or a pointer on the picture, moves the edge between clean (left)
@@ -47,9 +44,9 @@ for (const figure of document.querySelectorAll("figure.pair")) {
     slider.setAttribute("aria-valuetext", `${slider.value} % clean`);
   };
   const follow = (event) => {
+    if (!stage.hasPointerCapture(event.pointerId)) return;
     const box = stage.getBoundingClientRect();
-    const part = (event.clientX - box.left) / box.width;
-    slider.value = Math.round(100 * Math.min(1, Math.max(0, part)));
+    slider.value = Math.round((100 * (event.clientX - box.left)) / box.width);
     move();
   };
   slider.addEventListener("input", move);
@@ -58,42 +55,34 @@ for (const figure of document.querySelectorAll("figure.pair")) {
     stage.setPointerCapture(event.pointerId);
     follow(event);
   });
-  stage.addEventListener("pointermove", (event) => {
-    if (stage.hasPointerCapture(event.pointerId)) follow(event);
-  });
+  stage.addEventListener("pointermove", follow);
   move();
 }
 
 // One attack's pictures at a time, if there are several attacks.
 const filter = document.getElementById("filter");
-if (filter) {
-  filter.addEventListener("change", () => {
-    let count = 0;
-    for (const figure of document.querySelectorAll("figure.pair")) {
-      figure.hidden = filter.value !== "" && figure.dataset.attack !== filter.value;
-      count += !figure.hidden;
-    }
-    const noun = count === 1 ? "frame" : "frames";
-    document.getElementById("shown").textContent = `${count} ${noun}`;
-  });
-}
+filter?.addEventListener("change", () => {
+  let count = 0;
+  for (const figure of document.querySelectorAll("figure.pair")) {
+    figure.hidden = filter.value !== "" && figure.dataset.attack !== filter.value;
+    count += !figure.hidden;
+  }
+  document.getElementById("shown").textContent = `${count} frame${count === 1 ? "" : "s"}`;
+});
 
 // On paper everything is open, and as it was afterwards.
-const closed = new Set();
+let closed = [];
 window.addEventListener("beforeprint", () => {
-  for (const one of document.querySelectorAll("details:not([open])")) {
-    closed.add(one);
-    one.open = true;
-  }
+  closed = [...document.querySelectorAll("details:not([open])")];
+  for (const one of closed) one.open = true;
 });
 window.addEventListener("afterprint", () => {
   for (const one of closed) one.open = false;
-  closed.clear();
 });
 
 // A link to a threat model opens it.
 function openTarget() {
-  const target = location.hash && document.getElementById(location.hash.slice(1));
+  const target = document.getElementById(location.hash.slice(1));
   if (target instanceof HTMLDetailsElement) target.open = true;
 }
 window.addEventListener("hashchange", openTarget);

@@ -1,0 +1,140 @@
+"""Measure how long the parts take on this machine, each beside a reference."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from perception.cli.options import Parser, option, pick_device, positive
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "synthetic"
+EXAMPLES = """\
+examples:
+  python tools/benchmark.py rasterize
+  python tools/benchmark.py rasterize --points 30000 --size 640x192
+  python tools/benchmark.py fusion --necks concat odd_one_out --batch-size 4
+  python tools/benchmark.py attacks configs/synthetic/concat.py best.pth
+
+Each line shows the median over interleaved repetitions, so that whatever else the
+machine is doing slows all candidates alike, and the ratio to the reference of the
+same run. Compare ratios between machines, not milliseconds.
+"""
+RASTERIZE = """\
+Draw LiDAR points into an image of the camera's size, on one thread: a plain NumPy
+program (the reference) and our torch operation, through which gradients pass. Once
+with points all around, of which few are in view, and once with points that all are.
+"""
+FUSION = """\
+Run whole detectors with random weights, one for each fusion neck: forward alone, then
+with the gradient to all weights. The first neck is the reference.
+"""
+ATTACKS = """\
+Attack each sensor on validation frames. One PGD step beside the forward and backward
+pass that no attack can do without (the reference); then our whole attack (the
+reference) beside that of the Adversarial Robustness Toolbox, as its own detectors run
+it and without the gradient to the weights. Needs pip install -e '.[dev]'.
+"""
+NECKS = ["concat", "mean", "lel", "odd_one_out"]
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Arguments of the command line; each sub-command brings its function."""
+    parser = Parser(description=__doc__, epilog=EXAMPLES)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    what = "points to an image: torch against NumPy, one thread"
+    one = commands.add_parser("rasterize", description=RASTERIZE, help=what)
+    option(one, "--points", "size of the cloud", 120_000, type=positive)
+    option(one, "--size", "image WIDTHxHEIGHT in px", "1242x375")
+    option(one, "--repeats", "calls of each candidate", 30, type=positive)
+    one.set_defaults(function=rasterize)
+
+    what = "whole detectors with each fusion neck, relative to concat"
+    one = commands.add_parser("fusion", description=FUSION, help=what)
+    what = "configs of configs/synthetic; the first is the reference (default: "
+    what += f"{' '.join(NECKS)})"
+    one.add_argument("--necks", nargs="+", default=NECKS, help=what)
+    option(one, "--size", "input WIDTHxHEIGHT in px", "320x96")
+    option(one, "--batch-size", "frames at once", 1, type=positive)
+    option(one, "--threads", "torch's threads", 1, type=positive)
+    option(one, "--device", "auto, cpu, cuda, cuda:1, …", "cpu")
+    option(one, "--repeats", "calls of each candidate", 20, type=positive)
+    one.set_defaults(function=fusion)
+
+    what = "PGD against the least possible and the Adversarial Robustness Toolbox"
+    one = commands.add_parser("attacks", description=ATTACKS, help=what)
+    one.add_argument("config", metavar="CONFIG", help="config of the detector")
+    one.add_argument("checkpoint", nargs="?", help="its weights; initial ones without")
+    one.add_argument("--sensors", nargs="+", help="attacked in turn (default: all)")
+    option(one, "--steps", "of the whole attack", 10, type=positive)
+    option(one, "--batch-size", "frames at once", 4, type=positive)
+    option(one, "--threads", "torch's threads", 1, type=positive)
+    option(one, "--repeats", "calls of each candidate", 10, type=positive)
+    one.set_defaults(function=attacks)
+    return parser.parse_args(argv)
+
+
+def rasterize(args: argparse.Namespace) -> None:
+    """Draw a random sweep and a cloud that is all in view."""
+    import torch
+
+    from perception.datasets.synthetic.generate import parse_size
+    from perception.evaluation.benchmarks.raster_speed import compare_rasters
+
+    torch.set_num_threads(1)
+    width, height = parse_size(args.size)
+    for title, candidates in compare_rasters(args.points, (height, width)):
+        _time(title, candidates, args.repeats)
+
+
+def fusion(args: argparse.Namespace) -> None:
+    """Run whole detectors, without and with the backward pass."""
+    import torch
+
+    from perception.datasets.synthetic.generate import parse_size
+    from perception.evaluation.benchmarks.fusion_speed import compare_fusion
+
+    torch.set_num_threads(args.threads)
+    device = pick_device(args.device)
+    width, height = parse_size(args.size)
+    where = f"{args.threads} thread(s)" if device == "cpu" else device
+    for title, candidates in compare_fusion(
+        {neck: CONFIGS / f"{neck}.py" for neck in args.necks},
+        frames=args.batch_size,
+        size=(height, width),
+        device=device,
+    ):
+        title = f"{title}, {args.batch_size} frame(s) of {args.size}, {where}"
+        _time(title, candidates, args.repeats)
+
+
+def attacks(args: argparse.Namespace) -> None:
+    """Attack each sensor of a detector on frames of its validation set."""
+    import torch
+
+    from perception.evaluation.benchmarks.attack_speed import compare_attacks
+
+    torch.set_num_threads(args.threads)
+    for title, candidates in compare_attacks(
+        args.config,
+        args.checkpoint,
+        sensors=args.sensors,
+        steps=args.steps,
+        frames=args.batch_size,
+    ):
+        title = f"{title}, {args.batch_size} frame(s), {args.threads} thread(s)"
+        _time(title, candidates, args.repeats)
+
+
+def _time(title: str, candidates: dict, repeats: int) -> None:
+    from perception.evaluation.benchmarks.timing import interleaved, speed_table
+
+    print(title)
+    print(speed_table(interleaved(candidates, repeats)))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the chosen benchmark."""
+    args = parse_args(argv)
+    args.function(args)

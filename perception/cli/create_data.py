@@ -1,0 +1,248 @@
+"""Make or prepare data sets: random street scenes, KITTI, nuScenes.
+
+Each sub-command explains itself: create_data.py synthetic --help
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from perception.cli.options import Parser, fail_on, positive
+from perception.core.structures import DataError
+
+SYNTHETIC = """\
+Random street scenes, ray-cast for a stereo camera and a 64-beam LiDAR, with depth from
+a real stereo matcher and labels from what is really visible. The folder has KITTI's
+layout, so that the same reader reads it. Interrupted runs continue where they
+stopped; the same seed gives the same files whatever the number of jobs.
+
+With --layout nuscenes: short drives through such streets as a nuScenes v1.0 data set
+which the official development kit loads: all tables, six cameras, a 32-beam LiDAR and
+five radars with sweeps, ego poses, annotations with visibility and velocity. Scenes
+bear the names of nuScenes' own splits.
+"""
+SYNTHETIC_EXAMPLES = """\
+examples:
+  python tools/create_data.py synthetic --out data/synthetic --frames 1200 \\
+      --val-frames 200 --seed 0 --size 640x192 --jobs 2
+  python tools/create_data.py synthetic --out /tmp/few --frames 4 --size 1242x375
+  python tools/create_data.py synthetic --layout nuscenes --scenes 30 \\
+      --val-scenes 10 --samples 10 --out data/nuscenes_synthetic --jobs 2
+"""
+# What each layout alone takes: what it is unless given, and what it means.
+LAYOUTS: dict[str, dict[str, tuple[Any, str]]] = {
+    "kitti": {
+        "frames": (1200, "training frames"),
+        "val_frames": (0, "validation frames, named after the training frames"),
+        "full_lidar": (False, "keep the LiDAR's 360 degrees, not what the image shows"),
+    },
+    "nuscenes": {
+        "scenes": (8, "training scenes"),
+        "val_scenes": (2, "validation scenes"),
+        "samples": (10, "key frames per scene, two per second"),
+        "version": ("v1.0-trainval", "of the data set: decides the scenes' names"),
+    },
+}
+SIZES = {"kitti": "640x192", "nuscenes": "480x270"}
+KITTI = """\
+Prepare a KITTI object folder (data/README.md shows its layout). Any combination of:
+
+  --depth       compute depth from the stereo pairs and keep it as 16-bit PNGs
+                (metres * 256, 0 = none), one per frame; frames that have one are
+                skipped, so an interrupted run goes on where it stopped
+  --split-seed  deal the frames out into train.txt and val.txt at random
+  --check       read every file of every frame, print every problem, exit with 2
+                if there is one
+"""
+KITTI_EXAMPLES = """\
+examples:
+  python tools/create_data.py kitti --root data/kitti --depth --jobs 8
+  python tools/create_data.py kitti --root data/kitti --split-seed 0
+  python tools/create_data.py kitti --root data/kitti --check
+
+  KITTI on a read-only disk, depth elsewhere (give the reader the same folder):
+  python tools/create_data.py kitti --root /mnt/kitti --depth --depth-out data/depth
+"""
+NUSCENES = """\
+Look through a nuScenes folder (data/README.md shows its layout): are the tables whole,
+which files are missing? Writes an index, with which the reader starts fast and without
+the devkit, and knows which frames it must leave out. An interrupted run goes on where
+it stopped. Part of nuScenes is enough: what is missing is listed.
+"""
+NUSCENES_EXAMPLES = """\
+examples:
+  python tools/create_data.py nuscenes --root data/nuscenes --version v1.0-mini
+  python tools/create_data.py nuscenes --root data/nuscenes --version v1.0-trainval \\
+      --jobs 16 --check
+
+  nuScenes on a read-only disk (give the reader the same folder as `index`):
+  python tools/create_data.py nuscenes --root /mnt/nuscenes --version v1.0-trainval \\
+      --out data/nuscenes-index
+"""
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Arguments of the command line; ``run`` is the sub-command's function."""
+    parser = Parser(description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_synthetic(commands)
+    _add_kitti(commands)
+    _add_nuscenes(commands)
+    return parser.parse_args(argv)
+
+
+def _add_synthetic(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "synthetic",
+        help="make random street scenes with labels",
+        description=SYNTHETIC,
+        epilog=SYNTHETIC_EXAMPLES,
+    )
+    add = parser.add_argument
+    add("--out", required=True, metavar="DIR", help="folder to fill")
+    what = "whose files to write (default: kitti)"
+    add("--layout", choices=tuple(LAYOUTS), default="kitti", help=what)
+    add("--seed", type=int, default=0, help="seed (default: 0)")
+    what = "image width and height in pixels (default: {kitti}, nuscenes: {nuscenes})"
+    add("--size", metavar="WxH", help=what.format(**SIZES))
+    add("--jobs", type=positive, default=1, help="worker processes (default: 1)")
+    for layout, options in LAYOUTS.items():
+        group = parser.add_argument_group(f"--layout {layout}")
+        for name, (default, what) in options.items():
+            # Suppressed, so that those given are known.
+            kind: dict[str, Any] = {"type": type(default), "default": argparse.SUPPRESS}
+            if default is False:
+                kind = {"action": "store_true", "default": argparse.SUPPRESS}
+            elif name == "version":
+                kind["choices"] = ("v1.0-mini", default)
+            what += "" if default is False else f" (default: {default})"
+            group.add_argument(f"--{name.replace('_', '-')}", help=what, **kind)
+    parser.set_defaults(run=make_synthetic)
+
+
+def make_synthetic(args: argparse.Namespace) -> None:
+    """Make a synthetic data set."""
+    settings: dict[str, Any] = {"seed": args.seed, "jobs": args.jobs}
+    settings["size"] = args.size or SIZES[args.layout]
+    for layout, options in LAYOUTS.items():
+        given = {name: vars(args)[name] for name in options if name in vars(args)}
+        if layout == args.layout:
+            settings |= {name: default for name, (default, _) in options.items()}
+            settings |= given
+        elif given:
+            words = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise DataError(f"--layout {args.layout} takes no {words}")
+    if args.layout == "nuscenes":
+        from perception.datasets.synthetic.nuscenes.writer import generate_nuscenes
+
+        root = generate_nuscenes(args.out, **settings)
+        counts = settings["scenes"], settings["val_scenes"], "scenes"
+    else:
+        from perception.datasets.synthetic.kitti import generate
+
+        root = generate(args.out, **settings)
+        counts = settings["frames"], settings["val_frames"], "frames"
+    print("{} training and {} validation {} in {}".format(*counts, root))
+
+
+def _add_kitti(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "kitti",
+        help="prepare KITTI: stereo depth, random split, check",
+        description=KITTI,
+        epilog=KITTI_EXAMPLES,
+    )
+    add = parser.add_argument
+    add("--root", type=Path, required=True, help="the KITTI folder")
+    add("--subset", default="training", help="folder in it (default: %(default)s)")
+    add("--depth", action="store_true", help="compute stereo depth")
+    what = "depth folder in ROOT/SUBSET (default: %(default)s)"
+    add("--depth-dir", default="depth_2", metavar="NAME", help=what)
+    what = "depth folder anywhere else (default: --depth-dir)"
+    add("--depth-out", type=Path, metavar="DIR", help=what)
+    add("--split-seed", type=int, metavar="S", help="write a random split")
+    what = "share of the frames in val.txt (default: %(default)s)"
+    add("--val-fraction", type=_fraction, default=0.5, metavar="F", help=what)
+    what = "folder of the split files (default: ROOT/ImageSets)"
+    add("--split-out", type=Path, metavar="DIR", help=what)
+    add("--check", action="store_true", help="check every file")
+    _add_jobs(parser, "processes")
+    parser.set_defaults(run=prepare_kitti)
+
+
+def _add_jobs(parser: argparse.ArgumentParser, of: str) -> None:
+    cores = os.cpu_count() or 1
+    what = f"{of} (default: one per core, here {cores})"
+    parser.add_argument("--jobs", type=positive, default=cores, metavar="J", help=what)
+
+
+def _fraction(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"must be between 0 and 1, got {text}")
+    return value
+
+
+def prepare_kitti(args: argparse.Namespace) -> None:
+    """Prepare a KITTI folder as asked."""
+    if not (args.depth or args.check or args.split_seed is not None):
+        raise DataError("nothing to do: give --depth, --split-seed or --check")
+    from perception.datasets.kitti import prepare
+
+    depth = args.depth_out or args.root / args.subset / args.depth_dir
+    where = {"subset": args.subset, "jobs": args.jobs}
+    if args.depth:
+        report = prepare.cache_stereo_depth(args.root, depth, **where)
+        print(f"depth is in {depth}")
+        if report.without_right:
+            print(f"no right image, hence no depth: {' '.join(report.without_right)}")
+        fail_on(report.problems, depth)
+    if args.split_seed is not None:
+        prepare.write_random_split(
+            args.root,
+            args.split_out or args.root / "ImageSets",
+            seed=args.split_seed,
+            val_fraction=args.val_fraction,
+            subset=args.subset,
+        )
+    if args.check:
+        fail_on(prepare.check_kitti(args.root, depth, **where), args.root)
+        print(f"{args.root}: no problem found")
+
+
+def _add_nuscenes(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "nuscenes",
+        help="prepare nuScenes: check tables and files, write an index",
+        description=NUSCENES,
+        epilog=NUSCENES_EXAMPLES,
+    )
+    add = parser.add_argument
+    add("--root", type=Path, required=True, help="folder with samples, sweeps, …")
+    add("--version", default="v1.0-mini", help="tables in it (default: %(default)s)")
+    what = "folder of the index (default: ROOT/index-VERSION)"
+    add("--out", type=Path, metavar="DIR", help=what)
+    add("--check", action="store_true", help="also read every file of every sample")
+    _add_jobs(parser, "threads")
+    parser.set_defaults(run=prepare_nuscenes)
+
+
+def prepare_nuscenes(args: argparse.Namespace) -> None:
+    """Write the index, say what is missing, read all files if asked."""
+    from perception.datasets.nuscenes import prepare
+
+    index = prepare.write_index(args.root, args.version, args.out, jobs=args.jobs)
+    print("\n".join(prepare.describe_index(index)))
+    if args.check:
+        fail_on(prepare.check_files(index, args.root, args.jobs), args.root)
+        print(f"{args.root}: every file can be read")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one sub-command."""
+    args = parse_args(argv)
+    args.run(args)

@@ -1,0 +1,55 @@
+"""Score a checkpoint on the test frames, by KITTI's protocol."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from perception.cli.options import (
+    Parser,
+    add_runner,
+    command_line,
+)
+
+EXAMPLES = """\
+examples:
+  python tools/test.py configs/synthetic/concat.py \\
+      work_dirs/synthetic_concat/best_kitti_mAP_epoch_10.pth --json concat.json
+  python tools/test.py CONFIG CHECKPOINT --dump-kitti results
+  python tools/eval_kitti.py data/synthetic/training/label_2 results \\
+      --split data/synthetic/ImageSets/val.txt
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Test and print the headline figures."""
+    parser = Parser(description=__doc__, epilog=EXAMPLES)
+    add = parser.add_argument
+    add("config", help="config file the checkpoint was trained with")
+    add("checkpoint", help=".pth or .safetensors file")
+    what = "write KITTI result files, one per frame; DIR must hold none of others"
+    add("--dump-kitti", metavar="DIR", help=what)
+    what = "write the figures and how to reproduce them"
+    add("--json", metavar="FILE", help=what)
+    add_runner(parser)
+    args = parser.parse_args(argv)
+    from perception.core.config import default_work_dir, load_config
+    from perception.evaluation.detection.scoring import score_checkpoint
+
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))  # MMEngine reads it
+    figures = score_checkpoint(
+        load_config(args.config, args.cfg_options),
+        args.checkpoint,
+        work_dir=Path(args.work_dir or default_work_dir(args.config)),
+        dump_kitti=args.dump_kitti,
+        json_file=args.json,
+        invocation={
+            "command": command_line("test.py", argv),
+            "cfg_options": args.cfg_options or {},
+        },
+        launcher=args.launcher,
+    )
+    for name, value in figures.items():
+        if "mAP" in name:
+            print(f"{name}: {value:.2f}")

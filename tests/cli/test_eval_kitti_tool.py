@@ -1,0 +1,151 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+CAR = "Car 0.00 0 1.20 100.00 100.00 180.00 160.00 1.5 1.6 4.0 2.0 1.6 20.0 1.3"
+CYCLIST = "Cyclist 0.00 0 0.3 300.00 90.00 340.00 170.00 1.7 0.6 1.8 9.0 1.6 15.0 0.5"
+REGION = "DontCare -1 -1 -10 500.00 90.00 540.00 170.00 -1 -1 -1 -1000 -1000 -1000 -10"
+
+
+def run_tool(*arguments: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(REPOSITORY / "tools" / "eval_kitti.py")]
+    return subprocess.run(
+        [*command, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Labels of 41 frames and the same as results with a score."""
+    labels, results = tmp_path / "label_2", tmp_path / "results"
+    labels.mkdir()
+    results.mkdir()
+    for i in range(41):
+        lines = [CAR, CYCLIST, REGION]
+        (labels / f"{i:06d}.txt").write_text("".join(f"{x}\n" for x in lines))
+        (results / f"{i:06d}.txt").write_text("".join(f"{x} 0.5\n" for x in lines))
+    return labels, results
+
+
+def test_labels_against_themselves_give_100(folders, tmp_path):
+    done = run_tool(*folders, "--json", tmp_path / "out" / "ap.json")
+    assert (done.returncode, done.stderr) == (0, "")
+    got = json.loads((tmp_path / "out" / "ap.json").read_text())
+    kinds = ["detection", "orientation", "detection_ground", "detection_3d"]
+    names = ["car", "pedestrian", "cyclist"]
+    assert set(got) == {f"{name}_{kind}" for name in names for kind in kinds}
+    hundred = {"R11": 100, "R40": 100}
+    for kind in kinds:
+        assert list(got[f"car_{kind}"]) == ["easy", "moderate", "hard"]
+        assert got[f"car_{kind}"]["easy"] == hundred
+        assert got[f"cyclist_{kind}"]["hard"] == hundred
+    lines = done.stdout.splitlines()
+    assert any(x.startswith("Car") and "100.00" in x for x in lines)
+    assert any(x.startswith("Pedestrian") and "n/a" in x for x in lines)
+
+
+def test_split_metrics_and_empty_results(folders, tmp_path):
+    labels, results = folders
+    for path in results.iterdir():
+        path.write_text("")
+    split = tmp_path / "val.txt"
+    split.write_text("000003\n")
+    done = run_tool(labels, results, "--split", split, "--metrics", "2d", "3d")
+    assert done.returncode == 0
+    assert [x.split()[1] for x in done.stdout.splitlines()[2:4]] == ["2d", "3d"]
+    assert "1/1/1" in done.stdout
+    assert "fewer than 41 objects" in done.stdout
+
+
+def break_result(results: Path, text: str) -> None:
+    (results / "000007.txt").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        pytest.param(
+            lambda labels, results, split: break_result(results, f"{CAR} 1\n{CAR}\n"),
+            "000007.txt, line 2: expected 16 columns",
+            id="no score",
+        ),
+        pytest.param(
+            lambda labels, results, split: break_result(results, f"{CAR} high\n"),
+            "000007.txt, line 1: expected numbers",
+            id="no number",
+        ),
+        pytest.param(
+            lambda labels, results, split: (results / "000007.txt").unlink(),
+            "000007.txt: no result file for frame 000007",
+            id="missing result",
+        ),
+        pytest.param(
+            lambda labels, results, split: (labels / "000007.txt").unlink(),
+            "000007.txt: no label file for frame 000007",
+            id="missing label",
+        ),
+        pytest.param(
+            lambda labels, results, split: split.write_text("\n"),
+            "val.txt: expected a frame name per line, the file is empty",
+            id="empty split",
+        ),
+        pytest.param(
+            lambda labels, results, split: split.unlink(),
+            "val.txt: cannot read the split file",
+            id="missing split",
+        ),
+        pytest.param(
+            lambda labels, results, split: labels.rename(labels.with_name("gone")),
+            "label_2: no such folder",
+            id="missing folder",
+        ),
+    ],
+)
+def test_bad_input_is_one_clear_line(folders, tmp_path, spoil, message):
+    split = tmp_path / "val.txt"
+    split.write_text("".join(f"{i:06d}\n" for i in range(41)))
+    spoil(*folders, split)
+    done = run_tool(*folders, "--split", split)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_folder_without_results(folders, tmp_path):
+    (tmp_path / "empty").mkdir()
+    done = run_tool(folders[0], tmp_path / "empty")
+    assert done.returncode == 2
+    assert "empty: expected result files (*.txt), found none" in done.stderr
+
+
+def test_runs_without_torch(folders, tmp_path):
+    code = (
+        "import sys"
+        "; sys.modules.update(torch=None, mmcv=None, mmdet=None, mmengine=None)"
+        f"; sys.path.insert(0, {str(REPOSITORY)!r})"
+        "; from perception.cli.eval_kitti import main; sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, folders)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "100.00" in done.stdout
+
+
+def test_help_teaches():
+    done = run_tool("--help")
+    assert done.returncode == 0
+    assert "examples:" in done.stdout

@@ -75,13 +75,7 @@ DEFINITIONS = {
 
 @dataclass(frozen=True)
 class ClassAP:
-    """AP of one class at one difficulty.
-
-    Attributes:
-        r40: Mean precision at recalls 1/40, 2/40, … 1.
-        r11: Mean precision at recalls 0, 0.1, … 1.
-        objects: Number of objects to find.
-    """
+    """AP of one class at one difficulty, at 40 and 11 recalls; objects to find."""
 
     r40: Figure
     r11: Figure
@@ -90,11 +84,11 @@ class ClassAP:
 
 @dataclass(frozen=True)
 class MeanAP:
-    """AP at certain overlaps.
+    """AP at certain overlaps (a detection must exceed its class's).
 
     Attributes:
         mean: Mean over the classes at the headline difficulty (R40).
-        overlaps: {class: overlap that a detection must exceed}.
+        overlaps: {class: overlap}.
         classes: {class: {difficulty: AP}}.
     """
 
@@ -105,12 +99,7 @@ class MeanAP:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How well detections match labels.
-
-    Attributes:
-        headline: At this task's overlaps.
-        kitti: At KITTI's own, for the classes that KITTI scores.
-    """
+    """How well detections match labels, at this task's overlaps and at KITTI's."""
 
     headline: MeanAP
     kitti: MeanAP
@@ -120,11 +109,8 @@ class Accuracy:
 class Stages:
     """Accuracy before and under an attack.
 
-    Attributes:
-        clean: On the clean inputs.
-        attacked: On the attacked ones.
-        oracle: On the attacked ones, the fusion being told which sensor is compromised;
-            None where it cannot be told, or several sensors are attacked.
+    ``oracle``: under it, the fusion being told which sensor is compromised; None where
+    it cannot be told, or several sensors are attacked.
     """
 
     clean: Accuracy
@@ -134,7 +120,7 @@ class Stages:
 
 @dataclass(frozen=True)
 class Success:
-    """What an attack changed, in all frames; see ``DEFINITIONS``.
+    """What an attack changed; see ``DEFINITIONS``.
 
     Attributes:
         rate: Share of frames in which it succeeded, 0 … 1.
@@ -161,13 +147,13 @@ class Loss:
 
 @dataclass(frozen=True)
 class GateCounts:
-    """What a gate makes of a set of frames.
+    """What a gate makes of a set of frames, by sensor or ``"none"``.
 
     Attributes:
-        attributed: {sensor or "none": frames in which that is the likeliest}.
+        attributed: Frames in which that is the likeliest.
         alarm: Frames of ``none`` in which some sensor is compromised, but it is not
             known which; None for gates that cannot tell.
-        mean: {sensor or "none": mean probability}.
+        mean: Mean probability.
     """
 
     attributed: Mapping[str, int]
@@ -177,12 +163,9 @@ class GateCounts:
 
 @dataclass(frozen=True)
 class Delay:
-    """How soon a monitor tells.
+    """Frames until a monitor names an attacked sensor, where it does.
 
-    Attributes:
-        mean: Frames until it names an attacked sensor, where it does.
-        detected: Share of the starts for which it does, 0 … 1.
-        starts: Frames at which the attack began.
+    ``detected``: share of the ``starts`` for which it does, 0 … 1.
     """
 
     mean: Figure
@@ -194,12 +177,8 @@ class Delay:
 class GateResult:
     """What a gate makes of an attack.
 
-    Attributes:
-        clean: Its counts on the clean frames.
-        attacked: Its counts on the attacked frames.
-        right_rate: Share of attacked frames attributed to an attacked sensor, 0 … 1.
-        auroc: See ``DEFINITIONS``.
-        delay: Likewise; None with fewer than two frames.
+    ``right_rate``: share of attacked frames attributed to an attacked sensor, 0 … 1.
+    ``delay`` is None with fewer than two frames.
     """
 
     clean: GateCounts
@@ -211,13 +190,7 @@ class GateResult:
 
 @dataclass(frozen=True)
 class CorruptionKind:
-    """A sensor that fails without anybody searching for the worst.
-
-    Attributes:
-        sensor: Which.
-        kind: How.
-        severity: 1 to 5.
-    """
+    """A sensor that fails, how, and a severity of 1 to 5."""
 
     sensor: str
     kind: str
@@ -226,24 +199,17 @@ class CorruptionKind:
 
 @dataclass(frozen=True)
 class FrameResult:
-    """One attacked frame, without its boxes.
+    """One attacked frame, without its boxes; counts as in :class:`Success`.
 
     Attributes:
-        frame_id: Its name.
         index: Its number in the data set.
-        success: Whether an object was lost or a new false detection appeared.
-        found_clean: See :class:`Success`.
-        lost: Likewise.
-        false_clean: Likewise.
-        false_new: Likewise.
         loss_clean: Detection loss on the clean inputs.
         loss_attacked: Detection loss on the attacked inputs.
         value: The objective that the attack reached.
         change: {sensor: {channel: largest change of the model input}}.
         gate_clean: The gate's probabilities; None without a gate.
         gate_attacked: Likewise, under attack.
-        state_clean: The sensor that an alarm is attributed to, ``alarm`` or ``none``;
-            None without a gate.
+        state_clean: The sensor that an alarm is attributed to, ``alarm`` or ``none``.
         state_attacked: Likewise, under attack.
     """
 
@@ -315,13 +281,7 @@ class AttackResult:
 
 @dataclass(frozen=True)
 class Worst:
-    """The attack that leaves the least.
-
-    Attributes:
-        attack: Its name.
-        mean: Mean AP under it.
-        ineffective: See ``DEFINITIONS``.
-    """
+    """The attack that leaves the least, and the mean AP under it."""
 
     attack: str
     mean: Number
@@ -332,10 +292,7 @@ class Worst:
 class Oracle:
     """A sensor's worst attack, the fusion being told which sensor is compromised.
 
-    Attributes:
-        attack: Its name.
-        mean: Mean AP of the fusion that is told.
-        gap: Points that the detector lacks of it.
+    ``gap``: points of mean AP that the detector lacks of it.
     """
 
     attack: str
@@ -345,13 +302,9 @@ class Oracle:
 
 @dataclass(frozen=True)
 class ConfusionRow:
-    """Frames with one truly compromised sensor, or with none.
+    """Frames with one truly compromised ``sensor``, or with none (None).
 
-    Attributes:
-        sensor: Its name; None for clean frames.
-        attributed: {sensor or "none": frames in which that is the likeliest}.
-        alarm: Frames of ``none`` with an alarm that is attributed to nobody; None if
-            a gate cannot tell.
+    Counts as in :class:`GateCounts`; ``alarm`` is None if any gate cannot tell.
     """
 
     sensor: str | None

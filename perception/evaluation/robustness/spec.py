@@ -74,15 +74,27 @@ class Running:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttackRun:
-    """Attacks on one detector: ``tools/attack.py``.
+class DetectorRun:
+    """What every run of one detector says.
 
     Attributes:
         detector: Which.
+        frames: Which of its test frames.
+        running: How.
+    """
+
+    detector: DetectorSpec
+    frames: FramesSpec = FramesSpec()
+    running: Running = Running()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackRun(DetectorRun):
+    """Attacks on one detector: ``tools/attack.py``.
+
+    Attributes:
         attacks: Which.
         out: Folder for the results.
-        frames: Which.
-        running: How.
         changes: Fields of every threat model that replace the file's.
         patch: Picture of a trained patch that patch threats show; None searches one
             for each frame.
@@ -91,11 +103,8 @@ class AttackRun:
         score_threshold: Detections below it do not count for per-frame success.
     """
 
-    detector: DetectorSpec
     attacks: AttacksSpec
     out: str
-    frames: FramesSpec = FramesSpec()
-    running: Running = Running()
     changes: Mapping[str, Any] = field(default_factory=dict)
     patch: str | None = None
     resume: bool = False
@@ -104,23 +113,18 @@ class AttackRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditRun:
+class AuditRun(DetectorRun):
     """The audit of a detector, and of our attacks on it: ``tools/attack.py --audit``.
 
     Attributes:
-        detector: Which.
         attacks: Of one type, on sensors' maps.
         out: Folder for ``audit.json``.
         frames: Which; eight are a start.
-        running: How.
         changes: Fields of every threat model that replace the file's.
     """
 
-    detector: DetectorSpec
     attacks: AttacksSpec
     out: str
-    frames: FramesSpec = FramesSpec()
-    running: Running = Running()
     changes: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -162,16 +166,14 @@ class RobustnessRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PatchRun:
+class PatchRun(DetectorRun):
     """The training of one patch over many frames: ``tools/train_patch.py``.
 
     Attributes:
-        detector: Which.
         attacks: A single patch threat.
         out: The .png to write; a .json beside it tells what it was made for and how,
             and while the training lasts a .pth holds what it has come to.
         frames: Those to train on.
-        running: How.
         changes: Fields of the threat model that replace the file's.
         epochs: Passes over the frames.
         step_levels: First step in grey levels.
@@ -179,11 +181,9 @@ class PatchRun:
         resume: Go on with an unfinished training.
     """
 
-    detector: DetectorSpec
     attacks: AttacksSpec
     out: str
     frames: FramesSpec = FramesSpec(split="train")
-    running: Running = Running()
     changes: Mapping[str, Any] = field(default_factory=dict)
     epochs: int = 10
     step_levels: float = 12.0
@@ -234,41 +234,29 @@ class MonitorRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CertifyRun:
+class CertifyRun(DetectorRun):
     """Objects that no attack on one sensor can hide: ``tools/certify.py``.
 
     Attributes:
-        detector: Which.
-        frames: Which.
-        running: How.
         score_threshold: The score that a detection must exceed.
         check_steps: Attack every sensor with so many steps of PGD over its whole
             physical range, and count certified objects that were lost: there must be
             none. 0 does not attack.
     """
 
-    detector: DetectorSpec
-    frames: FramesSpec = FramesSpec()
-    running: Running = Running()
     score_threshold: float = 0.3
     check_steps: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class CalibrateRun:
+class CalibrateRun(DetectorRun):
     """A gate calibrated anew on clean frames: ``tools/calibrate.py``.
 
     Attributes:
-        detector: Which.
         out: The ``.safetensors`` file to write.
-        frames: Which.
-        running: How.
     """
 
-    detector: DetectorSpec
     out: str
-    frames: FramesSpec = FramesSpec()
-    running: Running = Running()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,7 +40,7 @@ def load_checkpoint(
     path = local_file(path)
     if path.suffix == ".safetensors":
         try:
-            loaded = {"state_dict": load_file(path), "meta": {}}
+            loaded: Any = {"state_dict": load_file(path), "meta": {}}
         except SafetensorError as error:
             raise DataError(f"{path}: not a safetensors file ({error})") from error
         _require_numbers(path, loaded["state_dict"])

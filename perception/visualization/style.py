@@ -61,7 +61,6 @@ _OTHER_SENSORS: tuple[Rgb, ...] = (
     (170, 68, 153),
     (17, 119, 51),
 )
-IN_DOUBT = "in doubt"  # what the report page calls an alarm without a sensor
 
 # What became of a point, from above and in a map of points. Moved ones are nearly
 # white: yellow boxes were missed, and the points themselves are grey.
@@ -78,7 +77,7 @@ def sensor_colour(name: str) -> Rgb:
     ``"none"`` (the gate's "no sensor disagrees") is grey, ``"alarm"`` (one that is not
     attributed to a sensor) yellow.
     """
-    if name in (NOBODY, ALARM, IN_DOUBT):
+    if name in (NOBODY, ALARM):
         return GREY if name == NOBODY else YELLOW
     if name in _SENSOR_COLOURS:
         return _SENSOR_COLOURS[name]

@@ -11,7 +11,6 @@ Shape letters: N frames; h, w texture size in texels.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -30,7 +29,7 @@ from perception.attacks.patch.threat import PatchThreat
 from perception.attacks.registry import ATTACKS
 from perception.attacks.threats.base import ThreatModel
 from perception.attacks.victim import Victim
-from perception.core.files import replacing, write_json
+from perception.core.files import read_json, replacing, write_json
 from perception.core.images import read_image
 from perception.core.structures import DataError
 
@@ -104,7 +103,7 @@ def load_patch(path: str | os.PathLike) -> tuple[Tensor, PatchThreat]:
             the JSON describes.
     """
     path = _png(path)
-    about = _read_json(path.with_suffix(".json"))
+    about = read_json(path.with_suffix(".json"), what="what a patch is")
     try:
         zoom, (height, width) = about["pixels_per_texel"], about["texture_px"]
         digest, fields = about["sha256"], dict(about["threat"])
@@ -203,15 +202,3 @@ def _png(path: str | os.PathLike) -> Path:
     if path.suffix.lower() != ".png":
         raise DataError(f"{path}: a patch is a .png")
     return path
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON ({error})") from error
-    if not isinstance(about, dict):
-        raise DataError(f"{path}: does not describe a patch")
-    return about

@@ -20,12 +20,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from perception.core.gate_state import ALARM, NOBODY
 from perception.evaluation.robustness.results import ConfusionRow
 from perception.visualization.style import (
     GREEN,
     GREY,
-    IN_DOUBT,
-    NOBODY,
     VERMILLION,
     Rgb,
     sensor_colour,
@@ -172,19 +171,19 @@ def gate_chart(
         ValueError: If more such alarms are counted than frames that blame no sensor.
     """
     told = all(row.alarm is not None for row in rows)
-    columns = (*sensors, *([IN_DOUBT] if told else []), NOBODY)
+    columns = (*sensors, *([ALARM] if told else []), NOBODY)
     wide, high = len(columns) + 2.2, len(rows) + 1
     figure, axes = _figure((round(92 * wide), 30 * high), (0, 0, 0, 0))
     axes.set(xlim=(-1.7, wide - 1.7), ylim=(high - 0.5, -0.5), xticks=[], yticks=[])
     middle: dict[str, Any] = {"ha": "center", "va": "center"}
-    headings = {NOBODY: "no alarm", IN_DOUBT: "unattributed"}
+    headings = {NOBODY: "no alarm", ALARM: "unattributed"}
     for x, name in enumerate([*columns, "frames"]):
         axes.text(x, 0, _shown(headings.get(name, name), 14), color=_FAINT, **middle)
     for y, row in enumerate(rows, start=1):
         quiet, alarms = row.attributed.get(NOBODY, 0), (row.alarm or 0) if told else 0
         if not 0 <= alarms <= quiet:
             raise ValueError(f"{title}: {alarms} unattributed ones in {quiet} frames")
-        counts = {**row.attributed, IN_DOUBT: alarms, NOBODY: quiet - alarms}
+        counts = {**row.attributed, ALARM: alarms, NOBODY: quiet - alarms}
         frames = sum(counts.values())
         text = _shown(f"{row.sensor} attacked", 18) if row.sensor else "clean"
         axes.text(-1.7, y, text, va="center")
@@ -192,7 +191,7 @@ def gate_chart(
         for x, name in enumerate(columns):
             part = counts.get(name, 0) / max(frames, 1)
             right = name == (row.sensor or NOBODY)
-            half = name == IN_DOUBT and row.sensor is not None
+            half = name == ALARM and row.sensor is not None
             box = Rectangle((x - 0.48, y - 0.43), 0.96, 0.86)
             box.set_facecolor((_hex(sensor_colour(name)), 0.08 + 0.5 * part))
             box.set_edgecolor(_INK if right or half else "none")

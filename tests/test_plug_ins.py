@@ -1,10 +1,10 @@
 """The attack and the neck of one's own that data/README.md shows work."""
 
-import re
 from pathlib import Path
 
 import pytest
 import torch
+from data_readme import block
 from mmdet.registry import MODELS
 from tiny_target import detector_config, trained_detector
 
@@ -14,16 +14,6 @@ from perception.evaluation.robustness.attack_file import AttackFile
 from perception.targets import DetectorTarget
 
 README = Path(__file__).parents[1] / "data/README.md"
-
-
-def block(name: str) -> str:
-    found = re.search(
-        rf"<!-- {name} -->\s*```python\n(.*?)```\s*<!-- /{name} -->",
-        README.read_text(encoding="utf-8"),
-        re.DOTALL,
-    )
-    assert found, f"data/README.md has no block {name}"
-    return found[1]
 
 
 @pytest.fixture

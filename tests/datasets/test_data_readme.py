@@ -1,11 +1,11 @@
 """The code that data/README.md shows for one's own recordings runs."""
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from data_readme import block
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -17,16 +17,6 @@ from perception.datasets.kitti.reader import KittiFrames
 from perception.models.preprocessor import MultiModalPreprocessor
 
 README = Path(__file__).parents[2] / "data/README.md"
-
-
-def block(name):
-    found = re.search(
-        rf"<!-- {name} -->\s*```python\n(.*?)```\s*<!-- /{name} -->",
-        README.read_text(encoding="utf-8"),
-        re.DOTALL,
-    )
-    assert found, f"data/README.md has no block {name}"
-    return found[1]
 
 
 @pytest.fixture

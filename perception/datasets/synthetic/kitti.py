@@ -12,6 +12,7 @@ import numpy as np
 
 from perception.core.files import claim
 from perception.core.geometry import project_to_image, transform_points
+from perception.core.locks import sole_user
 from perception.core.structures import Calibration, Objects
 from perception.datasets.kitti import files as kitti_files
 from perception.datasets.splits import write_split
@@ -91,24 +92,25 @@ def generate(
     check_at_least(0, val_frames=val_frames, seed=seed)
     check_at_least(1, jobs=jobs)
     root, recipe = Path(out), Recipe(seed, *parse_size(size), full_lidar)
-    claim(root / "synthetic.json", asdict(recipe), taken="training")
-    names = [f"{index:06d}" for index in range(frames + val_frames)]
-    make_missing(
-        partial(write_frame, root, recipe),
-        [name for name in names if not _complete(root, name)],
-        total=len(names),
-        jobs=jobs,
-        unit="frame",
-        progress=progress,
-    )
-    splits = {"train": names[:frames], "val": names[frames:], "trainval": names}
-    for split, ids in splits.items():
-        path = root / "ImageSets" / f"{split}.txt"
-        if ids:
-            write_split(path, ids)
-        else:
-            # Left by a run that had validation frames, it would overlap now.
-            path.unlink(missing_ok=True)
+    with sole_user(root, "making data"):
+        claim(root / "synthetic.json", asdict(recipe), taken="training")
+        names = [f"{index:06d}" for index in range(frames + val_frames)]
+        make_missing(
+            partial(write_frame, root, recipe),
+            [name for name in names if not _complete(root, name)],
+            total=len(names),
+            jobs=jobs,
+            unit="frame",
+            progress=progress,
+        )
+        splits = {"train": names[:frames], "val": names[frames:], "trainval": names}
+        for split, ids in splits.items():
+            path = root / "ImageSets" / f"{split}.txt"
+            if ids:
+                write_split(path, ids)
+            else:
+                # Left by a run that had validation frames, it would overlap now.
+                path.unlink(missing_ok=True)
     return root
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from perception.core.structures import DataError
 
 # So long may the processes of a killed program take to be gone.
-_PATIENCE_S = 5.0
+_PATIENCE_S = 2.0
 
 
 @contextmanager

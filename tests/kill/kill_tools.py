@@ -36,6 +36,7 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+import torch.utils.tensorboard  # noqa: E402
 from attacked_project import EXTRAS, STANDARD, make_project  # noqa: E402
 from tiny_kitti import write_config, write_kitti  # noqa: E402
 
@@ -50,7 +51,11 @@ from perception.visualization.report import page  # noqa: E402, F401
 
 # What tells of a run itself, and not of its results.
 VOLATILE = {"seconds", "seconds_per_frame", "wall_s", "finished", "command"}
-TIMES = re.compile(r"\d[\d:.T+-]* ?(s|min|h|UTC)\b|\d{4}-\d\d-\d\d[T ][\d:+]*")
+OF_A_RUN = re.compile(
+    r"^(?:load_from|resume|work_dir) = .*|\d[\d:.T+-]* ?(s|min|h|UTC)\b"
+    r"|\d{4}-\d\d-\d\d[T ][\d:+]*",
+    re.MULTILINE,
+)
 LOGS = re.compile(r"\d{8}_\d{6}")
 GONE_WITHIN_S = 30.0
 
@@ -278,7 +283,7 @@ def content(path: Path, out: Path) -> Any:
     if path.name == "last_checkpoint":
         return Path(path.read_text()).name
     if path.suffix in (".md", ".py", ".html"):
-        return TIMES.sub("", path.read_text()).replace(out.name, "OUT")
+        return OF_A_RUN.sub("", path.read_text())
     return path.read_bytes()
 
 

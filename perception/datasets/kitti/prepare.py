@@ -10,7 +10,6 @@ from typing import NamedTuple, TypeVar
 import cv2
 import numpy as np
 
-from perception.core.locks import sole_user
 from perception.core.parallel import Bar, run_jobs
 from perception.core.structures import DataError
 from perception.datasets.kitti import files
@@ -69,10 +68,9 @@ def cache_stereo_depth(
         for i in left
         if i in right
     ]
-    with sole_user(depth_folder, "computing depth"):
-        problems = run_jobs(
-            _cache_one, pairs, jobs=jobs, setup=_ONE_THREAD, bar=Bar("stereo depth")
-        )
+    problems = run_jobs(
+        _cache_one, pairs, jobs=jobs, setup=_ONE_THREAD, bar=Bar("stereo depth")
+    )
     return DepthReport(sorted(set(left) - set(right)), [p for p in problems if p])
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from perception.core.files import read_json, write_json
 from perception.core.images import read_image
-from perception.core.locks import sole_user
 from perception.core.parallel import Bar, run_in_threads
 from perception.core.structures import DataError
 from perception.datasets.nuscenes.files import read_lidar, read_radar
@@ -51,25 +50,22 @@ def write_index(
     about = about_tables(tables)
     head = {key: about[key] for key in ("format", "version", "tables", "channels")}
 
-    with sole_user(out, "making the index"):
-        resume = not (out / "index.json").exists()
+    resume = not (out / "index.json").exists()
 
-        def describe(name: str) -> dict[str, Any]:
-            path = out / "scenes" / f"{name}.json"
-            scene = _finished(path, head) if resume else None
-            if scene is None:
-                scene = head | describe_scene(tables, name, CHANNELS, SWEEPS)
-                write_json(path, scene)
-            part: dict[str, Any] = summary({name: scene})
-            return part
+    def describe(name: str) -> dict[str, Any]:
+        path = out / "scenes" / f"{name}.json"
+        scene = _finished(path, head) if resume else None
+        if scene is None:
+            scene = head | describe_scene(tables, name, CHANNELS, SWEEPS)
+            write_json(path, scene)
+        part: dict[str, Any] = summary({name: scene})
+        return part
 
-        names = sorted(scene["name"] for scene in tables.scene)
-        for part in run_in_threads(
-            describe, names, jobs=jobs, bar=Bar("scenes", "scene")
-        ):
-            for key, of_scene in part.items():
-                about[key] = about.get(key, {}) | of_scene
-        write_json(out / "index.json", about)
+    names = sorted(scene["name"] for scene in tables.scene)
+    for part in run_in_threads(describe, names, jobs=jobs, bar=Bar("scenes", "scene")):
+        for key, of_scene in part.items():
+            about[key] = about.get(key, {}) | of_scene
+    write_json(out / "index.json", about)
     load_scene.cache_clear()
     return SceneIndex.of_folder(out, root, version)
 

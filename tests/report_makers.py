@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from PIL import Image
 
+from perception.core.files import write_json
 from perception.core.provenance import Environment
 from perception.core.structures import Channel, SensorSpec
 from perception.evaluation.detection.rules import Scoring
@@ -209,7 +210,7 @@ def write_json(path, content):
 
 def write_results(path, content):
     """Results as a file, whether or not they are right."""
-    content.write(path)
+    write_json(path, content.to_json())
     return path
 
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 from PIL import Image
 
-from perception.core.files import write_json
 from perception.core.provenance import Environment
 from perception.core.structures import Channel, SensorSpec
 from perception.evaluation.detection.rules import Scoring

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -207,7 +208,9 @@ class _Workers:
     def _start(self, workers: int, numbers: Sequence[int]) -> dict[Future, int]:
         """Items in new processes, by the future of their result."""
         context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(workers, context, _begin, (self.setup,))
+        pool = ProcessPoolExecutor(
+            workers, context, _begin, (pickle.dumps(self.setup),)
+        )
         self.pools.append(pool)
         with _starting():
             return {
@@ -251,11 +254,12 @@ def end_with_parent(parent: int | None = None) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _begin(setup: Callable[[], object] | None) -> None:
-    """A worker's first act; it is its parent that ends it."""
+def _begin(pickled_setup: bytes) -> None:
+    """A worker's first act, before it imports much; it is its parent that ends it."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)
+    setup = pickle.loads(pickled_setup)
     if setup is not None:
         setup()
 

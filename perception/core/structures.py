@@ -206,12 +206,13 @@ class Objects:
         return cls(
             names=np.asarray(names, dtype=object).reshape(count),
             boxes_px=np.asarray(boxes_px, dtype=np.float64).reshape(count, 4),
-            truncation=np.full(count, -1.0),
-            occlusion=np.full(count, -1, dtype=np.int64),
-            alpha=np.full(count, -10.0),
-            dimensions_m=np.full((count, 3), -1.0),
-            location_m=np.full((count, 3), -1000.0),
-            rotation_y=np.full(count, -10.0),
+            # One number each: records of a hundred thousand frames are kept.
+            truncation=np.broadcast_to(-1.0, count),
+            occlusion=np.broadcast_to(np.int64(-1), count),
+            alpha=np.broadcast_to(-10.0, count),
+            dimensions_m=np.broadcast_to(-1.0, (count, 3)),
+            location_m=np.broadcast_to(-1000.0, (count, 3)),
+            rotation_y=np.broadcast_to(-10.0, count),
             scores=None if scores is None else np.asarray(scores, dtype=np.float64),
         )
 

@@ -5,6 +5,7 @@ Shape letters: S sensors.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from perception.core.provenance import Environment
 from perception.core.structures import Objects, SensorSpec
 from perception.evaluation.detection.matching import match_frame
 from perception.evaluation.detection.rules import ClassRule, Difficulty
@@ -83,6 +85,25 @@ class FrameRecord:
         for name in ("gate_clean", "gate_attacked"):
             fields[name] = None if fields[name] is None else tuple(fields[name])
         return cls(**fields)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The records of one perturbation of one target, and what made them.
+
+    Attributes:
+        name: The perturbation's name.
+        attacked_sensors: The sensors that it may change.
+        description: It in plain values.
+        records: The frames, in order; at least one.
+        environments: All that computed them.
+    """
+
+    name: str
+    attacked_sensors: tuple[str, ...]
+    description: Mapping[str, Any]
+    records: Sequence[FrameRecord]
+    environments: tuple[Environment, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -176,7 +197,7 @@ def _objects_to_json(objects: Objects) -> dict[str, list | None]:
 
 
 def _objects_from_json(values: Mapping[str, Any]) -> Objects:
-    names = np.array(values["names"], dtype=object)
+    names = np.array([sys.intern(name) for name in values["names"]], dtype=object)
     if values["scores"] is not None:
         boxes_px = np.array(values["boxes_px"], dtype=np.float32).reshape(-1, 4)
         scores = np.array(values["scores"], dtype=np.float32)

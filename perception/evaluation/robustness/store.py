@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from perception.core.files import read_json, write_json
 from perception.core.provenance import UNKNOWN, Environment, distinct
 from perception.core.structures import DataError
-from perception.evaluation.robustness.records import FrameRecord
+from perception.evaluation.robustness.records import FrameRecord, Measured
+
+Value = TypeVar("Value")
 
 
 class FrameStore:
@@ -63,29 +66,53 @@ class FrameStore:
 
     def read(self) -> dict[str, FrameRecord]:
         """All records by frame id; a line cut short by a kill is taken away."""
+        return {one.frame_id: one for one in self._parsed(FrameRecord.from_json)}
+
+    def frame_ids(self) -> set[str]:
+        """Of the frames that are there, without keeping more of them."""
+        return set(self._parsed(itemgetter("frame_id")))
+
+    def _parsed(self, parse: Callable[[Any], Value]) -> Iterator[Value]:
+        """What ``parse`` makes of each line, one at a time."""
         if not self._lines.is_file():
-            return {}
-        content = self._lines.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            with self._lines.open("r+b") as file:
-                file.truncate(len(whole))
-        records: dict[str, FrameRecord] = {}
-        for number, line in enumerate(whole.splitlines(), start=1):
-            try:
-                record = FrameRecord.from_json(json.loads(line))
-            except (ValueError, TypeError, KeyError) as error:
-                raise DataError(
-                    f"{self._lines}, line {number}: not a record of an attacked frame "
-                    f"({error})"
-                ) from error
-            records[record.frame_id] = record
-        return records
+            return
+        with self._lines.open("r+b") as file:
+            begin = 0
+            for number, line in enumerate(file, start=1):
+                if not line.endswith(b"\n"):
+                    file.truncate(begin)
+                    return
+                begin += len(line)
+                try:
+                    value = parse(json.loads(line))
+                except (ValueError, TypeError, KeyError) as error:
+                    raise DataError(
+                        f"{self._lines}, line {number}: not a record of an attacked "
+                        f"frame ({error})"
+                    ) from error
+                yield value
 
     def records(self, frame_ids: Sequence[str]) -> list[FrameRecord]:
         """Those of some frames, in this order; frames not done are left out."""
         found = self.read()
         return [found[name] for name in frame_ids if name in found]
+
+    def measured(
+        self,
+        frame_ids: Sequence[str],
+        *,
+        name: str,
+        attacked_sensors: tuple[str, ...],
+        description: Mapping[str, Any],
+    ) -> Measured:
+        """What is there of some frames, with what made it."""
+        return Measured(
+            name=name,
+            attacked_sensors=attacked_sensors,
+            description=description,
+            records=self.records(frame_ids),
+            environments=self.environments(),
+        )
 
     def environments(self) -> tuple[Environment, ...]:
         """All that attacked the frames; ``UNKNOWN`` where that is not noted."""
@@ -106,7 +133,7 @@ class FrameStore:
             DataError: If there are any, and those that are there were attacked on
                 another kind of device or with another PyTorch.
         """
-        if not self.read().keys() >= set(frame_ids):
+        if not self.frame_ids() >= set(frame_ids):
             self._with(now)
 
     def begin(self, now: Environment) -> None:

@@ -1,5 +1,11 @@
 """Anybody's system, not a detector of ours, attacked, corrupted, audited and tabled."""
 
+import gc
+import json
+import os
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,19 +17,20 @@ from perception.attacks import build_attack
 from perception.attacks.batch import AttackBatch
 from perception.attacks.target import Scores
 from perception.attacks.threats.maps import MapThreat
-from perception.core.files import write_json
 from perception.core.structures import Channel, DataError, Objects, SensorSpec
 from perception.corruptions import build_perturbation
 from perception.evaluation.audit.checks import audit
 from perception.evaluation.detection.rules import Difficulty, Scoring
-from perception.evaluation.robustness.attack_file import describe
-from perception.evaluation.robustness.cell import NotApplicableError, run_batch
+from perception.evaluation.robustness.attack_file import Named, describe
+from perception.evaluation.robustness.cell import NotApplicableError, fill, run_batch
 from perception.evaluation.robustness.figures import (
     attack_result,
     detector_result,
 )
-from perception.evaluation.robustness.records import Measured
+from perception.evaluation.robustness.records import FrameRecord, Measured
 from perception.evaluation.robustness.results import Results, RunInfo, read_results
+from perception.evaluation.robustness.spec import Running
+from perception.evaluation.robustness.store import FrameStore
 from perception.evaluation.robustness.tables import markdown
 
 SENSORS = {
@@ -116,7 +123,7 @@ def test_attacked_corrupted_and_tabled(batches, tmp_path):
         baseline="toy",
         detectors=(detector,),
     )
-    write_json(tmp_path / "results.json", results.to_json())
+    (tmp_path / "results.json").write_bytes(results.to_json())
     assert read_results(tmp_path / "results.json") == results
     text = markdown(results)
     assert "| eye_pgd | eye |" in text and "| eye | noise |" in text
@@ -147,3 +154,60 @@ def test_audited(batches):
     assert names["gradient reaches eye"].passed
     assert names["gradient is true"].passed and names["same twice"].passed
     assert names["black box loses"].passed and names["loss grows with eps"].passed
+
+
+class OnCpu(ToyTarget):
+    device = "cpu"
+
+
+def test_memory_and_handles_stay_flat_over_2000_frames(tmp_path):
+    """Records go to disk batch by batch, and no more of them is kept."""
+    seen = []
+
+    def watched(running, pending):
+        for begin in range(0, len(pending), 20):
+            if begin in (100, 1000, 1900):
+                seen.append(usage())
+            yield batch_of(*pending[begin : begin + 20])
+
+    numbers = list(range(2000))
+    subject = SimpleNamespace(
+        target=OnCpu(SENSORS, {"eye": 50.0, "sonar": 10.0}),
+        frame_ids=[f"{n:06d}" for n in numbers],
+        indices=numbers,
+        batches=watched,
+    )
+    noise = dict(type="Corruption", sensor="eye", kind="noise", severity=5)
+    perturbation = build_perturbation("eye_noise_5", noise)
+    named = Named(perturbation, describe(perturbation))
+    store = FrameStore(tmp_path, {})
+    store.append(run_batch(subject.target, perturbation, batch_of(0, 1)))
+    assert len(fill(store, subject, named, Running()).records) == 2000
+    for resident, records, handles in seen[1:]:
+        assert resident < 1.05 * seen[0][0]
+        assert records <= 20
+        assert handles == seen[0][2]
+
+
+def usage():
+    """Resident memory in pages, living records, open files."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    records = sum(type(one) is FrameRecord for one in gc.get_objects())
+    return pages, records, len(os.listdir("/proc/self/fd"))
+
+
+def test_a_record_that_is_read_is_small():
+    """Suites keep those of one attack on thousands of frames for its figures."""
+    cars = np.array(["Car"] * 100, dtype=object)
+    found = Objects.from_boxes(cars, np.ones((100, 4)), np.ones(100))
+    (record,) = run_batch(TOY, attack("eye_pgd", steps=1), batch_of(0))
+    shown = replace(record, clean=found, attacked=found, oracle=found)
+    text = json.dumps(shown.to_json())
+    FrameRecord.from_json(json.loads(text))  # whatever is made once
+    tracemalloc.start()
+    try:
+        read = [FrameRecord.from_json(json.loads(text)) for _ in range(10)]
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept / len(read) < 25_000

@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from perception.core.files import write_json
+from perception.core.files import write_bytes
 from perception.core.provenance import Environment, distinct, versions
 from perception.evaluation.robustness.cell import fill
 from perception.evaluation.robustness.export import KittiSaver
@@ -125,5 +125,5 @@ def write_results(
         "environments": distinct(e for one in attacks for e in one.environments),
     }
     results = Results(**{**fields, **more})
-    write_json(path, results.to_json())
+    write_bytes(path, results.to_json())
     return results

@@ -203,16 +203,23 @@ class Objects:
     ) -> Objects:
         """Objects known by their 2D boxes alone; the 3D columns say "unknown"."""
         count = len(names)
+
+        def unknown(value: float, *more: int) -> np.ndarray:
+            # One read-only number for detections, of which many frames' are kept.
+            shape = (count, *more)
+            if scores is None:
+                return np.full(shape, value)
+            return np.broadcast_to(value, shape)
+
         return cls(
             names=np.asarray(names, dtype=object).reshape(count),
             boxes_px=np.asarray(boxes_px, dtype=np.float64).reshape(count, 4),
-            # One number each: records of a hundred thousand frames are kept.
-            truncation=np.broadcast_to(-1.0, count),
-            occlusion=np.broadcast_to(np.int64(-1), count),
-            alpha=np.broadcast_to(-10.0, count),
-            dimensions_m=np.broadcast_to(-1.0, (count, 3)),
-            location_m=np.broadcast_to(-1000.0, (count, 3)),
-            rotation_y=np.broadcast_to(-10.0, count),
+            truncation=unknown(-1.0),
+            occlusion=unknown(-1),
+            alpha=unknown(-10.0),
+            dimensions_m=unknown(-1.0, 3),
+            location_m=unknown(-1000.0, 3),
+            rotation_y=unknown(-10.0),
             scores=None if scores is None else np.asarray(scores, dtype=np.float64),
         )
 

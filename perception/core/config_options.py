@@ -146,6 +146,33 @@ def apply_options(config: Config, options: Mapping[str, Any]) -> None:
             loader.pop("prefetch_factor", None)
 
 
+def check_classes(config: Config) -> None:
+    """Compare the classes of a config's data sets, heads and overlaps.
+
+    Raises:
+        DataError: If they differ; says what to set.
+    """
+    for name in LOADERS:
+        dataset = (config.get(name) or {}).get("dataset") or {}
+        if (classes := dataset.get("classes")) is None:
+            continue
+        what = f"{config.filename}: {name}.dataset has the {len(classes)} class(es) "
+        what += f"{', '.join(classes)}, but "
+        more = "; classes=[...] sets all of them"
+        for head in _dicts(config.get("model", {}), "num_classes"):
+            if head["num_classes"] != len(classes):
+                said = f"{head.get('type')} detects {head['num_classes']}"
+                raise DataError(f"{what}{said}{more}")
+        part = name.removesuffix("_dataloader")
+        evaluator = config.get(f"{part}_evaluator") if part != "train" else None
+        for metric in _dicts(evaluator, "type", "KittiMetric"):
+            overlaps = metric.get("overlaps")
+            for other in overlaps if isinstance(overlaps, Mapping) else ():
+                if other not in classes:
+                    hint = did_you_mean(other, classes)
+                    raise DataError(f"{what}overlaps has {other}{hint}{more}")
+
+
 def _follow_epochs(
     config: Config, options: Mapping[str, Any], before: int | None
 ) -> None:

@@ -9,7 +9,7 @@ from typing import TypeVar, cast, overload
 
 import numpy as np
 
-from perception.core.structures import DataError, Frame
+from perception.core.structures import DataError, Frame, Objects
 
 Source = TypeVar("Source")
 
@@ -42,6 +42,13 @@ class FrameReader(Sequence[Frame]):
         if isinstance(numbers, range):
             return [self.read(number) for number in numbers]
         return self.read(numbers)
+
+
+def labels_of(frames: Sequence[Frame], number: int) -> Objects | None:
+    """The labels of one frame, without its sensors if its reader has ``labels``."""
+    read = getattr(frames, "labels", None)
+    labels: Objects | None = read(number) if read else frames[number].objects
+    return labels
 
 
 def pick_sources(

@@ -19,6 +19,7 @@ from perception.core.locks import sole_user
 from perception.core.structures import DataError
 from perception.models.loading import compute_in_float32
 from perception.training.hooks import MissedValidation
+from perception.training.labels import LabelHook
 from perception.training.work_folder import best_checkpoint, latest_checkpoint
 
 LAUNCHERS = ("none", "pytorch", "slurm")
@@ -70,6 +71,7 @@ def train(
         if config.load_from and not config.resume:
             _check_start(runner.model, config.load_from)
         runner.register_hook(MissedValidation(), priority="LOWEST")
+        runner.register_hook(LabelHook(), priority="HIGHEST")
         runner.train()
         barrier()  # the first process may still be writing the last checkpoint
     return best_checkpoint(work_dir)

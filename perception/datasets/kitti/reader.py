@@ -18,7 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from perception.core.structures import Calibration, DataError, Frame, SensorKind
+from perception.core.structures import (
+    Calibration,
+    DataError,
+    Frame,
+    Objects,
+    SensorKind,
+)
 from perception.datasets.kitti.files import (
     SUFFIXES,
     find_files,
@@ -150,6 +156,12 @@ class KittiFrames(FrameReader):
                 "leave them out of the split or make the sensor optional"
             )
 
+    def labels(self, number: int) -> Objects | None:
+        """The labels of frame ``number``, None without a label folder."""
+        if self._labels is None:
+            return None
+        return read_objects(self._labels[self.frame_ids[number]])
+
     def read(self, number: int) -> Frame:
         """Frame ``number``, read from its files."""
         frame_id = self.frame_ids[number]
@@ -161,10 +173,9 @@ class KittiFrames(FrameReader):
         points = [name for name, one in self.sources.items() if one.kind == "points"]
         calibration = replace(calibration, cam_T_sensor=dict.fromkeys(points, velo))
         used = {"calib": str(calib_path)}
-        objects = None
+        objects = self.labels(number)
         if self._labels is not None:
             used["objects"] = str(self._labels[frame_id])
-            objects = read_objects(used["objects"])
         frame = Frame(frame_id, {}, calibration, size, objects, used)
         arrays = {}
         for name in self.sources:

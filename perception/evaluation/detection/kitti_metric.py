@@ -11,10 +11,10 @@ from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
-from perception.core.structures import Objects
+from perception.core.structures import DataError, Objects
 from perception.datasets.kitti.files import write_objects
 from perception.evaluation.detection.kitti_ap import Result, evaluate, mean_ap
-from perception.evaluation.detection.report import result_table
+from perception.evaluation.detection.report import result_table, unknown_classes
 from perception.evaluation.detection.rules import (
     KITTI_DIFFICULTIES,
     ClassRule,
@@ -86,17 +86,27 @@ class KittiMetric(BaseMetric):
             self.results.append((sample["frame_id"], sample["objects"], detections))
 
     def compute_metrics(
-        self, results: list[tuple[str, Objects, Objects]]
+        self, results: list[tuple[str, Objects | None, Objects]]
     ) -> dict[str, float]:
-        """Score all frames, log the tables and write the result files."""
+        """Score all frames, log the tables and write the result files.
+
+        Frames without labels, such as KITTI's test set, are written only.
+        """
         if self.dump_dir is not None:
             for frame_id, _, detections in results:
                 write_objects(Path(self.dump_dir) / f"{frame_id}.txt", detections)
+            if all(labels is None for _, labels, _ in results):
+                told = f"{self.dump_dir}: detections in {len(results)} frames; none of "
+                print_log(told + "them has labels to score", logger="current")
+                return {}
+        labelled = [(i, truth, d) for i, truth, d in results if truth is not None]
+        if len(labelled) < len(results):
+            bare = next(i for i, truth, _ in results if truth is None)
+            raise DataError(f"frame {bare}: no labels, which AP needs")
         classes = self._classes()
+        # Always there, so that either can choose the best checkpoint.
         official = kitti_rules(classes)
-        # The official figures are always there, so that either can choose the best
-        # checkpoint.
-        figures = self._score(results, official, "AP at KITTI's overlaps")
+        figures = self._score(labelled, official, "AP at KITTI's overlaps")
         official_figures = {f"{name}_official": figures[name] for name in figures}
         if self.overlaps == "kitti":
             return figures | official_figures
@@ -107,7 +117,7 @@ class KittiMetric(BaseMetric):
             )
         own = rules_with_overlaps(dict(self.overlaps))
         title = "AP at the overlaps of this task"
-        return self._score(results, own, title) | official_figures
+        return self._score(labelled, own, title) | official_figures
 
     def _score(
         self,
@@ -126,7 +136,10 @@ class KittiMetric(BaseMetric):
         mean = mean_ap(result, "2d", self.headline, "R40")
         print_log(
             f"{title}, {len(results)} frames: mAP {mean:.2f} ({self.headline}, R40)\n"
-            + result_table(result, rules),
+            + "\n".join(
+                [result_table(result, rules)]
+                + unknown_classes([labels for _, labels, _ in results], rules)
+            ),
             logger="current",
         )
         return {"mAP": mean} | _flat(result)

@@ -56,7 +56,8 @@ Prepare a KITTI object folder (data/README.md shows its layout). Any combination
                 skipped, so an interrupted run goes on where it stopped
   --split-seed  deal the frames out into train.txt and val.txt at random
   --check       read every file of every frame, print every problem, exit with 2
-                if there is one
+                if there is one: also what would make training silently useless, such
+                as points beside the picture, depth in another unit, boxes outside
 """
 KITTI_EXAMPLES = """\
 examples:
@@ -191,7 +192,7 @@ def prepare_kitti(args: argparse.Namespace) -> None:
     """Prepare a KITTI folder as asked."""
     if not (args.depth or args.check or args.split_seed is not None):
         raise DataError("nothing to do: give --depth, --split-seed or --check")
-    from perception.datasets.kitti import prepare
+    from perception.datasets.kitti import check, prepare
 
     depth = args.depth_out or args.root / args.subset / args.depth_dir
     where = {"subset": args.subset, "jobs": args.jobs}
@@ -210,7 +211,7 @@ def prepare_kitti(args: argparse.Namespace) -> None:
             subset=args.subset,
         )
     if args.check:
-        fail_on(prepare.check_kitti(args.root, depth, **where), args.root)
+        fail_on(check.check_kitti(args.root, depth, **where), args.root)
         print(f"{args.root}: no problem found")
 
 

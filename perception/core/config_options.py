@@ -137,7 +137,7 @@ def apply_options(config: Config, options: Mapping[str, Any]) -> None:
             if "size" not in step or "input_size" in options:
                 step["size"] = size
     if config.get("classes") is not None:
-        _follow_classes(config, loaders)
+        _follow_classes(config, loaders, options)
     for loader in loaders:
         if "data_root" in config:
             loader.dataset.frames.setdefault("root", config.data_root)
@@ -199,7 +199,9 @@ def _follow_epochs(
                 )
 
 
-def _follow_classes(config: Config, loaders: Sequence[MutableMapping]) -> None:
+def _follow_classes(
+    config: Config, loaders: Sequence[MutableMapping], options: Mapping[str, Any]
+) -> None:
     """Make data sets, heads and overlaps those of ``config.classes``."""
     classes = config.classes
     classes = (classes,) if isinstance(classes, str) else tuple(classes)
@@ -216,7 +218,12 @@ def _follow_classes(config: Config, loaders: Sequence[MutableMapping]) -> None:
         head["num_classes"] = len(classes)
     for metric in _dicts(config._cfg_dict, "type", "KittiMetric"):
         if isinstance(known := metric.get("overlaps"), Mapping):
-            metric["overlaps"] = {name: known.get(name, 0.5) for name in classes}
+            asked = {o.rpartition(".overlaps.")[2] for o in options}  # none is ignored
+            kept = [
+                *classes,
+                *(name for name in known if name in {*asked} - {*classes}),
+            ]
+            metric["overlaps"] = {name: known.get(name, 0.5) for name in kept}
 
 
 def _size_of(size: Any) -> tuple[int, int]:

@@ -40,7 +40,7 @@ def test_new_entries_that_something_reads_are_set():
         "train_dataloader.dataset.indices": 8,
         "optim_wrapper.optimizer.betas": (0.9, 0.99),
         "randomness.deterministic": True,
-        "test_evaluator.overlaps.Van": 0.5,
+        "test_evaluator.dump_dir": "results",
     }
     config = load_config(CONFIG, options)
     assert config.train_dataloader.dataset.indices == 8
@@ -97,3 +97,27 @@ def test_without_workers_none_persist():
     config = load_config(CONFIG, {"train_dataloader.num_workers": 0})
     assert config.train_dataloader.persistent_workers is False
     assert load_config(CONFIG).train_dataloader.persistent_workers is True
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"train_dataloader.dataset.classes": ["Car"]}, "FCOSHead detects 3; classes="),
+        ({"test_evaluator.overlaps.Vann": 0.5}, "but overlaps has Vann"),
+        (
+            {"classes": ["Car", "Van"], "test_evaluator.overlaps.Va": 0.5},
+            "overlaps has Va; did you mean Van?",
+        ),
+    ],
+)
+def test_data_heads_and_overlaps_are_of_the_same_classes(options, message):
+    """Else an IndexError after the first epoch, or after all the scoring."""
+    with pytest.raises(DataError) as error:
+        load_config(CONFIG, options)
+    assert message in str(error.value)
+
+
+def test_overlaps_of_ones_own_for_classes_of_ones_own():
+    options = {"classes": ["Car", "Van"], "test_evaluator.overlaps.Van": 0.7}
+    overlaps = load_config(CONFIG, options).test_evaluator.overlaps
+    assert overlaps == {"Car": 0.5, "Van": 0.7}

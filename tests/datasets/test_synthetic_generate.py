@@ -11,7 +11,7 @@ import pytest
 from tool_runner import status_of
 
 from perception.core.structures import DataError
-from perception.datasets.kitti.prepare import check_kitti
+from perception.datasets.kitti.check import check_kitti
 from perception.datasets.kitti.reader import KittiFrames
 from perception.datasets.synthetic.generate import parse_size
 from perception.datasets.synthetic.kitti import generate

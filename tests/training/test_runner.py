@@ -263,3 +263,24 @@ def test_weights_of_another_size_are_no_start(tiny, tmp_path):
         )
     best = train(load_config(file, kept | wider), work_dir=tmp_path / "yes")
     assert best.is_file()  # a head of another width may start from random weights
+
+
+@pytest.mark.slow
+def test_detections_of_frames_without_labels_are_written(tiny, tmp_path):
+    """KITTI's `testing`: scored nowhere, and no traceback after all the work."""
+    file, whole, _ = tiny
+    root = file.parent / "kitti"
+    shutil.copytree(root / "training", root / "testing", dirs_exist_ok=True)
+    shutil.rmtree(root / "testing" / "label_2")
+    frames = "test_dataloader.dataset.frames"
+    options = {f"{frames}.subset": "testing"}
+    more = {"work_dir": tmp_path / "work", "json_file": tmp_path / "figures.json"}
+    weights, dump = whole / "epoch_2.pth", tmp_path / "results"
+    assert score(load_config(file, options), weights, dump_kitti=dump, **more) == {}
+    assert sorted(os.listdir(dump)) == ["000004.txt", "000005.txt"]
+    assert json.loads((tmp_path / "figures.json").read_text())["figures"] == {}
+    with pytest.raises(DataError, match=r"no labels, .*; --dump-kitti DIR writes"):
+        score(load_config(file, options), weights, **more)
+    spaced = {"classes": ["Car", "Person sitting", "Cyclist"]}
+    with pytest.raises(DataError, match="'Person sitting' must be one word"):
+        score(load_config(file, spaced), weights, dump_kitti=dump, **more)

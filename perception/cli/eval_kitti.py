@@ -28,6 +28,8 @@ from perception.evaluation.detection.rules import (
     KITTI_CLASSES,
     KITTI_DIFFICULTIES,
     METRICS,
+    ClassRule,
+    Difficulty,
     rules_with_overlaps,
 )
 
@@ -97,7 +99,8 @@ def _overlaps(words: Mapping[str, Any]) -> dict[str, float]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
-    classes, difficulties = KITTI_CLASSES, KITTI_DIFFICULTIES
+    classes: Sequence[ClassRule] = KITTI_CLASSES
+    difficulties: Sequence[Difficulty] = KITTI_DIFFICULTIES
     if args.about:
         overlaps, difficulties = read_about(args.about)
         classes = rules_with_overlaps(overlaps)

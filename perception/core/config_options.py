@@ -18,7 +18,7 @@ from perception.core.words import did_you_mean
 
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 # Entries of a config that change others: the data's folder, and what they say.
-VARIABLES = ("data_root", "max_epochs", "input_size", "classes")
+VARIABLES = ("data_root", "depth_dir", "max_epochs", "input_size", "classes")
 # Entries that a config may lack: what MMEngine's runner reads, and these.
 _OPTIONAL = {
     *inspect.signature(Runner).parameters,
@@ -116,9 +116,10 @@ def apply_options(config: Config, options: Mapping[str, Any]) -> None:
     * ``input_size``, as ``640x192`` or ``(640, 192)``: every ``ResizeFrame``;
     * ``classes``: data sets, heads, overlaps;
     * ``data_root``: the root of every data set that has none of its own;
+    * ``depth_dir``: where all of them in KITTI's layout have their depth maps;
     * a loader without workers cannot keep them.
 
-    The first three may stand in a config as well.
+    They may stand in a config as well.
 
     Raises:
         DataError: If something would not follow; says what to set.
@@ -141,6 +142,10 @@ def apply_options(config: Config, options: Mapping[str, Any]) -> None:
     for loader in loaders:
         if "data_root" in config:
             loader.dataset.frames.setdefault("root", config.data_root)
+        if config.get("depth_dir") is not None:
+            if loader.dataset.frames.get("type") != "KittiFrames":
+                raise DataError(f"{config.filename}: depth_dir is for KittiFrames")
+            loader.dataset.frames["depth_dir"] = config.depth_dir
         if not loader.get("num_workers"):
             loader["persistent_workers"] = False
             loader.pop("prefetch_factor", None)

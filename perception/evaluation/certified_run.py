@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from tqdm import tqdm
 
 from perception.attacks import PGD, MapThreat
 from perception.attacks.batch import AttackBatch
+from perception.core.gate_state import attributed, false_alarm_warning
 from perception.evaluation.certified import certified_objects
 from perception.evaluation.robustness.spec import Running
 from perception.evaluation.robustness.subject import Subject
@@ -43,6 +45,7 @@ def certify(
     if missing := [name for name in target.classes if name not in overlaps]:
         raise ValueError(f"no overlap for {', '.join(missing)}: nothing scores them")
     objects = found = 0
+    accused: Counter[str | None] = Counter()
     names = list(target.sensors)
     counts: dict[str, dict[str, Any]] = {
         name: dict(certified=0, found_attacked=0, violations=0) for name in names
@@ -57,6 +60,9 @@ def certify(
         clean = _detected(detector, batch, batch.inputs, overlaps, threshold)
         objects += sum(len(mask) for mask in clean)
         found += sum(int(mask.sum()) for mask in clean)
+        if target.has_gate:
+            said = target.predict(batch.inputs, batch.samples)
+            accused.update(attributed(one.gate, names) for one in said)
         for name, attack in attacks.items():
             count = counts[name]
             count["certified"] += sum(int(mask.sum()) for mask in sure[name])
@@ -68,6 +74,8 @@ def certify(
             count["violations"] += sum(
                 int((a & ~b).sum()) for a, b in zip(sure[name], still, strict=True)
             )
+    if warning := false_alarm_warning(accused):
+        tqdm.write(warning)
     if not check_steps:
         for count in counts.values():
             count.update(found_attacked=None, violations=None)

@@ -33,7 +33,7 @@ def check_labels(dataset: FrameDataset) -> list[str]:
     """
     wanted = set(dataset.class_index.values())
     index = {class_key(name): label for name, label in dataset.class_index.items()}
-    missing, seen = set(wanted), {}
+    missing, seen = set(wanted), dict[str, None]()
     enough = len(dataset) if hasattr(dataset.frames, "labels") else _FEW
     for number in range(len(dataset)):
         if not missing or (number >= enough and missing != wanted):

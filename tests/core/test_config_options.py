@@ -121,3 +121,12 @@ def test_overlaps_of_ones_own_for_classes_of_ones_own():
     options = {"classes": ["Car", "Van"], "test_evaluator.overlaps.Van": 0.7}
     overlaps = load_config(CONFIG, options).test_evaluator.overlaps
     assert overlaps == {"Car": 0.5, "Van": 0.7}
+
+
+def test_one_depth_folder_for_all():
+    config = load_config(CONFIG, {"depth_dir": "/data/my depth"})
+    for name in ("train", "val", "test"):
+        frames = config[f"{name}_dataloader"].dataset.frames
+        assert frames.depth_dir == "/data/my depth"
+    with pytest.raises(DataError, match="depth_dir is for KittiFrames"):
+        load_config("configs/nuscenes/concat.py", {"depth_dir": "a"})

@@ -62,13 +62,28 @@ def test_processes_change_nothing(root, tmp_path):
         assert one.read_bytes() == two.read_bytes()
 
 
-def test_depth_elsewhere_leaves_the_root_alone(root, tool, tmp_path):
+def test_depth_elsewhere_leaves_the_root_alone(root, tool, tmp_path, capsys):
     before = sorted(root.rglob("*"))
     out = tmp_path / "depth"
-    assert tool("--root", root, "--depth", "--depth-out", out) == 0
+    assert tool("--root", root, "--depth", "--check", "--depth-dir", out) == 2
     assert sorted(root.rglob("*")) == before
+    told = capsys.readouterr().out
+    assert f"configs read it with --cfg-options depth_dir={out}\n" in told
     depth = SensorSource("depth", str(out))
-    assert KittiFrames(root, sources={"depth": depth})[0].sensors["depth"].any()
+    for more in ({"sources": {"depth": depth}}, {"depth_dir": out}):
+        frame = KittiFrames(root, **more)[0]
+        assert frame.sources["depth"] == f"{out}/{frame.frame_id}.png"
+
+
+def test_a_bare_name_is_a_folder_of_kittis(root, tool):
+    assert tool("--root", root, "--depth", "--depth-dir", "depth_sgm") == 0
+    frame = KittiFrames(root, depth_dir="depth_sgm")[0]
+    assert frame.sources["depth"].startswith(f"{root}/training/depth_sgm/")
+
+
+def test_a_source_that_cannot_be_made_is_named(root):
+    with pytest.raises(DataError, match=r"source of sensor 'depth': .*'kind'"):
+        KittiFrames(root, sources={"depth": {"folder": "depth_2"}})
 
 
 def test_frames_without_right_image_are_listed(root, tool, capsys):

@@ -159,3 +159,19 @@ def test_case_of_names_does_not_matter_and_a_misspelt_one_is_told(cars, caplog):
             logger.removeHandler(caplog.handler)
     assert figures["kitti/Car_2d_easy_R40"] == 100
     assert "no label is called Cyclist; did you mean Cyclst?; labels are" in caplog.text
+
+
+def test_a_gate_that_accuses_clean_frames_is_told(cars, caplog):
+    for number, car in enumerate(cars):
+        car.set_metainfo({"gate_names": ("camera", "lidar", "depth")})
+        car.gate = torch.tensor([0.0, 0.9, 0.0, 0.1]).roll(0 if number < 5 else 2)
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    try:
+        run(KittiMetric(), cars)
+        assert "of 41 clean frames the gate accuses lidar in 5: what" in caplog.text
+        caplog.clear()
+        run(KittiMetric(), cars[3:])  # two of 38
+        assert "accuses" not in caplog.text
+    finally:
+        logger.removeHandler(caplog.handler)

@@ -63,6 +63,12 @@ def find_files(
     return files
 
 
+def depth_folder(base: Path, depth_dir: str | os.PathLike) -> Path:
+    """Where depth maps lie: a bare name is one in ``base``, all else a path."""
+    path = Path(depth_dir).expanduser()
+    return base / path if len(path.parts) == 1 else path.absolute()
+
+
 def read_points(path: str | os.PathLike, columns: int = 4) -> np.ndarray:
     """Read a ``.bin`` cloud: (P, columns) float32, x, y, z in metres, then the rest.
 

@@ -27,6 +27,7 @@ from perception.core.structures import (
 )
 from perception.datasets.kitti.files import (
     SUFFIXES,
+    depth_folder,
     find_files,
     image_size,
     read_calib,
@@ -97,6 +98,8 @@ class KittiFrames(FrameReader):
         image_dir: Folder of the reference (left) image, whose size is the frame's.
         right_dir: Folder of the right image, for the stereo fallback.
         label_dir: Folder of the labels; without it ``objects`` is None.
+        depth_dir: Folder of the depth maps instead of the sources': a name in
+            ``root/subset``, or a path anywhere.
 
     Raises:
         DataError: If a folder, a file of a sensor that is not optional, or the
@@ -116,9 +119,18 @@ class KittiFrames(FrameReader):
         image_dir: str = "image_2",
         right_dir: str = "image_3",
         label_dir: str = "label_2",
+        depth_dir: str | None = None,
     ) -> None:
         self.base = Path(root) / subset
-        self.sources = pick_sources(SensorSource, sources, sensors, optional_sensors)
+        picked = pick_sources(SensorSource, sources, sensors, optional_sensors)
+        if depth_dir is not None:
+            folder = str(depth_folder(self.base, depth_dir))
+            picked |= {
+                name: replace(source, folder=folder)
+                for name, source in picked.items()
+                if source.kind == "depth"
+            }
+        self.sources = picked
         self._images = find_files(self.base / image_dir, SUFFIXES["image"])
         self._right = find_files(self.base / right_dir, SUFFIXES["image"], False)
         self._calibs = find_files(self.base / "calib", (".txt",))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
+from perception.core.gate_state import attributed, false_alarm_warning
 from perception.core.structures import DataError, Objects
 from perception.datasets.kitti.files import write_objects
 from perception.evaluation.detection.kitti_ap import Result, evaluate, mean_ap
@@ -22,6 +25,15 @@ from perception.evaluation.detection.rules import (
     kitti_rules,
     rules_with_overlaps,
 )
+
+
+class Seen(NamedTuple):
+    """One frame: its labels, what was detected, whom a gate accuses."""
+
+    frame_id: str
+    labels: Objects | None
+    detections: Objects
+    accused: str | None
 
 
 @METRICS.register_module()
@@ -83,30 +95,35 @@ class KittiMetric(BaseMetric):
                 np.asarray(column.detach().cpu()) for column in columns
             )
             detections = Objects.from_boxes(classes[labels], boxes_px, scores)
-            self.results.append((sample["frame_id"], sample["objects"], detections))
+            gate, names = sample.get("gate"), sample.get("gate_names", ())
+            accused = attributed(None if gate is None else gate.tolist(), names)
+            self.results.append(
+                Seen(sample["frame_id"], sample["objects"], detections, accused)
+            )
 
-    def compute_metrics(
-        self, results: list[tuple[str, Objects | None, Objects]]
-    ) -> dict[str, float]:
+    def compute_metrics(self, results: list[Seen]) -> dict[str, float]:
         """Score all frames, log the tables and write the result files.
 
         Frames without labels, such as KITTI's test set, are written only.
         """
         if self.dump_dir is not None:
-            for frame_id, _, detections in results:
-                write_objects(Path(self.dump_dir) / f"{frame_id}.txt", detections)
-            if all(labels is None for _, labels, _ in results):
+            for seen in results:
+                path = Path(self.dump_dir) / f"{seen.frame_id}.txt"
+                write_objects(path, seen.detections)
+            if all(seen.labels is None for seen in results):
                 told = f"{self.dump_dir}: detections in {len(results)} frames; none of "
                 print_log(told + "them has labels to score", logger="current")
                 return {}
-        labelled = [(i, truth, d) for i, truth, d in results if truth is not None]
-        if len(labelled) < len(results):
-            bare = next(i for i, truth, _ in results if truth is None)
-            raise DataError(f"frame {bare}: no labels, which AP needs")
+        for seen in results:
+            if seen.labels is None:
+                raise DataError(f"frame {seen.frame_id}: no labels, which AP needs")
+        accused = Counter[str | None](x.accused for x in results if x.accused)
+        if warning := false_alarm_warning(accused):
+            print_log(warning, logger="current", level=logging.WARNING)
         classes = self._classes()
         # Always there, so that either can choose the best checkpoint.
         official = kitti_rules(classes)
-        figures = self._score(labelled, official, "AP at KITTI's overlaps")
+        figures = self._score(results, official, "AP at KITTI's overlaps")
         official_figures = {f"{name}_official": figures[name] for name in figures}
         if self.overlaps == "kitti":
             return figures | official_figures
@@ -117,18 +134,19 @@ class KittiMetric(BaseMetric):
             )
         own = rules_with_overlaps(dict(self.overlaps))
         title = "AP at the overlaps of this task"
-        return self._score(labelled, own, title) | official_figures
+        return self._score(results, own, title) | official_figures
 
     def _score(
         self,
-        results: list[tuple[str, Objects, Objects]],
+        results: Sequence[Seen],
         rules: Sequence[ClassRule],
         title: str,
     ) -> dict[str, float]:
         """The figures for one set of rules, logged as a table."""
+        labels = [seen.labels for seen in results if seen.labels is not None]
         result = evaluate(
-            [labels for _, labels, _ in results],
-            [detections for _, _, detections in results],
+            labels,
+            [seen.detections for seen in results],
             classes=rules,
             metrics=("2d",),
             difficulties=self.difficulties,
@@ -136,10 +154,7 @@ class KittiMetric(BaseMetric):
         mean = mean_ap(result, "2d", self.headline, "R40")
         print_log(
             f"{title}, {len(results)} frames: mAP {mean:.2f} ({self.headline}, R40)\n"
-            + "\n".join(
-                [result_table(result, rules)]
-                + unknown_classes([labels for _, labels, _ in results], rules)
-            ),
+            + "\n".join([result_table(result, rules)] + unknown_classes(labels, rules)),
             logger="current",
         )
         return {"mAP": mean} | _flat(result)

@@ -76,8 +76,9 @@ def evaluate_folders(
         results.append(read_objects(result_path, scores=True))
     missing = left_out(labels, results, classes=classes)
     notes = [f"no {m}: {why}" for m, why in missing.items() if m in metrics]
-    what = {"metrics": metrics, "classes": classes, "difficulties": difficulties}
-    result = evaluate(labels, results, **what)
+    result = evaluate(
+        labels, results, classes=classes, metrics=metrics, difficulties=difficulties
+    )
     return result, notes + unknown_classes(labels, classes)
 
 

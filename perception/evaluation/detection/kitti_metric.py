@@ -106,6 +106,7 @@ class KittiMetric(BaseMetric):
 
         Frames without labels, such as KITTI's test set, are written only.
         """
+        results = [Seen(*one) for one in results]  # MMEngine makes them plain tuples
         if self.dump_dir is not None:
             for seen in results:
                 path = Path(self.dump_dir) / f"{seen.frame_id}.txt"

@@ -52,19 +52,6 @@ class Victim:
                     if name not in touched
                 }
 
-    def objective(self, changed: Mapping[str, Tensor], goal: Judge) -> Tensor:
-        """What the attacker ascends, (M N,), differentiable in ``changed``.
-
-        Args:
-            changed: Model inputs (M N, C, H, W) of the touched sensors, for the M
-                restarts one after the other.
-            goal: What to ascend.
-
-        Raises:
-            DoesNotApplyError: If the target lacks what the goal needs.
-        """
-        return goal.value(Query(self, changed))
-
     def respond(
         self,
         changed: Mapping[str, Tensor],

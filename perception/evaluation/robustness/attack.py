@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from perception.core.files import write_json
 from perception.core.provenance import Environment, distinct, versions
-from perception.evaluation.robustness.attack_file import Named, prepare
 from perception.evaluation.robustness.cell import fill
 from perception.evaluation.robustness.export import KittiSaver
-from perception.evaluation.robustness.figures import (
-    Measured,
-    attack_result,
-    detector_result,
-)
+from perception.evaluation.robustness.figures import attack_result, detector_result
 from perception.evaluation.robustness.results import (
     AttackResult,
     DetectorResult,
     Results,
     RunInfo,
 )
-from perception.evaluation.robustness.spec import AttackRun, AttacksSpec, Running
+from perception.evaluation.robustness.spec import AttackRun, RobustnessRun
 from perception.evaluation.robustness.store import FrameStore
-from perception.evaluation.robustness.subject import Subject
+from perception.evaluation.robustness.subject import Subject, load_subject
 
 
 def run_attacks(run: AttackRun) -> Results:
@@ -41,15 +37,7 @@ def run_attacks(run: AttackRun) -> Results:
             where that can be known.
     """
     begin, out, running = time.perf_counter(), Path(run.out), run.running
-    subject, attacks = prepare(
-        run.detector,
-        run.attacks,
-        run.frames,
-        device=running.device,
-        changes=run.changes,
-        patch=run.patch,
-        score_threshold=run.score_threshold,
-    )
+    subject = load_subject(run, run.attacks)
     common = subject.settings | {"save_data": run.save_data}
     stores = [
         FrameStore(
@@ -57,37 +45,25 @@ def run_attacks(run: AttackRun) -> Results:
             common | {"attack": one.description},
             resume=run.resume,
         )
-        for one in attacks
+        for one in subject.attacks
     ]
     now = Environment.here(running.device)
     for store in stores:
         store.check(now, subject.frame_ids)
     found: dict[str, AttackResult] = {}
-    for one, store in zip(attacks, stores, strict=True):
+    sensors = list(subject.target.sensors)
+    for one, store in zip(subject.attacks, stores, strict=True):
         save = KittiSaver(store.folder / "data", subject) if run.save_data else None
-        fill(store, subject, one.perturbation, running, save=save)
-        result = found[one.perturbation.name] = measure(subject, one, store)
+        measured = fill(store, subject, one, running, save=save)
+        result = attack_result(measured, sensors, subject.scoring)
+        found[result.name] = result
         wall_s = time.perf_counter() - begin
-        detector = detector_result(made_of(subject), subject.target.sensors, found)
-        info = run_info(run.attacks, running, subject, found.values(), wall_s)
-        results = results_of(subject, [detector], info)
-        results.write(out / "results.json")
+        detector = detector_result(made_of(subject), sensors, found)
+        results = write_results(out / "results.json", run, subject, [detector], wall_s)
         means = (result.ap.clean.headline.mean, result.mean)
         clean, left = ("n/a" if mean is None else f"{mean:.2f}" for mean in means)
         tqdm.write(f"{result.name}: mean AP {clean} -> {left}")
     return results
-
-
-def measure(subject: Subject, named: Named, store: FrameStore) -> AttackResult:
-    """The figures of an attack whose records are all in its store."""
-    measured = Measured(
-        name=named.perturbation.name,
-        attacked_sensors=named.perturbation.touched,
-        description=named.description,
-        records=store.records(subject.frame_ids),
-        environments=store.environments(),
-    )
-    return attack_result(measured, list(subject.target.sensors), subject.scoring)
 
 
 def made_of(subject: Subject) -> dict[str, str]:
@@ -101,56 +77,53 @@ def made_of(subject: Subject) -> dict[str, str]:
     }
 
 
-def run_info(
-    asked: AttacksSpec,
-    running: Running,
+def write_results(
+    path: Path,
+    run: AttackRun | RobustnessRun,
     subject: Subject,
-    results: Iterable[AttackResult],
+    detectors: Sequence[DetectorResult],
     wall_s: float,
+    *,
     processes: int = 1,
-) -> RunInfo:
-    """How a run was started, that ends now."""
-    seeds = {one.threat.get("seed", 0) for one in results}
-    return RunInfo(
-        command=running.command,
-        attacks_file=str(asked.attacks_file),
-        suite=tuple(asked.threats),
+    **more: Any,
+) -> Results:
+    """Write the results of a run that ends now; returns them.
+
+    Args:
+        path: The file.
+        run: How it was started.
+        subject: A detector, of whose frames, classes and scoring all are.
+        detectors: What was measured.
+        wall_s: Seconds it took.
+        processes: How many worked at a time.
+        **more: Further fields of :class:`Results`, or others than of this detector.
+    """
+    attacks = [one for detector in detectors for one in detector.attacks.values()]
+    seeds = {one.threat.get("seed", 0) for one in attacks}
+    info = RunInfo(
+        command=run.running.command,
+        attacks_file=str(run.attacks.attacks_file),
+        suite=tuple(run.attacks.threats),
         data_root=subject.settings["data_root"],
         split=subject.settings["split"],
         seeds=tuple(sorted(seed for seed in seeds if isinstance(seed, int))),
-        batch_size=running.batch_size,
+        batch_size=run.running.batch_size,
         processes=processes,
         wall_s=round(wall_s, 2),
         finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         versions=versions(),
     )
-
-
-def results_of(
-    subject: Subject,
-    detectors: Iterable[DetectorResult],
-    run: RunInfo,
-    **more: Any,
-) -> Results:
-    """The results of detectors on the frames of one of them.
-
-    Args:
-        subject: One of them, of whose classes and scoring all are.
-        detectors: What was measured.
-        run: How.
-        **more: Further fields of :class:`Results`, or others than of this detector.
-    """
-    detectors = tuple(detectors)
-    attacks = [one for detector in detectors for one in detector.attacks.values()]
     fields: Mapping[str, Any] = {
-        "run": run,
+        "run": info,
         "frame_ids": tuple(subject.frame_ids),
         "classes": tuple(subject.target.classes),
         "sensors": dict(subject.target.sensors),
         "scoring": subject.scoring,
         "attacks": tuple(dict.fromkeys(one.name for one in attacks)),
         "baseline": detectors[0].name,
-        "detectors": detectors,
+        "detectors": tuple(detectors),
         "environments": distinct(e for one in attacks for e in one.environments),
     }
-    return Results(**{**fields, **more})
+    results = Results(**{**fields, **more})
+    write_json(path, results.to_json())
+    return results

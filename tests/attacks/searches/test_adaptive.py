@@ -5,7 +5,7 @@ from perception.attacks import PGD, Adaptive, build_attack
 from perception.attacks.base import try_goal
 from perception.attacks.goals import Goal
 from perception.attacks.target import DoesNotApplyError, frozen
-from perception.attacks.victim import Victim
+from perception.attacks.victim import Query, Victim
 
 CAMERA = dict(type="MapThreat", sensor="camera", eps=8.0, steps=2)
 CONFIG = dict(type="Adaptive", search=dict(type="PGD"), weights=(1.0,), threat=CAMERA)
@@ -74,7 +74,7 @@ def test_the_threats_own_goal_is_the_judge(tiny_target, tiny_batch):
             one = build_attack("b", dict(type="PGD", threat=CAMERA), goal=goal)
             changed = one.craft(tiny_target, tiny_batch)
             with torch.no_grad():
-                value = victim.objective(changed, Goal.parse("rank"))
+                value = Goal.parse("rank").value(Query(victim, changed))
             assert (worst.value >= value - 1e-4 * value.abs()).all(), goal
 
 

@@ -6,6 +6,7 @@ Shape letters: S sensors.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def gate_state(
     return ALARM if likeliest == NOBODY and (alarm or 0.0) > 0 else likeliest
 
 
-def false_alarm_warning(counts: Mapping[str | None, int]) -> str | None:
+def false_alarm_warning(counts: Mapping[Any, int]) -> str | None:
     """What to tell where a gate accuses sensors in clean frames; None if it is quiet.
 
     A gate that was not calibrated after a training leaves benign sensors out, and so

@@ -184,7 +184,7 @@ def _score(
     hits = is_hit.sum(axis=0)
     wrong = outcome.free[role.scored & ~excused].sum(axis=0)
     gain = _similarity(outcome, truth, found, is_hit) if metric == "aos" else hits
-    return _summarise(gain, hits + wrong, objects)
+    return summarise(gain, hits + wrong, objects)
 
 
 def _similarity(
@@ -227,7 +227,7 @@ def recall_thresholds(scores: np.ndarray, objects: int) -> np.ndarray:
     return scores[picked]
 
 
-def _summarise(
+def summarise(
     gain: np.ndarray, detections: np.ndarray, objects: int
 ) -> AveragePrecision:
     """AP from the (T,) gains and numbers of counted detections at each threshold."""

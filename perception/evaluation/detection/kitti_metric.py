@@ -16,6 +16,7 @@ from mmengine.logging import print_log
 from perception.core.gate_state import attributed, false_alarm_warning
 from perception.core.structures import DataError, Objects
 from perception.datasets.kitti.files import write_objects
+from perception.evaluation.detection.bootstrap import mean_ap_interval
 from perception.evaluation.detection.kitti_ap import Result, evaluate, mean_ap
 from perception.evaluation.detection.report import result_table, unknown_classes
 from perception.evaluation.detection.rules import (
@@ -153,8 +154,18 @@ class KittiMetric(BaseMetric):
             difficulties=self.difficulties,
         )
         mean = mean_ap(result, "2d", self.headline, "R40")
+        span = mean_ap_interval(
+            labels,
+            [seen.detections for seen in results],
+            classes=rules,
+            difficulty=next(d for d in self.difficulties if d.name == self.headline),
+        )
+        within = (
+            "" if span is None else ", 95 % over frames: {:.1f} … {:.1f}".format(*span)
+        )
         print_log(
-            f"{title}, {len(results)} frames: mAP {mean:.2f} ({self.headline}, R40)\n"
+            f"{title}, {len(results)} frames: mAP {mean:.2f} ({self.headline}, R40"
+            f"{within})\n"
             + "\n".join([result_table(result, rules)] + unknown_classes(labels, rules)),
             logger="current",
         )

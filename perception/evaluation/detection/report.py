@@ -28,6 +28,13 @@ from perception.evaluation.detection.rules import (
     Difficulty,
 )
 
+FEW = "†"
+"""Marks figures of so few objects that they are low, and jump, whatever is scored."""
+FEW_OBJECTS = (
+    f"fewer than {RECALLS} objects: by the way KITTI samples recall AP stays below 100 "
+    "even for perfect detections, and each object moves it by points"
+)
+
 
 def evaluate_folders(
     label_dir: str | os.PathLike,
@@ -168,17 +175,14 @@ def result_table(result: Result, classes: Sequence[ClassRule] = KITTI_CLASSES) -
 def _cell_text(cell: AveragePrecision) -> str:
     if not cell.objects:
         return f"{'n/a':>9}{'n/a':>9}"
-    mark = "*" if cell.objects < RECALLS else " "
+    mark = FEW if cell.objects < RECALLS else " "
     return f"{cell.r11:>8.2f}{mark}{cell.r40:>8.2f}{mark}"
 
 
 def _notes(cells: Sequence[AveragePrecision]) -> list[str]:
     notes = []
     if any(0 < cell.objects < RECALLS for cell in cells):
-        notes.append(
-            f"* fewer than {RECALLS} objects: KITTI's sampling of the recall stays "
-            "below 100 even for perfect detections"
-        )
+        notes.append(f"{FEW} {FEW_OBJECTS}")
     if any(cell.objects == 0 for cell in cells):
         notes.append("n/a: no object to find")
     return notes

@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 
 from perception.core.checkpoints import (
     load_checkpoint,
+    local_file,
     secure_mmengine,
 )
 from perception.core.locks import sole_user
@@ -67,6 +68,8 @@ def train(
         if latest is not None:
             config.resume = True
             config.load_from = str(latest)
+        if config.load_from and not config.resume:
+            _require_start(config.load_from)
         runner = build_runner(config, launcher)
         if config.load_from and not config.resume:
             _check_start(runner.model, config.load_from)
@@ -75,6 +78,17 @@ def train(
         runner.train()
         barrier()  # the first process may still be writing the last checkpoint
     return best_checkpoint(work_dir)
+
+
+def _require_start(checkpoint: str) -> None:
+    """Raise DataError unless there are such weights; says what else to start from."""
+    try:
+        local_file(checkpoint)
+    except DataError as error:
+        raise DataError(
+            f"load_from={error}; train that first, or --cfg-options load_from=FILE with "
+            "shipped weights (data/zoo), or load_from=None for random ones"
+        ) from error
 
 
 def _check_start(model: torch.nn.Module, checkpoint: str) -> None:

@@ -71,7 +71,7 @@ def test_a_draw_is_scored_as_if_its_frames_were_a_data_set():
 def test_the_interval_holds_the_figure_and_shrinks_with_more_frames():
     rng = np.random.default_rng(0)
     widths = []
-    for count in (20, 80):
+    for count in (80, 320):
         labels, found = zip(*(random_frame(rng) for _ in range(count)), strict=True)
         low, high = mean_ap_interval(
             labels, found, classes=CLASSES, difficulty=MODERATE

@@ -86,8 +86,8 @@ def _require_start(checkpoint: str) -> None:
         local_file(checkpoint)
     except DataError as error:
         raise DataError(
-            f"load_from={error}; train that first, or --cfg-options load_from=FILE with "
-            "shipped weights (data/zoo), or load_from=None for random ones"
+            f"load_from={error}; train that first, or start from shipped weights, "
+            "--cfg-options load_from=data/zoo/..., or random ones, load_from=None"
         ) from error
 
 

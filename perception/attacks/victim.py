@@ -99,9 +99,11 @@ class Query:
 
     Args:
         victim: Whom to ask.
-        changed: Model inputs (M N, C, H, W) of the touched sensors.
+        changed: Model inputs (M N, C, H, W) of the touched sensors, for the M restarts
+            one after the other.
 
     Attributes:
+        changed: As given.
         touched: Names of these sensors.
         sensors: Names of all sensors, in the gate's order.
         samples: The M N samples.
@@ -112,7 +114,7 @@ class Query:
         self.touched = victim.touched
         self.sensors = tuple(victim.target.sensors)
         self.samples = list(victim.batch.samples) * (total // len(victim.batch))
-        self._victim, self._changed = victim, changed
+        self._victim, self.changed = victim, changed
         self._features: dict[str, Any] = {}
         self._responses: dict[LeaveOut | None, Response] = {}
 
@@ -120,6 +122,6 @@ class Query:
         """What the target says, its fusion told to leave a sensor out or (None) not."""
         if leave_out not in self._responses:
             self._responses[leave_out] = self._victim.respond(
-                self._changed, self.samples, self._features, leave_out
+                self.changed, self.samples, self._features, leave_out
             )
         return self._responses[leave_out]

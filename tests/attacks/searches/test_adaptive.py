@@ -110,10 +110,10 @@ def test_a_detector_that_answers_nan_is_still_attacked(
 ):
     """An objective of NaN must not pass for robustness: the clean input untouched."""
 
-    def nothing(victim, changed, goal):
-        return torch.nan * changed["camera"].flatten(1).sum(dim=1)
+    def nothing(goal, query):
+        return torch.nan * query.changed["camera"].flatten(1).sum(dim=1)
 
-    monkeypatch.setattr(Victim, "objective", nothing)
+    monkeypatch.setattr(Goal, "value", nothing)
     result = build_attack("a", CONFIG)(tiny_target, tiny_batch)
     change = (result.inputs["camera"] - tiny_batch.inputs["camera"]).abs()
     assert (change.flatten(1).amax(dim=1) > 4).all()

@@ -1,6 +1,7 @@
 """Options of a config: misspelt ones are refused, and what depends on them follows."""
 
 import pytest
+from data_readme import block
 
 from perception.core.config import load_config
 from perception.core.structures import DataError
@@ -130,3 +131,13 @@ def test_one_depth_folder_for_all():
         assert frames.depth_dir == "/data/my depth"
     with pytest.raises(DataError, match="depth_dir is for KittiFrames"):
         load_config("configs/nuscenes/concat.py", {"depth_dir": "a"})
+
+
+def test_the_lines_that_data_readme_shows(repo_root, tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text(block("own-variables").replace("configs/", f"{repo_root}/configs/"))
+    config = load_config(own)
+    assert config.train_cfg.max_epochs == config.param_scheduler[1].T_max == 30
+    assert config.train_dataloader.dataset.pipeline[0].size == (960, 288)
+    assert config.model.bbox_head.num_classes == 2
+    assert config.test_evaluator.overlaps == {"Car": 0.5, "Van": 0.5}

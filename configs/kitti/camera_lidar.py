@@ -1,6 +1,6 @@
 """KITTI at full size: camera and LiDAR, for recordings without depth.
 
-Two sensors that disagree do not tell which of them lies: plain fusion.
+Two sensors that disagree do not tell which is compromised: plain fusion.
 """
 
 _base_ = "concat.py"

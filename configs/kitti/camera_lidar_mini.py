@@ -1,6 +1,6 @@
 """KITTI at half size, fine-tuned: camera and LiDAR, for recordings without depth.
 
-Two sensors that disagree do not tell which of them lies: plain fusion.
+Two sensors that disagree do not tell which is compromised: plain fusion.
 """
 
 _base_ = "concat_mini.py"
@@ -11,3 +11,4 @@ model = dict(
         lidar={{_base_.model.branches.lidar}},
     ),
 )
+load_from = "data/zoo/camera_lidar.safetensors"

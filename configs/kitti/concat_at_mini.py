@@ -7,4 +7,4 @@ _base_ = [
     "../_base_/runtime/default.py",
 ]
 data_root = "data/kitti_mini"
-load_from = "work_dirs/synthetic_concat_at/epoch_4.pth"
+load_from = "data/zoo/concat_at.safetensors"

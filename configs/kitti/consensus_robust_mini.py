@@ -9,4 +9,4 @@ model = dict(
 )
 variation = dict(goals=("detection", "detection|parts", "detection|none*0.3"))
 train_cfg = dict(variation=variation, attacks=dict(camera=dict(weight=1.5)))
-load_from = "work_dirs/synthetic_consensus_robust/epoch_4.pth"
+load_from = "data/zoo/consensus_robust.safetensors"

@@ -29,6 +29,7 @@ SYNTHETIC_EXAMPLES = """\
 examples:
   python tools/create_data.py synthetic --out data/synthetic --frames 1200 \\
       --val-frames 200 --seed 0 --size 640x192 --jobs 2
+  python tools/create_data.py synthetic --out data/few --val-frames 24 --only val
   python tools/create_data.py synthetic --out /tmp/few --frames 4 --size 1242x375
   python tools/create_data.py synthetic --layout nuscenes --scenes 30 \\
       --val-scenes 10 --samples 10 --out data/nuscenes_synthetic --jobs 2
@@ -39,6 +40,7 @@ LAYOUTS: dict[str, dict[str, tuple[Any, str]]] = {
         "frames": (1200, "training frames"),
         "val_frames": (0, "validation frames, named after the training frames"),
         "full_lidar": (False, "keep the LiDAR's 360 degrees, not what the image shows"),
+        "only": (None, "make the frames of this split alone (default: of both)"),
     },
     "nuscenes": {
         "scenes": (8, "training scenes"),
@@ -56,7 +58,8 @@ Prepare a KITTI object folder (data/README.md shows its layout). Any combination
                 skipped, so an interrupted run goes on where it stopped
   --split-seed  deal the frames out into train.txt and val.txt at random
   --check       read every file of every frame, print every problem, exit with 2
-                if there is one
+                if there is one: also what would make training silently useless, such
+                as points beside the picture, depth in another unit, boxes outside
 """
 KITTI_EXAMPLES = """\
 examples:
@@ -64,8 +67,10 @@ examples:
   python tools/create_data.py kitti --root data/kitti --split-seed 0
   python tools/create_data.py kitti --root data/kitti --check
 
-  KITTI on a read-only disk, depth elsewhere (give the reader the same folder):
-  python tools/create_data.py kitti --root /mnt/kitti --depth --depth-out data/depth
+  KITTI on a read-only disk, depth elsewhere:
+  python tools/create_data.py kitti --root /mnt/kitti --depth --depth-dir data/depth
+  python tools/train.py configs/kitti/concat.py \\
+      --cfg-options data_root=/mnt/kitti depth_dir=data/depth
 """
 NUSCENES = """\
 Look through a nuScenes folder (data/README.md shows its layout): are the tables whole,
@@ -119,7 +124,9 @@ def _add_synthetic(commands: argparse._SubParsersAction) -> None:
                 kind = {"action": "store_true", "default": argparse.SUPPRESS}
             elif name == "version":
                 kind["choices"] = ("v1.0-mini", default)
-            what += "" if default is False else f" (default: {default})"
+            elif name == "only":
+                kind = {"choices": ("train", "val"), "default": argparse.SUPPRESS}
+            what += f" (default: {default})" if default else ""
             group.add_argument(f"--{name.replace('_', '-')}", help=what, **kind)
     parser.set_defaults(run=make_synthetic)
 
@@ -146,6 +153,9 @@ def make_synthetic(args: argparse.Namespace) -> None:
 
         root = generate(args.out, **settings)
         counts = settings["frames"], settings["val_frames"], "frames"
+        if only := settings["only"]:
+            count = settings["frames" if only == "train" else "val_frames"]
+            return print(f"{count} frames of the split {only} in {root}")
     print("{} training and {} validation {} in {}".format(*counts, root))
 
 
@@ -160,10 +170,8 @@ def _add_kitti(commands: argparse._SubParsersAction) -> None:
     add("--root", type=Path, required=True, help="the KITTI folder")
     add("--subset", default="training", help="folder in it (default: %(default)s)")
     add("--depth", action="store_true", help="compute stereo depth")
-    what = "depth folder in ROOT/SUBSET (default: %(default)s)"
-    add("--depth-dir", default="depth_2", metavar="NAME", help=what)
-    what = "depth folder anywhere else (default: --depth-dir)"
-    add("--depth-out", type=Path, metavar="DIR", help=what)
+    what = "depth folder: a name in ROOT/SUBSET, or a path (default: %(default)s)"
+    add("--depth-dir", default="depth_2", metavar="DIR", help=what)
     add("--split-seed", type=int, metavar="S", help="write a random split")
     what = "share of the frames in val.txt (default: %(default)s)"
     add("--val-fraction", type=_fraction, default=0.5, metavar="F", help=what)
@@ -191,13 +199,15 @@ def prepare_kitti(args: argparse.Namespace) -> None:
     """Prepare a KITTI folder as asked."""
     if not (args.depth or args.check or args.split_seed is not None):
         raise DataError("nothing to do: give --depth, --split-seed or --check")
-    from perception.datasets.kitti import prepare
+    from perception.datasets.kitti import check, files, prepare
 
-    depth = args.depth_out or args.root / args.subset / args.depth_dir
+    depth = files.depth_folder(args.root / args.subset, args.depth_dir)
     where = {"subset": args.subset, "jobs": args.jobs}
     if args.depth:
         report = prepare.cache_stereo_depth(args.root, depth, **where)
         print(f"depth is in {depth}")
+        if depth.parent != args.root / args.subset or depth.name != "depth_2":
+            print(f"configs read it with --cfg-options depth_dir={depth}")
         if report.without_right:
             print(f"no right image, hence no depth: {' '.join(report.without_right)}")
         fail_on(report.problems, depth)
@@ -210,7 +220,7 @@ def prepare_kitti(args: argparse.Namespace) -> None:
             subset=args.subset,
         )
     if args.check:
-        fail_on(prepare.check_kitti(args.root, depth, **where), args.root)
+        fail_on(check.check_kitti(args.root, depth, **where), args.root)
         print(f"{args.root}: no problem found")
 
 

@@ -10,6 +10,7 @@ that depends on them:
   input_size=WxH     what every frame is resized to, for training and testing alike
   classes=[A,B]      what is detected: data sets, heads and the overlaps of AP
   data_root=DIR      where the frames of all data sets are
+  depth_dir=DIR      where their depth maps are, if not in KITTI's folder depth_2
 
 Give test.py, attack.py and the others the same input_size and classes, or put them into
 a config of your own (`_base_ = "…/concat.py"`, then one line each).
@@ -49,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_runner(parser)
     args = parser.parse_args(argv)
     from perception.core.config import default_work_dir, load_config
+    from perception.training.calibration import calibration_command
     from perception.training.runner import train
 
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))  # MMEngine reads it
@@ -61,3 +63,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         launcher=args.launcher,
     )
     print(f"best checkpoint: {best}")
+    if command := calibration_command(args.config, best, args.cfg_options or {}):
+        print(
+            "its gate knows only the frames it was trained on; calibrate it on a "
+            "hundred or more clean ones that it was not, and use what is written:\n  "
+            + command
+        )

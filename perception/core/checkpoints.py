@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,9 @@ from safetensors.torch import load_file, save
 from perception.core.files import replacing
 from perception.core.structures import DataError
 
+# What wrappers put before every name: parallel training, torch.compile.
+_WRAPPERS = ("module.", "_orig_mod.")
+
 
 def load_checkpoint(
     path: str | os.PathLike, map_location: str | torch.device | Callable | None = "cpu"
@@ -31,7 +34,7 @@ def load_checkpoint(
     """Read a checkpoint (``.pth``) or bare weights (``.safetensors``).
 
     Returns:
-        A dict with at least ``state_dict``.
+        A dict with at least ``state_dict``, its names without a wrapper's prefix.
 
     Raises:
         DataError: If the file is missing, damaged, holds anything but tensors and
@@ -43,8 +46,7 @@ def load_checkpoint(
             loaded: Any = {"state_dict": load_file(path), "meta": {}}
         except SafetensorError as error:
             raise DataError(f"{path}: not a safetensors file ({error})") from error
-        _require_numbers(path, loaded["state_dict"])
-        return loaded
+        return _checked(path, loaded)
     try:
         loaded = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # damaged bytes make the unpickler raise anything
@@ -56,13 +58,27 @@ def load_checkpoint(
         raise DataError(f"{path}: expected a dict of weights, got {type(loaded)}")
     if "state_dict" not in loaded:
         loaded = {"state_dict": loaded, "meta": {}}
-    _require_numbers(path, loaded["state_dict"])
-    return loaded
+    return _checked(path, loaded)
 
 
-def _require_numbers(path: Path, weights: Any) -> None:
+def _checked(path: Path, loaded: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint whose weights are numbers, under the names of the bare model."""
+    weights = loaded["state_dict"]
+    if not isinstance(weights, dict):
+        raise DataError(f"{path}: expected a dict of weights, got {type(weights)}")
+    _require_numbers(path, weights)
+    while prefix := next((p for p in _WRAPPERS if _all_begin(weights, p)), ""):
+        weights = {name.removeprefix(prefix): one for name, one in weights.items()}
+    return loaded | {"state_dict": weights}
+
+
+def _all_begin(weights: Mapping[str, Any], prefix: str) -> bool:
+    return bool(weights) and all(str(name).startswith(prefix) for name in weights)
+
+
+def _require_numbers(path: Path, weights: Mapping[str, Any]) -> None:
     """Raise DataError if weights are not finite, or quantised: both would be used."""
-    for name, value in weights.items() if isinstance(weights, dict) else ():
+    for name, value in weights.items():
         if not isinstance(value, torch.Tensor):
             continue
         if value.is_floating_point() and not bool(value.isfinite().all()):

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.utils import import_modules_from_strings
 
-from perception.core.config_options import apply_options, check_options
+from perception.core.config_options import apply_options, check_classes, check_options
 from perception.core.former_names import BASE_ENTRIES, refuse_former_names
 from perception.core.structures import DataError
 
@@ -25,7 +25,8 @@ def load_config(
 
     Raises:
         DataError: If the file is missing or is not a config, it or an option uses a
-            former name, or an option sets what nothing reads.
+            former name, an option sets what nothing reads, or data sets, heads and
+            overlaps are of different classes.
     """
     require_config_file(path, "config")
     try:
@@ -35,6 +36,7 @@ def load_config(
             _import_all(config)
             check_options(config, options)
         apply_options(config, options or {})
+        check_classes(config)
     except DataError:
         raise
     except Exception as error:  # a config is code: anything can go wrong in it

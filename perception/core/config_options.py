@@ -18,7 +18,7 @@ from perception.core.words import did_you_mean
 
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 # Entries of a config that change others: the data's folder, and what they say.
-VARIABLES = ("data_root", "max_epochs", "input_size", "classes")
+VARIABLES = ("data_root", "depth_dir", "max_epochs", "input_size", "classes")
 # Entries that a config may lack: what MMEngine's runner reads, and these.
 _OPTIONAL = {
     *inspect.signature(Runner).parameters,
@@ -116,9 +116,10 @@ def apply_options(config: Config, options: Mapping[str, Any]) -> None:
     * ``input_size``, as ``640x192`` or ``(640, 192)``: every ``ResizeFrame``;
     * ``classes``: data sets, heads, overlaps;
     * ``data_root``: the root of every data set that has none of its own;
+    * ``depth_dir``: where all of them in KITTI's layout have their depth maps;
     * a loader without workers cannot keep them.
 
-    The first three may stand in a config as well.
+    They may stand in a config as well.
 
     Raises:
         DataError: If something would not follow; says what to set.
@@ -137,13 +138,44 @@ def apply_options(config: Config, options: Mapping[str, Any]) -> None:
             if "size" not in step or "input_size" in options:
                 step["size"] = size
     if config.get("classes") is not None:
-        _follow_classes(config, loaders)
+        _follow_classes(config, loaders, options)
     for loader in loaders:
         if "data_root" in config:
             loader.dataset.frames.setdefault("root", config.data_root)
+        if config.get("depth_dir") is not None:
+            if loader.dataset.frames.get("type") != "KittiFrames":
+                raise DataError(f"{config.filename}: depth_dir is for KittiFrames")
+            loader.dataset.frames["depth_dir"] = config.depth_dir
         if not loader.get("num_workers"):
             loader["persistent_workers"] = False
             loader.pop("prefetch_factor", None)
+
+
+def check_classes(config: Config) -> None:
+    """Compare the classes of a config's data sets, heads and overlaps.
+
+    Raises:
+        DataError: If they differ; says what to set.
+    """
+    for name in LOADERS:
+        dataset = (config.get(name) or {}).get("dataset") or {}
+        if (classes := dataset.get("classes")) is None:
+            continue
+        what = f"{config.filename}: {name}.dataset has the {len(classes)} class(es) "
+        what += f"{', '.join(classes)}, but "
+        more = "; classes=[...] sets all of them"
+        for head in _dicts(config.get("model", {}), "num_classes"):
+            if head["num_classes"] != len(classes):
+                said = f"{head.get('type')} detects {head['num_classes']}"
+                raise DataError(f"{what}{said}{more}")
+        part = name.removesuffix("_dataloader")
+        evaluator = config.get(f"{part}_evaluator") if part != "train" else None
+        for metric in _dicts(evaluator, "type", "KittiMetric"):
+            overlaps = metric.get("overlaps")
+            for other in overlaps if isinstance(overlaps, Mapping) else ():
+                if other not in classes:
+                    hint = did_you_mean(other, classes)
+                    raise DataError(f"{what}overlaps has {other}{hint}{more}")
 
 
 def _follow_epochs(
@@ -172,7 +204,9 @@ def _follow_epochs(
                 )
 
 
-def _follow_classes(config: Config, loaders: Sequence[MutableMapping]) -> None:
+def _follow_classes(
+    config: Config, loaders: Sequence[MutableMapping], options: Mapping[str, Any]
+) -> None:
     """Make data sets, heads and overlaps those of ``config.classes``."""
     classes = config.classes
     classes = (classes,) if isinstance(classes, str) else tuple(classes)
@@ -189,7 +223,12 @@ def _follow_classes(config: Config, loaders: Sequence[MutableMapping]) -> None:
         head["num_classes"] = len(classes)
     for metric in _dicts(config._cfg_dict, "type", "KittiMetric"):
         if isinstance(known := metric.get("overlaps"), Mapping):
-            metric["overlaps"] = {name: known.get(name, 0.5) for name in classes}
+            asked = {o.rpartition(".overlaps.")[2] for o in options}  # none is ignored
+            kept = [
+                *classes,
+                *(name for name in known if name in {*asked} - {*classes}),
+            ]
+            metric["overlaps"] = {name: known.get(name, 0.5) for name in kept}
 
 
 def _size_of(size: Any) -> tuple[int, int]:

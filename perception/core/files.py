@@ -91,9 +91,12 @@ def _require_regular(path: str | os.PathLike) -> None:
 
 
 def read_text(path: str | os.PathLike) -> str:
-    """The file's text, or DataError if it is missing or no UTF-8."""
+    """The file's text, or DataError if it is missing or no UTF-8.
+
+    A byte order mark, which editors on Windows write, is no part of it.
+    """
     try:
-        return read_bytes(path).decode("utf-8")
+        return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: expected a text file") from error
 
@@ -110,7 +113,7 @@ def read_json(path: str | os.PathLike, *, what: str = "JSON") -> Any:
     """
     _require_regular(path)
     try:
-        return json.loads(Path(path).read_bytes().decode("utf-8"))
+        return json.loads(Path(path).read_bytes().decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, OSError):
             reason = error.strerror or str(error)

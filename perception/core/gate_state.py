@@ -5,7 +5,8 @@ Shape letters: S sensors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,8 @@ NOBODY = "none"
 """The gate's last class: no sensor is compromised."""
 ALARM = "alarm"
 """Some sensor is compromised, but it is not known which."""
+MOST_FALSE_ALARMS = 0.1
+"""Share of clean frames with an attributed alarm that no calibrated gate reaches."""
 
 
 def attributed(gate: Sequence[float] | None, sensors: Sequence[str]) -> str | None:
@@ -41,3 +44,25 @@ def gate_state(
     """
     likeliest = attributed(gate, sensors)
     return ALARM if likeliest == NOBODY and (alarm or 0.0) > 0 else likeliest
+
+
+def false_alarm_warning(counts: Mapping[Any, int]) -> str | None:
+    """What to tell where a gate accuses sensors in clean frames; None if it is quiet.
+
+    A gate that was not calibrated after a training leaves benign sensors out, and so
+    ruins every figure, without a word.
+
+    Args:
+        counts: Clean frames by the sensor that an alarm is attributed to, or
+            ``"none"``.
+    """
+    frames = sum(counts.values())
+    accused = {name: n for name, n in counts.items() if n and name != NOBODY}
+    if sum(accused.values()) < max(2, MOST_FALSE_ALARMS * frames):
+        return None
+    told = ", ".join(f"{name} in {n}" for name, n in accused.items())
+    return (
+        f"warning: of {frames} clean frames the gate accuses {told}: what it accuses "
+        "is left out, and all figures are lower for it. tools/calibrate.py shows an "
+        "aggregator's gate clean frames; needed after every training"
+    )

@@ -32,10 +32,18 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     """Read a PNG or JPEG as (H, W, 3) uint8 RGB.
 
     Raises:
-        DataError: If the file is missing, truncated or no such picture.
+        DataError: If the file is missing, truncated, no such picture, or has more than
+            8 bits: a 12-bit camera's values would be read as nearly black.
     """
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    return cv2.cvtColor(_decode(path, flags), cv2.COLOR_BGR2RGB)
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH
+    pixels = _decode(path, flags)
+    if pixels.dtype != np.uint8:
+        raise DataError(
+            f"{path}: a picture must have 8 bits per channel, got {pixels.dtype} up to "
+            f"{pixels.max()}; convert it, dividing by what the camera's range is more "
+            "than 255"
+        )
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 
 def image_size(path: str | os.PathLike) -> tuple[int, int]:

@@ -23,6 +23,11 @@ class DataError(ValueError):
     """Input that cannot be used; the message names the file and what was expected."""
 
 
+def class_key(name: str) -> str:
+    """What names of classes are compared by: without regard to case, as KITTI does."""
+    return name.lower()
+
+
 @dataclass(frozen=True)
 class Channel:
     """One channel of a sensor's model input.
@@ -186,6 +191,11 @@ class Objects:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def named(self, *names: str) -> np.ndarray:
+        """(N,) whether an object has one of these class names, see ``class_key``."""
+        keys = {class_key(name) for name in names}
+        return np.array([class_key(str(name)) in keys for name in self.names], bool)
 
     def select(self, keep: np.ndarray) -> Objects:
         """The objects that a boolean mask or an index array picks, in order."""

@@ -12,7 +12,7 @@ from mmengine.dataset import DefaultSampler
 from mmengine.registry import FUNCTIONS
 from torch.utils.data import Dataset
 
-from perception.core.structures import Frame
+from perception.core.structures import DataError, Frame, class_key
 from perception.datasets.kitti.reader import KittiFrames
 from perception.datasets.nuscenes.reader import NuScenesFrames
 
@@ -31,7 +31,8 @@ class FrameDataset(Dataset):
     Args:
         frames: Sequence of :class:`~perception.core.structures.Frame`, or the config of
             one (e.g. ``KittiFrames``).
-        classes: Names of the classes to detect; their order is the label's value.
+        classes: Names of the classes to detect, compared with labels without regard to
+            case; their order is the label's value.
         pipeline: Configs of the transforms.
         also_train_as: Other label names trained as one of the classes, e.g.
             ``{"Van": "Car"}``; evaluation keeps to the labels as they are.
@@ -55,8 +56,15 @@ class FrameDataset(Dataset):
         if len(self.frames) == 0:
             raise ValueError("the data set has no frames; check the split")
         self.metainfo: dict[str, Any] = {"classes": tuple(classes)}
+        if len({class_key(name) for name in classes}) < len(classes):
+            raise DataError(f"classes: a name is there twice in {tuple(classes)}")
         self.class_index = {name: i for i, name in enumerate(classes)}
         for other, name in (also_train_as or {}).items():
+            if name not in self.class_index:
+                raise DataError(
+                    f"also_train_as: {other!r} shall be trained as {name!r}, which is "
+                    f"none of the classes {tuple(classes)}"
+                )
             self.class_index[other] = self.class_index[name]
         self.pipeline = Compose(list(pipeline))
         if indices is not None and indices < 1:

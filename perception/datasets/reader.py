@@ -9,7 +9,7 @@ from typing import TypeVar, cast, overload
 
 import numpy as np
 
-from perception.core.structures import DataError, Frame
+from perception.core.structures import DataError, Frame, Objects
 
 Source = TypeVar("Source")
 
@@ -44,6 +44,13 @@ class FrameReader(Sequence[Frame]):
         return self.read(numbers)
 
 
+def labels_of(frames: Sequence[Frame], number: int) -> Objects | None:
+    """The labels of one frame, without its sensors if its reader has ``labels``."""
+    read = getattr(frames, "labels", None)
+    labels: Objects | None = read(number) if read else frames[number].objects
+    return labels
+
+
 def pick_sources(
     source_class: type[Source],
     sources: Mapping[str, Source | Mapping],
@@ -59,18 +66,21 @@ def pick_sources(
         optional_sensors: Sensors that a frame may lack.
 
     Raises:
-        ValueError: If a sensor has no source.
+        ValueError: If a sensor has no source, or one cannot be made.
     """
     wanted = list(sources if sensors is None else sensors)
     if unknown := [n for n in [*wanted, *optional_sensors] if n not in sources]:
         raise ValueError(f"sensors {unknown} have no source; known: {list(sources)}")
     picked = {name: sources[name] for name in wanted}
-    return {
-        name: source
-        if isinstance(source, source_class)
-        else source_class(**cast(Mapping, source))
-        for name, source in picked.items()
-    }
+    made = {}
+    for name, source in picked.items():
+        if not isinstance(source, source_class):
+            try:
+                source = source_class(**cast(Mapping, source))
+            except TypeError as error:  # an argument too few or too many
+                raise DataError(f"source of sensor {name!r}: {error}") from error
+        made[name] = source
+    return made
 
 
 def check_size(

@@ -24,7 +24,7 @@ from mmdet.registry import TRANSFORMS
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
-from perception.core.structures import Frame, Objects
+from perception.core.structures import Frame, Objects, class_key
 
 Size = tuple[int, int]
 ClassIndex = Mapping[str, int]
@@ -240,12 +240,13 @@ class PackFrame(BaseTransform):
 
     def _instances(self, objects: Objects, class_index: ClassIndex) -> InstanceData:
         size = objects.boxes_px[:, 2:] - objects.boxes_px[:, :2]
-        keep = np.array([name in class_index for name in objects.names], dtype=bool)
+        index = {class_key(name): label for name, label in class_index.items()}
+        keep = objects.named(*class_index)
         keep &= (size >= self.min_size_px).all(axis=1)
         keep &= objects.occlusion <= self.max_occlusion
         keep &= objects.truncation <= self.max_truncation
         chosen = objects.select(keep)
-        labels: Sequence[int] = [class_index[name] for name in chosen.names]
+        labels: Sequence[int] = [index[class_key(name)] for name in chosen.names]
         return InstanceData(
             bboxes=torch.as_tensor(chosen.boxes_px, dtype=torch.float32),
             labels=torch.as_tensor(labels, dtype=torch.long),

@@ -23,6 +23,7 @@ Shape letters: G objects, L locations of all levels, K classes.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,7 @@ from tqdm import tqdm
 
 from perception.attacks import PGD
 from perception.attacks.batch import AttackBatch
+from perception.core.gate_state import attributed, false_alarm_warning
 from perception.evaluation.audit.subject import range_threats
 from perception.evaluation.robustness.spec import Running
 from perception.evaluation.robustness.subject import Subject
@@ -149,6 +151,7 @@ def certify(
     if missing := [name for name in target.classes if name not in overlaps]:
         raise ValueError(f"no overlap for {', '.join(missing)}: nothing scores them")
     objects = found = 0
+    accused: Counter[str | None] = Counter()
     names = list(target.sensors)
     counts: dict[str, dict[str, Any]] = {
         name: dict(certified=0, found_attacked=0, violations=0) for name in names
@@ -164,6 +167,9 @@ def certify(
         clean = _detected(detector, batch, batch.inputs, overlaps, threshold)
         objects += sum(len(mask) for mask in clean)
         found += sum(int(mask.sum()) for mask in clean)
+        if target.has_gate:
+            said = target.predict(batch.inputs, batch.samples)
+            accused.update(attributed(one.gate, names) for one in said)
         for name, attack in attacks.items():
             count = counts[name]
             count["certified"] += sum(int(mask.sum()) for mask in sure[name])
@@ -175,6 +181,8 @@ def certify(
             count["violations"] += sum(
                 int((a & ~b).sum()) for a, b in zip(sure[name], still, strict=True)
             )
+    if warning := false_alarm_warning(accused):
+        tqdm.write(warning)
     if not check_steps:
         for count in counts.values():
             count.update(found_attacked=None, violations=None)

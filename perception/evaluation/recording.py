@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +21,12 @@ from tqdm import tqdm
 
 from perception.attacks import Perturbation
 from perception.core.files import replacing, write_json
-from perception.core.gate_state import ALARM, gate_state
+from perception.core.gate_state import (
+    ALARM,
+    attributed,
+    false_alarm_warning,
+    gate_state,
+)
 from perception.core.structures import DataError, Prediction
 from perception.datasets.frame_dataset import FrameDataset
 from perception.datasets.loading import (
@@ -109,6 +115,7 @@ def follow_recording(run: MonitorRun) -> Recording:
             "trust; use one that has, such as those with OddOneOutFusion or "
             "ConsensusAggregator"
         )
+    _require_three(run, subject)
     named = _only_attack(run, subject)
     if isinstance(run.monitor, str):
         used = _load(run.monitor, list(subject.target.sensors))
@@ -131,6 +138,27 @@ def follow_recording(run: MonitorRun) -> Recording:
     }
     write_json(out / "summary.json", summary)
     return Recording(used, moments, summary)
+
+
+def _require_three(run: MonitorRun, subject: Subject) -> None:
+    """Raise DataError unless some frame has three of the detector's sensors.
+
+    Between two that contradict each other there is no majority: every figure about
+    them would be made up.
+    """
+    ours = tuple(subject.target.sensors)
+    there: tuple[str, ...] = ours[:2]
+    for index in subject.indices if len(ours) > 2 else ():
+        frame = subject.dataset.frames[index]
+        there = tuple(name for name in ours if name in frame.sensors)
+        if len(there) > 2:
+            return
+    missing = [name for name in ours if name not in there]
+    lack = f"no frame has {', '.join(missing)}; " if missing else ""
+    raise DataError(
+        f"{run.detector.config}: {lack}of {' and '.join(there) or 'no sensor'} alone "
+        "no gate can tell which one is compromised: that takes three sensors"
+    )
 
 
 def _only_attack(run: MonitorRun, subject: Subject) -> Named | None:
@@ -184,6 +212,8 @@ def _calibrate(run: MonitorRun, subject: Subject, clean: CleanFrames) -> SensorM
                 "have every sensor"
             )
         gates.append(found.gate)
+    if warning := false_alarm_warning(Counter(attributed(g, sensors) for g in gates)):
+        tqdm.write(warning)
     return calibrate(gates)
 
 

@@ -343,6 +343,8 @@ class MultiModalDetector(BaseDetector):
         )
         samples = self.add_pred_to_datasample(samples, results)
         output.write_gate(samples)
+        for sample in samples if self.has_gate else ():
+            sample.set_metainfo({"gate_names": tuple(self.sensors)})
         return samples
 
     def _forward(

@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from perception.core.checkpoints import load_checkpoint
 from perception.core.structures import DataError
 from perception.datasets.frame_dataset import FrameDataset
 from perception.datasets.loading import build_loader
+
+
+def calibration_command(
+    config: str, checkpoint: Path, options: Mapping[str, Any]
+) -> str | None:
+    """The command that calibrates trained weights; None if they have no such gate.
+
+    Args:
+        config: The config that was trained.
+        checkpoint: What came of it.
+        options: Entries of the config that were set.
+    """
+    if "aggregator.gate.mean" not in load_checkpoint(checkpoint)["state_dict"]:
+        return None
+    kept = {k: options[k] for k in ("input_size", "classes") if k in options}
+    words = ["python", "tools/calibrate.py", config, str(checkpoint), "--out"]
+    words += [str(checkpoint.parent / "calibrated.safetensors"), "--cfg-options"]
+    words += [f"{name}={_text(value)}" for name, value in kept.items()]
+    return f"{shlex.join(words)} data_root=FOLDER_OF_CLEAN_FRAMES"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(str, value))}]"
+    return str(value)
 
 
 @torch.no_grad()

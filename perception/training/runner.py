@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from perception.core.checkpoints import (
     load_checkpoint,
+    local_file,
     secure_mmengine,
 )
 from perception.core.locks import sole_user
@@ -22,6 +23,7 @@ from perception.core.structures import DataError
 from perception.datasets.loading import with_mortal_workers
 from perception.models.loading import compute_in_float32
 from perception.training.hooks import MissedValidation
+from perception.training.labels import LabelHook
 from perception.training.work_folder import best_checkpoint, latest_checkpoint
 
 LAUNCHERS = ("none", "pytorch", "slurm")
@@ -69,13 +71,27 @@ def train(
         if latest is not None:
             config.resume = True
             config.load_from = str(latest)
+        if config.load_from and not config.resume:
+            _require_start(config.load_from)
         runner = build_runner(config, launcher)
         if config.load_from and not config.resume:
             _check_start(runner.model, config.load_from)
         runner.register_hook(MissedValidation(), priority="LOWEST")
+        runner.register_hook(LabelHook(), priority="HIGHEST")
         runner.train()
         barrier()  # the first process may still be writing the last checkpoint
     return best_checkpoint(work_dir)
+
+
+def _require_start(checkpoint: str) -> None:
+    """Raise DataError unless there are such weights; says what else to start from."""
+    try:
+        local_file(checkpoint)
+    except DataError as error:
+        raise DataError(
+            f"load_from={error}; train that first, or start from shipped weights, "
+            "--cfg-options load_from=data/zoo/..., or random ones, load_from=None"
+        ) from error
 
 
 def _check_start(model: torch.nn.Module, checkpoint: str) -> None:

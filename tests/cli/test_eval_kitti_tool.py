@@ -95,12 +95,12 @@ def break_result(results: Path, text: str) -> None:
         ),
         pytest.param(
             lambda labels, results, split: split.write_text("\n"),
-            "val.txt: expected a frame name per line, the file is empty",
+            "val.txt: the split has no frames",
             id="empty split",
         ),
         pytest.param(
             lambda labels, results, split: split.unlink(),
-            "val.txt: cannot read the split file",
+            "val.txt: cannot read: No such file",
             id="missing split",
         ),
         pytest.param(
@@ -149,3 +149,38 @@ def test_help_teaches():
     done = run_tool("--help")
     assert done.returncode == 0
     assert "examples:" in done.stdout
+
+
+def test_a_frame_that_is_listed_twice_is_refused(folders, tmp_path):
+    """It would count twice."""
+    (tmp_path / "val.txt").write_text("000003\n000003\n")
+    done = run_tool(*folders, "--split", tmp_path / "val.txt")
+    assert done.returncode == 2
+    assert "val.txt: repeated frame ids: 000003" in done.stderr
+
+
+def test_what_attack_saved_is_scored_as_it_was(folders, tmp_path):
+    """Pictures of half the size, with half the heights to find, at their overlaps."""
+    labels, results = folders
+    half = "Car 0.00 0 1.20 50.00 50.00 90.00 80.00 1.5 1.6 4.0 2.0 1.6 20.0 -10"
+    near = half.replace("50.00 50.00", "50.00 42.00")  # overlap 30 / 38 = 0.79
+    for i in range(41):
+        (labels / f"{i:06d}.txt").write_text(f"{half}\n".replace(" 1.20 ", " -10 "))
+        (results / f"{i:06d}.txt").write_text(f"{near} 0.5\n")
+        (results / f"._{i:06d}.txt").write_bytes(b"a Mac's companion")
+    level = dict(name="small", min_height_px=12.5, max_occlusion=1, max_truncation=0.3)
+    about = {"difficulties": [level], "overlaps": {"Car": 0.5}}
+    (tmp_path / "about.json").write_text(json.dumps(about))
+    words = [*folders, "--metrics", "2d", "aos", "--about", tmp_path / "about.json"]
+    done = run_tool(*words)
+    assert done.returncode == 0, done.stderr
+    (row,) = [line for line in done.stdout.splitlines() if line.startswith("Car")]
+    assert row.split()[1:] == ["2d", "0.50", "100.00", "100.00", "41"]
+    assert "no aos: labels without orientation (alpha is -10)" in done.stdout
+    stricter = run_tool(*words, "--overlap", "car=0.8", "Truck=0.5").stdout
+    (row,) = [line for line in stricter.splitlines() if line.startswith("car")]
+    assert row.split()[2:] == ["0.80", "0.00", "0.00", "41"]
+    assert "no label is called Truck; labels are called Car" in stricter
+    (tmp_path / "about.json").write_text("{}")
+    done = run_tool(*words)
+    assert done.returncode == 2 and "about.json: expected overlaps" in done.stderr

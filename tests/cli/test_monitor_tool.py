@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from attacked_project import REPOSITORY, make_project
@@ -14,7 +15,7 @@ from tiny_kitti import write_kitti
 from perception.apis import SensorMonitor, build_dataset, detect, load_detector
 from perception.cli import monitor as tool
 from perception.cli.options import run_tool
-from perception.core.checkpoints import sha256
+from perception.core.checkpoints import save_weights, sha256
 from perception.core.config import load_config
 
 FRAMES = ["000001", "000002", "000003", "000004"]
@@ -228,3 +229,27 @@ def test_help_teaches():
     assert done.returncode == 0, done.stderr
     for word in ("examples (", "trust.csv", "No alarm is no proof", "--smoothing 0"):
         assert word in done.stdout
+
+
+def test_two_sensors_cannot_be_judged(project, clean, drive, tmp_path, capsys):
+    """A drive without depth: an alarm in every frame would say nothing."""
+    shutil.rmtree(drive / "training" / "depth_2")
+    words = ("--calibration-root", clean, *RATE, "--split", "all")
+    words += ("--cfg-options", f"data_root={drive}")
+    line = refused(project, tmp_path, capsys, *words)
+    assert "no frame has depth; of camera and lidar alone no gate can tell" in line
+    assert not (tmp_path / "trust.csv").exists()
+
+
+def test_a_gate_that_accuses_clean_frames_is_told(project, clean, tmp_path, capsys):
+    words = ("--calibration-root", clean, *RATE)
+    run(project, tmp_path / "quiet", *words)
+    assert "warning: of 9 clean frames" not in capsys.readouterr().out
+    weights = load_detector(project.config, project.checkpoint).state_dict()
+    weights["aggregator.gate.mean"] -= 20
+    loud = replace(project, checkpoint=tmp_path / "loud.safetensors")
+    save_weights(loud.checkpoint, weights)
+    run(loud, tmp_path / "loud", *words)
+    said = capsys.readouterr().out
+    assert "warning: of 9 clean frames the gate accuses" in said
+    assert "tools/calibrate.py" in said

@@ -208,3 +208,22 @@ def test_weights_that_are_no_numbers_are_refused(bad, told, suffix, tmp_path):
     for load in (load_checkpoint, lambda x: CheckpointLoader.load_checkpoint(str(x))):
         with pytest.raises(DataError, match=rf"b\.weight .*{told}"):
             load(file)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_wrappers_of_a_model_leave_no_trace_in_its_names(tmp_path, prefix, suffix):
+    file = tmp_path / f"wrapped{suffix}"
+    wrapped = {f"{prefix}{name}": value for name, value in WEIGHTS.items()}
+    if suffix == ".pth":
+        torch.save({"state_dict": wrapped}, file)
+    else:
+        save_weights(file, wrapped)
+    check_weights(load_checkpoint(file))
+    check_weights(CheckpointLoader.load_checkpoint(str(file)))
+
+
+def test_a_part_called_module_keeps_its_name(tmp_path):
+    weights = WEIGHTS | {"module.weight": torch.zeros(1)}
+    torch.save(weights, tmp_path / "a.pth")
+    assert set(load_checkpoint(tmp_path / "a.pth")["state_dict"]) == set(weights)

@@ -1,6 +1,7 @@
 """Options of a config: misspelt ones are refused, and what depends on them follows."""
 
 import pytest
+from data_readme import block
 
 from perception.core.config import load_config
 from perception.core.structures import DataError
@@ -40,7 +41,7 @@ def test_new_entries_that_something_reads_are_set():
         "train_dataloader.dataset.indices": 8,
         "optim_wrapper.optimizer.betas": (0.9, 0.99),
         "randomness.deterministic": True,
-        "test_evaluator.overlaps.Van": 0.5,
+        "test_evaluator.dump_dir": "results",
     }
     config = load_config(CONFIG, options)
     assert config.train_dataloader.dataset.indices == 8
@@ -97,3 +98,46 @@ def test_without_workers_none_persist():
     config = load_config(CONFIG, {"train_dataloader.num_workers": 0})
     assert config.train_dataloader.persistent_workers is False
     assert load_config(CONFIG).train_dataloader.persistent_workers is True
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"train_dataloader.dataset.classes": ["Car"]}, "FCOSHead detects 3; classes="),
+        ({"test_evaluator.overlaps.Vann": 0.5}, "but overlaps has Vann"),
+        (
+            {"classes": ["Car", "Van"], "test_evaluator.overlaps.Va": 0.5},
+            "overlaps has Va; did you mean Van?",
+        ),
+    ],
+)
+def test_data_heads_and_overlaps_are_of_the_same_classes(options, message):
+    """Else an IndexError after the first epoch, or after all the scoring."""
+    with pytest.raises(DataError) as error:
+        load_config(CONFIG, options)
+    assert message in str(error.value)
+
+
+def test_overlaps_of_ones_own_for_classes_of_ones_own():
+    options = {"classes": ["Car", "Van"], "test_evaluator.overlaps.Van": 0.7}
+    overlaps = load_config(CONFIG, options).test_evaluator.overlaps
+    assert overlaps == {"Car": 0.5, "Van": 0.7}
+
+
+def test_one_depth_folder_for_all():
+    config = load_config(CONFIG, {"depth_dir": "/data/my depth"})
+    for name in ("train", "val", "test"):
+        frames = config[f"{name}_dataloader"].dataset.frames
+        assert frames.depth_dir == "/data/my depth"
+    with pytest.raises(DataError, match="depth_dir is for KittiFrames"):
+        load_config("configs/nuscenes/concat.py", {"depth_dir": "a"})
+
+
+def test_the_lines_that_data_readme_shows(repo_root, tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text(block("own-variables").replace("configs/", f"{repo_root}/configs/"))
+    config = load_config(own)
+    assert config.train_cfg.max_epochs == config.param_scheduler[1].T_max == 30
+    assert config.train_dataloader.dataset.pipeline[0].size == (960, 288)
+    assert config.model.bbox_head.num_classes == 2
+    assert config.test_evaluator.overlaps == {"Car": 0.5, "Van": 0.5}

@@ -30,7 +30,8 @@ def make_kitti(root: Path) -> Path:
         world = rng.integers(0, 256, size, dtype=np.uint8)
         write_image(base / f"image_2/{frame_id}.png", world[:, :WIDTH])
         write_image(base / f"image_3/{frame_id}.png", world[:, DISPARITY_PX:])
-        write_points(base / f"velodyne/{frame_id}.bin", rng.random((5, 4)))
+        points = rng.random((5, 4)) * [1, 1, 0, 1] + [0, 0, DEPTH_M, 0]
+        write_points(base / f"velodyne/{frame_id}.bin", points)
         write_calib(base / f"calib/{frame_id}.txt", calibration)
         objects = Objects.from_boxes(["Car"], [[1, 2, 30, 20]])
         write_objects(base / f"label_2/{frame_id}.txt", objects)

@@ -161,3 +161,10 @@ def read_or_complain(path, content):
             read(path)
         except DataError as error:
             assert str(path) in str(error)
+
+
+def test_pictures_of_more_than_8_bits_are_refused(tmp_path):
+    """OpenCV keeps the upper 8 of 16 bits: 12 of them would be nearly black."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((4, 4, 3), 4095, np.uint16))
+    with pytest.raises(DataError, match=r"a\.png: a picture must have 8 bits .* 4095;"):
+        read_image(tmp_path / "a.png")

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from perception.core.files import read_json
 from perception.core.structures import Calibration, DataError, Objects
 from perception.datasets.kitti.files import (
     read_calib,
@@ -22,6 +23,7 @@ from perception.datasets.kitti.files import (
     write_objects,
     write_points,
 )
+from perception.datasets.splits import read_split
 
 LABEL = (
     "Car 0.25 1 -1.50 100.00 110.50 200.25 180.75 1.50 1.60 4.00 2.00 1.70 20.00 -1.40"
@@ -200,6 +202,18 @@ def test_the_example_label_comes_back_as_text(tmp_path):
     path = written(tmp_path, f"{LABEL}\n")
     write_objects(tmp_path / "again.txt", read_objects(path))
     assert (tmp_path / "again.txt").read_text() == path.read_text()
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path):
+    """Windows' editors write it; the first object of every file was lost."""
+    mark = b"\xef\xbb\xbf"
+    labels = written(tmp_path, mark + LABEL.encode())
+    assert read_objects(labels).names.tolist() == ["Car"]
+    calib = written(tmp_path, mark + CALIB.encode(), "calib.txt")
+    assert read_calib(calib).fx_px == 700
+    split = written(tmp_path, mark + b"000017\n", "val.txt")
+    assert read_split(split) == ["000017"]
+    assert read_json(written(tmp_path, mark + b"[1]", "a.json")) == [1]
 
 
 @pytest.mark.parametrize("content", ["", "\n"])

@@ -325,3 +325,16 @@ def test_sources_are_checked():
         NuScenesSource("radar", ("RADAR_FRONT",), ("x", "y", "z", "reflectance"))
     with pytest.raises(ValueError, match="sensors"):
         NuScenesFrames(".", sensors=("sonar",), sources=NUSCENES_SOURCES)
+
+
+def test_misspelt_channels_are_told_at_once(root):
+    """Not by a KeyError at the first frame."""
+    with pytest.raises(DataError, match="'CAM_FRNT' for cameras; did you mean CAM_F"):
+        NuScenesFrames(root, "mini_train", cameras=("CAM_FRONT", "CAM_FRNT"))
+    twice = ("CAM_FRONT", "CAM_FRONT")
+    with pytest.raises(DataError, match="cameras: expected channels, each once"):
+        NuScenesFrames(root, "mini_train", cameras=twice)
+    radar = NuScenesSource("radar", ("RADAR_FRONTS",), ("x", "y", "z"))
+    with pytest.raises(DataError, match="'RADAR_FRONTS' for sensor 'radar'; did you"):
+        NuScenesFrames(root, "mini_train", sources={"radar": radar})
+    assert NuScenesFrames(root, "mini_train", cameras="CAM_FRONT").cameras == twice[:1]

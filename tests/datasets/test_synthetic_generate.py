@@ -11,7 +11,7 @@ import pytest
 from tool_runner import status_of
 
 from perception.core.structures import DataError
-from perception.datasets.kitti.prepare import check_kitti
+from perception.datasets.kitti.check import check_kitti
 from perception.datasets.kitti.reader import KittiFrames
 from perception.datasets.synthetic.generate import parse_size
 from perception.datasets.synthetic.kitti import generate
@@ -197,3 +197,28 @@ def test_options_of_the_other_layout_are_refused(
 def test_the_note_holds_the_recipe(root):
     note = json.loads((root / "synthetic.json").read_text())
     assert (note["seed"], note["width"], note["height"]) == (5, 160, 48)
+
+
+def test_one_split_alone_has_the_same_frames(root, tmp_path):
+    """Twenty-four frames to test on need no hour for 1200 to train on."""
+    few = make(tmp_path / "few", only="val")
+    everything = hashes(root)
+    found = hashes(few)
+    assert {name.split("/")[-1] for name in found if "label_2" in name} == {
+        "000003.txt"
+    }
+    assert all(everything[name] == value for name, value in found.items())
+    assert sorted(p.name for p in (few / "ImageSets").iterdir()) == ["val.txt"]
+    with pytest.raises(DataError, match="--only val: there are no such frames"):
+        make(tmp_path / "none", only="val", val_frames=0)
+
+
+def test_the_tool_makes_one_split(repo_root, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(repo_root / "tools"))
+    import create_data
+
+    words = ("--out", tmp_path, "--size", SIZE, "--val-frames", 1, "--only", "val")
+    assert status_of(create_data.main, "synthetic", *words) == 0
+    assert capsys.readouterr().out.startswith("1 frames of the split val in ")
+    names = [path.name for path in (tmp_path / "training" / "label_2").iterdir()]
+    assert names == ["001200.txt"]

@@ -229,7 +229,7 @@ def test_packing_leaves_out_what_cannot_be_seen():
             "frame": frame,
             "objects": "the original labels",
             "original_size": (64, 128),
-            "class_index": {"Car": 0, "Van": 0},
+            "class_index": {"CAR": 0, "Van": 0},
         }
     )
     sample = packed["data_samples"]

@@ -174,7 +174,8 @@ def test_metrics_without_data_are_left_out():
         alpha=[0.1, -10],
         location_m=[[1, 1, 1], [-1000, -1000, -1000]],
     )
-    assert list(evaluate([truth], [mixed])["Car"]) == ["2d", "bev", "3d"]
+    placed = objects_of("Car", [BOX], alpha=[0.1], location_m=[[1, 1, 1]])
+    assert list(evaluate([placed], [mixed])["Car"]) == ["2d", "bev", "3d"]
 
 
 def test_dontcare_lines_among_the_detections_do_not_forbid_orientation():

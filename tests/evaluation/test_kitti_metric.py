@@ -11,7 +11,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 
-from perception.core.structures import Objects
+from perception.core.structures import DataError, Objects
 from perception.datasets.kitti.files import read_objects
 from perception.evaluation.detection.kitti_metric import KittiMetric
 
@@ -131,3 +131,47 @@ def test_wrong_arguments(cars):
         run(KittiMetric(overlaps={"Elk": 0.5}), cars)
     with pytest.raises(ValueError, match="dataset_meta"):
         KittiMetric().process(None, [cars[0].to_dict()])
+
+
+def test_frames_without_labels_are_written_only(cars, tmp_path):
+    """KITTI's test set."""
+    for car in cars:
+        car.set_metainfo({"objects": None})
+    assert run(KittiMetric(dump_dir=str(tmp_path)), cars) == {}
+    assert len(list(tmp_path.iterdir())) == 41
+    with pytest.raises(DataError, match="frame 000000: no labels, which AP needs"):
+        run(KittiMetric(), cars)
+    cars[0].set_metainfo({"objects": objects_of("Car", [BOX])})
+    with pytest.raises(DataError, match="frame 000001: no labels"):
+        run(KittiMetric(dump_dir=str(tmp_path)), cars)
+
+
+def test_case_of_names_does_not_matter_and_a_misspelt_one_is_told(cars, caplog):
+    for car in cars:
+        car.set_metainfo({"objects": objects_of("CAR Cyclst", [BOX, BOX])})
+    metric = KittiMetric(overlaps={"Car": 0.5, "Cyclist": 0.5})
+    with caplog.at_level(logging.INFO):
+        logger = MMLogger.get_current_instance()
+        logger.addHandler(caplog.handler)
+        try:
+            figures = run(metric, cars)
+        finally:
+            logger.removeHandler(caplog.handler)
+    assert figures["kitti/Car_2d_easy_R40"] == 100
+    assert "no label is called Cyclist; did you mean Cyclst?; labels are" in caplog.text
+
+
+def test_a_gate_that_accuses_clean_frames_is_told(cars, caplog):
+    for number, car in enumerate(cars):
+        car.set_metainfo({"gate_names": ("camera", "lidar", "depth")})
+        car.gate = torch.tensor([0.0, 0.9, 0.0, 0.1]).roll(0 if number < 5 else 2)
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    try:
+        run(KittiMetric(), cars)
+        assert "of 41 clean frames the gate accuses lidar in 5: what" in caplog.text
+        caplog.clear()
+        run(KittiMetric(), cars[3:])  # two of 38
+        assert "accuses" not in caplog.text
+    finally:
+        logger.removeHandler(caplog.handler)

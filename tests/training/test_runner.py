@@ -3,13 +3,14 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from mmengine.runner.checkpoint import save_checkpoint
 from tiny_kitti import write_config, write_kitti
 
-from perception.apis import as_config, build_dataset
+from perception.apis import as_config, build_dataset, load_detector
 from perception.core.checkpoints import load_checkpoint, secure_mmengine, sha256
 from perception.core.config import default_work_dir, load_config
 from perception.core.provenance import settings_of
@@ -263,3 +264,47 @@ def test_weights_of_another_size_are_no_start(tiny, tmp_path):
         )
     best = train(load_config(file, kept | wider), work_dir=tmp_path / "yes")
     assert best.is_file()  # a head of another width may start from random weights
+
+
+@pytest.mark.slow
+def test_detections_of_frames_without_labels_are_written(tiny, tmp_path):
+    """KITTI's `testing`: scored nowhere, and no traceback after all the work."""
+    file, whole, _ = tiny
+    root = file.parent / "kitti"
+    shutil.copytree(root / "training", root / "testing", dirs_exist_ok=True)
+    shutil.rmtree(root / "testing" / "label_2")
+    frames = "test_dataloader.dataset.frames"
+    options = {f"{frames}.subset": "testing"}
+    more = {"work_dir": tmp_path / "work", "json_file": tmp_path / "figures.json"}
+    weights, dump = whole / "epoch_2.pth", tmp_path / "results"
+    assert score(load_config(file, options), weights, dump_kitti=dump, **more) == {}
+    assert sorted(os.listdir(dump)) == ["000004.txt", "000005.txt"]
+    assert json.loads((tmp_path / "figures.json").read_text())["figures"] == {}
+    with pytest.raises(DataError, match=r"no labels, .*; --dump-kitti DIR writes"):
+        score(load_config(file, options), weights, **more)
+    spaced = {"classes": ["Car", "Person sitting", "Cyclist"]}
+    with pytest.raises(DataError, match="'Person sitting' must be one word"):
+        score(load_config(file, spaced), weights, dump_kitti=dump, **more)
+
+
+def test_small_kitti_configs_start_from_shipped_weights(repo_root, monkeypatch):
+    monkeypatch.chdir(repo_root)
+    starts = {
+        path.name: load_config(path).load_from
+        for path in (repo_root / "configs" / "kitti").glob("*_mini.py")
+    }
+    given = {name: Path(start) for name, start in starts.items() if start}
+    assert {"concat_at_mini.py", "consensus_robust_mini.py"} < set(given)
+    for name, start in given.items():
+        assert start.parent == Path("data/zoo") and start.is_file(), name
+        own = load_detector(repo_root / "configs" / "kitti" / name).state_dict()
+        weights = load_checkpoint(start)["state_dict"]
+        assert {k: v.shape for k, v in own.items()} == {
+            k: v.shape for k, v in weights.items()
+        }
+
+
+def test_a_start_that_is_not_there_says_what_else_to_take(repo_root, tmp_path):
+    config = load_config(repo_root / "configs/synthetic/concat_at.py")
+    with pytest.raises(DataError, match=r"epoch_10\.pth: no such .*data/zoo"):
+        train(config, work_dir=tmp_path)

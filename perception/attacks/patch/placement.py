@@ -190,7 +190,7 @@ class FacePlacement(Placement):
         objects = labelled_in_3d(sample)
         keep = objects.occlusion <= self.max_occlusion
         if self.classes is not None:
-            keep &= np.isin(objects.names.astype(str), list(self.classes))
+            keep &= objects.named(*self.classes)
         objects = objects.select(keep)
         names = list(FACES) if self.face == "auto" else [self.face]
         centres, rights, facing, widths = box_faces(objects, names, sample.image_P_cam)
@@ -315,7 +315,7 @@ def labelled_in_3d(sample: Any) -> Objects:
             f"frame {sample.frame_id}: a patch on objects needs labels with 3D boxes, "
             "and this frame has no labels"
         )
-    real = objects.select(objects.names.astype(str) != "DontCare")
+    real = objects.select(~objects.named("DontCare"))
     known = _known_3d(real)
     if len(real) and not known.any():
         raise DataError(

@@ -13,7 +13,7 @@ Shape letters: P points; N objects.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +61,12 @@ def find_files(
             if name.lower().endswith(suffix) and not name.startswith("."):
                 files.setdefault(name[: -len(suffix)], folder / name)
     return files
+
+
+def depth_folder(base: Path, depth_dir: str | os.PathLike) -> Path:
+    """Where depth maps lie: a bare name is one in ``base``, all else a path."""
+    path = Path(depth_dir).expanduser()
+    return base / path if len(path.parts) == 1 else path.absolute()
 
 
 def read_points(path: str | os.PathLike, columns: int = 4) -> np.ndarray:
@@ -190,6 +196,16 @@ def read_objects(path: str | os.PathLike, scores: bool = False) -> Objects:
     )
 
 
+def require_words(names: Iterable[str], where: object) -> None:
+    """Raise DataError unless these class names can stand in a label file's columns."""
+    for name in names:
+        if str(name).split() != [str(name)]:
+            raise DataError(
+                f"{where}: class name {name!r} must be one word to be written in "
+                "KITTI's files"
+            )
+
+
 def write_objects(path: str | os.PathLike, objects: Objects) -> None:
     """Write labels, or results when ``objects`` has scores, with two decimals.
 
@@ -208,9 +224,8 @@ def write_objects(path: str | os.PathLike, objects: Objects) -> None:
     if not finite:
         raise DataError(f"{path}: objects must have finite numbers")
     lines = []
+    require_words(objects.names, path)
     for i, name in enumerate(objects.names):
-        if len(str(name).split()) != 1 or str(name).split()[0] != str(name):
-            raise DataError(f"{path}: class name {name!r} must be one word")
         numbers = " ".join(f"{value:.2f}" for value in table[i])
         score = "" if scores is None else f" {scores[i]:.9g}"
         visible = f"{objects.truncation[i]:.2f} {objects.occlusion[i]:d}"

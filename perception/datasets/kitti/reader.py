@@ -18,9 +18,16 @@ from pathlib import Path
 
 import numpy as np
 
-from perception.core.structures import Calibration, DataError, Frame, SensorKind
+from perception.core.structures import (
+    Calibration,
+    DataError,
+    Frame,
+    Objects,
+    SensorKind,
+)
 from perception.datasets.kitti.files import (
     SUFFIXES,
+    depth_folder,
     find_files,
     image_size,
     read_calib,
@@ -91,6 +98,8 @@ class KittiFrames(FrameReader):
         image_dir: Folder of the reference (left) image, whose size is the frame's.
         right_dir: Folder of the right image, for the stereo fallback.
         label_dir: Folder of the labels; without it ``objects`` is None.
+        depth_dir: Folder of the depth maps instead of the sources': a name in
+            ``root/subset``, or a path anywhere.
 
     Raises:
         DataError: If a folder, a file of a sensor that is not optional, or the
@@ -110,9 +119,18 @@ class KittiFrames(FrameReader):
         image_dir: str = "image_2",
         right_dir: str = "image_3",
         label_dir: str = "label_2",
+        depth_dir: str | None = None,
     ) -> None:
         self.base = Path(root) / subset
-        self.sources = pick_sources(SensorSource, sources, sensors, optional_sensors)
+        picked = pick_sources(SensorSource, sources, sensors, optional_sensors)
+        if depth_dir is not None:
+            folder = str(depth_folder(self.base, depth_dir))
+            picked |= {
+                name: replace(source, folder=folder)
+                for name, source in picked.items()
+                if source.kind == "depth"
+            }
+        self.sources = picked
         self._images = find_files(self.base / image_dir, SUFFIXES["image"])
         self._right = find_files(self.base / right_dir, SUFFIXES["image"], False)
         self._calibs = find_files(self.base / "calib", (".txt",))
@@ -150,6 +168,12 @@ class KittiFrames(FrameReader):
                 "leave them out of the split or make the sensor optional"
             )
 
+    def labels(self, number: int) -> Objects | None:
+        """The labels of frame ``number``, None without a label folder."""
+        if self._labels is None:
+            return None
+        return read_objects(self._labels[self.frame_ids[number]])
+
     def read(self, number: int) -> Frame:
         """Frame ``number``, read from its files."""
         frame_id = self.frame_ids[number]
@@ -161,10 +185,9 @@ class KittiFrames(FrameReader):
         points = [name for name, one in self.sources.items() if one.kind == "points"]
         calibration = replace(calibration, cam_T_sensor=dict.fromkeys(points, velo))
         used = {"calib": str(calib_path)}
-        objects = None
+        objects = self.labels(number)
         if self._labels is not None:
             used["objects"] = str(self._labels[frame_id])
-            objects = read_objects(used["objects"])
         frame = Frame(frame_id, {}, calibration, size, objects, used)
         arrays = {}
         for name in self.sources:

@@ -28,9 +28,10 @@ import numpy as np
 from perception.core.geometry import inverse_transform
 from perception.core.images import read_image
 from perception.core.structures import Calibration, DataError, Frame
+from perception.core.words import did_you_mean
 from perception.datasets.nuscenes.boxes import camera_objects
 from perception.datasets.nuscenes.files import LIDAR_COLUMNS, RADAR_COLUMNS
-from perception.datasets.nuscenes.index import LIDARS, RADARS, open_index
+from perception.datasets.nuscenes.index import CAMERAS, LIDARS, RADARS, open_index
 from perception.datasets.nuscenes.points import (
     NuScenesSource,
     channels_in_view,
@@ -105,13 +106,18 @@ class NuScenesFrames(FrameReader):
         min_points: int = 1,
         index: str | os.PathLike | None = None,
     ) -> None:
-        self.root, self.cameras = Path(root), tuple(cameras)
+        cameras = (cameras,) if isinstance(cameras, str) else tuple(cameras)
+        self.root, self.cameras = Path(root), cameras
+        _check_channels("cameras", cameras, CAMERAS)
         self.made_of = pick_sources(NuScenesSource, sources, sensors, optional_sensors)
         self.optional_sensors = frozenset(optional_sensors)
         self.min_points = min_points
         self.scenes = open_index(root, version, index)
         self.names = self.scenes.names if names is None else dict(names)
         for name, source in self.made_of.items():
+            if source.modality != "camera":
+                known = LIDARS if source.modality == "lidar" else RADARS
+                _check_channels(f"sensor {name!r}", source.channels, known)
             if source.sweeps > self.scenes.sweeps:
                 raise DataError(
                     f"{self.scenes.where}: {self.scenes.sweeps} sweeps per sample, but "
@@ -127,7 +133,8 @@ class NuScenesFrames(FrameReader):
         if split not in self.scenes.splits:
             known = listing([*self.scenes.splits], shown=9)
             raise DataError(f"{where}: no split {split!r}; there are {known}")
-        return self.scenes.splits[split]
+        chosen = self.scenes.splits[split]
+        return check_split(chosen, self.scenes, f"{where}: split {split!r}")
 
     def _find(self, scenes: Sequence[str]) -> list[Place]:
         """All frames of some scenes that have their sensors."""
@@ -203,3 +210,13 @@ class NuScenesFrames(FrameReader):
         )
         calibration = Calibration(image_P_cam, cam_T_sensor)
         return Frame(place.frame_id, arrays, calibration, size, objects, used)
+
+
+def _check_channels(what: str, channels: Sequence[str], known: Sequence[str]) -> None:
+    """Raise DataError unless they are some of nuScenes', each once."""
+    for name in channels:
+        if name not in known:
+            hint = did_you_mean(name, known) or f"; there are {', '.join(known)}"
+            raise DataError(f"nuScenes has no channel {name!r} for {what}{hint}")
+    if len(set(channels)) < len(channels) or not channels:
+        raise DataError(f"{what}: expected channels, each once, got {list(channels)}")

@@ -6,6 +6,7 @@ import os
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from perception.core.files import claim
 from perception.core.geometry import project_to_image, transform_points
 from perception.core.locks import sole_user
-from perception.core.structures import Calibration, Objects
+from perception.core.structures import Calibration, DataError, Objects
 from perception.datasets.kitti import files as kitti_files
 from perception.datasets.splits import write_split
 from perception.datasets.stereo import stereo_depth
@@ -70,6 +71,7 @@ def generate(
     size: str = "640x192",
     jobs: int = 1,
     full_lidar: bool = False,
+    only: Literal["train", "val"] | None = None,
     progress: bool = True,
 ) -> Path:
     """Make a synthetic data set; frames that are already complete are kept.
@@ -82,6 +84,7 @@ def generate(
         size: Image size as ``WIDTHxHEIGHT`` in pixels.
         jobs: Number of worker processes, each using one core.
         full_lidar: Keep the LiDAR's 360° instead of what the image shows.
+        only: Make the frames of this split alone, the same as all would hold.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -94,7 +97,13 @@ def generate(
     root, recipe = Path(out), Recipe(seed, *parse_size(size), full_lidar)
     with sole_user(root, "making data"):
         claim(root / "synthetic.json", asdict(recipe), taken="training")
-        names = [f"{index:06d}" for index in range(frames + val_frames)]
+        everything = [f"{index:06d}" for index in range(frames + val_frames)]
+        splits = {"train": everything[:frames], "val": everything[frames:]}
+        names = everything if only is None else splits[only]
+        if not names:
+            raise DataError(
+                f"--only {only}: there are no such frames; give --val-frames"
+            )
         make_missing(
             partial(write_frame, root, recipe),
             [name for name in names if not _complete(root, name)],
@@ -103,8 +112,8 @@ def generate(
             unit="frame",
             progress=progress,
         )
-        splits = {"train": names[:frames], "val": names[frames:], "trainval": names}
-        for split, ids in splits.items():
+        written = splits | {"trainval": everything} if only is None else {only: names}
+        for split, ids in written.items():
             path = root / "ImageSets" / f"{split}.txt"
             if ids:
                 write_split(path, ids)

@@ -8,7 +8,7 @@ import numpy as np
 from mmdet.evaluation.metrics import CocoMetric
 from mmdet.registry import METRICS
 
-from perception.core.structures import Objects
+from perception.core.structures import DataError, Objects, class_key
 
 
 @METRICS.register_module()
@@ -46,14 +46,17 @@ class FrameCocoMetric(CocoMetric):
         ]
         super().process(data_batch, samples)
 
-    def _instances(self, objects: Objects) -> list[dict]:
-        label = {name: i for i, name in enumerate(self.dataset_meta["classes"])}
+    def _instances(self, objects: Objects | None) -> list[dict]:
+        if objects is None:
+            raise DataError("frames have no labels, which AP needs")
+        classes = self.dataset_meta["classes"]
+        label = {class_key(name): i for i, name in enumerate(classes)}
         hard = np.asarray(objects.occlusion > self.max_occlusion)
         hard |= objects.truncation > self.max_truncation
         return [
-            {"bbox": box, "bbox_label": label[name], "ignore_flag": int(ignored)}
+            {"bbox": box, "bbox_label": label[key], "ignore_flag": int(ignored)}
             for name, box, ignored in zip(
                 objects.names, objects.boxes_px.tolist(), hard, strict=True
             )
-            if name in label
+            if (key := class_key(name)) in label
         ]

@@ -73,10 +73,7 @@ def evaluate(
 ) -> Result:
     """Score the detections of a data set.
 
-    As in KITTI's program ``aos`` is left out if any detection has an unknown
-    orientation (alpha is -10); ``bev`` and ``3d`` are left out if all detections
-    have an unknown location (-1000). DontCare lines among the detections, as in
-    labels used for results, do not count here.
+    Metrics that :func:`left_out` names are left out.
 
     Args:
         ground_truth: All labels of each frame, DontCare and other classes included.
@@ -100,7 +97,8 @@ def evaluate(
     named = [name for rule in classes for name in (rule.name, *rule.neighbours)]
     of_interest = truth.is_any(REGION_NAME, *named)
     result: Result = {rule.name: {} for rule in classes}
-    for metric in _available(found, metrics):
+    without = _left_out(truth, found, classes)
+    for metric in (name for name in metrics if name not in without):
         measure = "2d" if metric == "aos" else metric
         pairs = overlapping_pairs(truth, found, measure, of_interest)
         for rule in classes:
@@ -112,15 +110,34 @@ def evaluate(
     return result
 
 
-def _available(found: Stack, metrics: Sequence[str]) -> tuple[str, ...]:
-    """Those of ``metrics`` for which the detections have the data."""
-    detections = found.objects.select(~found.is_any(REGION_NAME))
-    missing = set()
-    if (detections.alpha == -10).any():
-        missing.add("aos")
-    if len(detections) and (detections.location_m[:, 0] == -1000).all():
-        missing.update({"bev", "3d"})
-    return tuple(metric for metric in metrics if metric not in missing)
+def left_out(
+    ground_truth: Sequence[Objects],
+    detections: Sequence[Objects],
+    *,
+    classes: Sequence[ClassRule] = KITTI_CLASSES,
+) -> dict[str, str]:
+    """Why metrics cannot be computed, by metric.
+
+    As in KITTI's program ``aos`` needs the orientation (alpha is not -10) of every
+    detection, and ``bev`` and ``3d`` the location (not -1000) of one at least; DontCare
+    lines among the detections, as in labels used for results, do not count. Unlike that
+    program, which takes -10 for an angle, they need those of the labels likewise.
+    """
+    return _left_out(stack(ground_truth), stack(detections), classes)
+
+
+def _left_out(
+    truth: Stack, found: Stack, classes: Sequence[ClassRule]
+) -> dict[str, str]:
+    said = found.objects.select(~found.is_any(REGION_NAME))
+    known = truth.objects.select(truth.is_any(*(rule.name for rule in classes)))
+    missing = {}
+    for objects, what in ((known, "labels"), (said, "detections")):
+        if (objects.alpha == -10).any():
+            missing["aos"] = f"{what} without orientation (alpha is -10)"
+        if len(objects) and (objects.location_m[:, 0] == -1000).all():
+            missing |= dict.fromkeys(("bev", "3d"), f"{what} without location (-1000)")
+    return missing
 
 
 def mean_ap(
@@ -167,7 +184,7 @@ def _score(
     hits = is_hit.sum(axis=0)
     wrong = outcome.free[role.scored & ~excused].sum(axis=0)
     gain = _similarity(outcome, truth, found, is_hit) if metric == "aos" else hits
-    return _summarise(gain, hits + wrong, objects)
+    return summarise(gain, hits + wrong, objects)
 
 
 def _similarity(
@@ -210,7 +227,7 @@ def recall_thresholds(scores: np.ndarray, objects: int) -> np.ndarray:
     return scores[picked]
 
 
-def _summarise(
+def summarise(
     gain: np.ndarray, detections: np.ndarray, objects: int
 ) -> AveragePrecision:
     """AP from the (T,) gains and numbers of counted detections at each threshold."""

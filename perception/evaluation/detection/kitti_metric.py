@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
-from perception.core.structures import Objects
+from perception.core.gate_state import attributed, false_alarm_warning
+from perception.core.structures import DataError, Objects
 from perception.datasets.kitti.files import write_objects
+from perception.evaluation.detection.bootstrap import mean_ap_interval
 from perception.evaluation.detection.kitti_ap import Result, evaluate, mean_ap
-from perception.evaluation.detection.report import result_table
+from perception.evaluation.detection.report import result_table, unknown_classes
 from perception.evaluation.detection.rules import (
     KITTI_DIFFICULTIES,
     ClassRule,
@@ -22,6 +26,15 @@ from perception.evaluation.detection.rules import (
     kitti_rules,
     rules_with_overlaps,
 )
+
+
+class Seen(NamedTuple):
+    """One frame: its labels, what was detected, whom a gate accuses."""
+
+    frame_id: str
+    labels: Objects | None
+    detections: Objects
+    accused: str | None
 
 
 @METRICS.register_module()
@@ -83,19 +96,35 @@ class KittiMetric(BaseMetric):
                 np.asarray(column.detach().cpu()) for column in columns
             )
             detections = Objects.from_boxes(classes[labels], boxes_px, scores)
-            self.results.append((sample["frame_id"], sample["objects"], detections))
+            gate, names = sample.get("gate"), sample.get("gate_names", ())
+            accused = attributed(None if gate is None else gate.tolist(), names)
+            self.results.append(
+                Seen(sample["frame_id"], sample["objects"], detections, accused)
+            )
 
-    def compute_metrics(
-        self, results: list[tuple[str, Objects, Objects]]
-    ) -> dict[str, float]:
-        """Score all frames, log the tables and write the result files."""
+    def compute_metrics(self, results: list[Seen]) -> dict[str, float]:
+        """Score all frames, log the tables and write the result files.
+
+        Frames without labels, such as KITTI's test set, are written only.
+        """
+        results = [Seen(*one) for one in results]  # MMEngine makes them plain tuples
         if self.dump_dir is not None:
-            for frame_id, _, detections in results:
-                write_objects(Path(self.dump_dir) / f"{frame_id}.txt", detections)
+            for seen in results:
+                path = Path(self.dump_dir) / f"{seen.frame_id}.txt"
+                write_objects(path, seen.detections)
+            if all(seen.labels is None for seen in results):
+                told = f"{self.dump_dir}: detections in {len(results)} frames; none of "
+                print_log(told + "them has labels to score", logger="current")
+                return {}
+        for seen in results:
+            if seen.labels is None:
+                raise DataError(f"frame {seen.frame_id}: no labels, which AP needs")
+        accused = Counter[str | None](x.accused for x in results if x.accused)
+        if warning := false_alarm_warning(accused):
+            print_log(warning, logger="current", level=logging.WARNING)
         classes = self._classes()
+        # Always there, so that either can choose the best checkpoint.
         official = kitti_rules(classes)
-        # The official figures are always there, so that either can choose the best
-        # checkpoint.
         figures = self._score(results, official, "AP at KITTI's overlaps")
         official_figures = {f"{name}_official": figures[name] for name in figures}
         if self.overlaps == "kitti":
@@ -111,22 +140,33 @@ class KittiMetric(BaseMetric):
 
     def _score(
         self,
-        results: list[tuple[str, Objects, Objects]],
+        results: Sequence[Seen],
         rules: Sequence[ClassRule],
         title: str,
     ) -> dict[str, float]:
         """The figures for one set of rules, logged as a table."""
+        labels = [seen.labels for seen in results if seen.labels is not None]
         result = evaluate(
-            [labels for _, labels, _ in results],
-            [detections for _, _, detections in results],
+            labels,
+            [seen.detections for seen in results],
             classes=rules,
             metrics=("2d",),
             difficulties=self.difficulties,
         )
         mean = mean_ap(result, "2d", self.headline, "R40")
+        span = mean_ap_interval(
+            labels,
+            [seen.detections for seen in results],
+            classes=rules,
+            difficulty=next(d for d in self.difficulties if d.name == self.headline),
+        )
+        within = (
+            "" if span is None else ", 95 % over frames: {:.1f} … {:.1f}".format(*span)
+        )
         print_log(
-            f"{title}, {len(results)} frames: mAP {mean:.2f} ({self.headline}, R40)\n"
-            + result_table(result, rules),
+            f"{title}, {len(results)} frames: mAP {mean:.2f} ({self.headline}, R40"
+            f"{within})\n"
+            + "\n".join([result_table(result, rules)] + unknown_classes(labels, rules)),
             logger="current",
         )
         return {"mAP": mean} | _flat(result)

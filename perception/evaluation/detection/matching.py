@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from perception.core.structures import Objects
+from perception.core.structures import Objects, class_key
 from perception.evaluation.detection.overlaps import SIZES
 from perception.evaluation.detection.rules import REGION_NAME, ClassRule, Difficulty
 
@@ -52,7 +52,7 @@ class Stack:
 
     def is_any(self, *names: str) -> np.ndarray:
         """(N,) whether an object's class is one of ``names``, regardless of case."""
-        return np.isin(self.names, [name.lower() for name in names])
+        return np.isin(self.names, [class_key(name) for name in names])
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def stack(frames: Sequence[Objects]) -> Stack:
     }
     objects = Objects(**columns)
     frame = np.repeat(np.arange(len(frames)), [len(objects) for objects in frames])
-    names = np.char.lower(objects.names.astype(str))
+    names = np.array([class_key(str(name)) for name in objects.names], dtype=str)
     return Stack(objects, frame, names)
 
 

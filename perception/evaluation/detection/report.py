@@ -8,16 +8,32 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from perception.core.structures import DataError
-from perception.datasets.kitti.files import read_objects
-from perception.datasets.splits import listing
+from perception.core.files import read_json
+from perception.core.structures import DataError, Objects, class_key
+from perception.core.words import did_you_mean
+from perception.datasets.kitti.files import find_files, read_objects
+from perception.datasets.splits import check_split, listing, read_split
 from perception.evaluation.detection.kitti_ap import (
     RECALLS,
     AveragePrecision,
     Result,
     evaluate,
+    left_out,
 )
-from perception.evaluation.detection.rules import KITTI_CLASSES, METRICS, ClassRule
+from perception.evaluation.detection.rules import (
+    KITTI_CLASSES,
+    KITTI_DIFFICULTIES,
+    METRICS,
+    ClassRule,
+    Difficulty,
+)
+
+FEW = "†"
+"""Marks figures of so few objects that they are low, and jump, whatever is scored."""
+FEW_OBJECTS = (
+    f"fewer than {RECALLS} objects: by the way KITTI samples recall AP stays below 100 "
+    "even for perfect detections, and each object moves it by points"
+)
 
 
 def evaluate_folders(
@@ -26,7 +42,9 @@ def evaluate_folders(
     *,
     split: str | os.PathLike | None = None,
     metrics: Sequence[str] = METRICS,
-) -> Result:
+    classes: Sequence[ClassRule] = KITTI_CLASSES,
+    difficulties: Sequence[Difficulty] = KITTI_DIFFICULTIES,
+) -> tuple[Result, list[str]]:
     """Score a folder of result files against a folder of label files.
 
     Args:
@@ -35,6 +53,11 @@ def evaluate_folders(
         split: File with a frame name per line; without it, every result file's
             frame is scored, as KITTI's own program does.
         metrics: Some of ``METRICS``.
+        classes: What is scored, and how.
+        difficulties: What has to be found.
+
+    Returns:
+        The figures; for each metric and class that cannot be scored one line why.
 
     Raises:
         DataError: If there is nothing to score, or a file is missing or malformed.
@@ -43,7 +66,12 @@ def evaluate_folders(
     for folder in (label_dir, result_dir):
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder")
-    frame_ids = _results_in(result_dir) if split is None else _read_split(Path(split))
+    frame_ids = sorted(_results_in(result_dir))
+    if split is not None:  # a frame without results is named below
+        frame_ids = read_split(split)
+        check_split(frame_ids, frame_ids, str(split))
+    elif not frame_ids:
+        raise DataError(f"{result_dir}: expected result files (*.txt), found none")
     labels, results = [], []
     for frame_id in tqdm(frame_ids, desc="reading", unit="frame", disable=None):
         label_path = label_dir / f"{frame_id}.txt"
@@ -53,7 +81,49 @@ def evaluate_folders(
                 raise DataError(f"{path}: no {content} file for frame {frame_id}")
         labels.append(read_objects(label_path))
         results.append(read_objects(result_path, scores=True))
-    return evaluate(labels, results, metrics=metrics)
+    missing = left_out(labels, results, classes=classes)
+    notes = [f"no {m}: {why}" for m, why in missing.items() if m in metrics]
+    result = evaluate(
+        labels, results, classes=classes, metrics=metrics, difficulties=difficulties
+    )
+    return result, notes + unknown_classes(labels, classes)
+
+
+def unknown_classes(
+    labels: Sequence[Objects], classes: Sequence[ClassRule]
+) -> list[str]:
+    """For each class that no label has one line, which says what may be meant."""
+    seen = sorted({str(name) for objects in labels for name in objects.names})
+    keys = {class_key(name) for name in seen}
+    return [
+        f"no label is called {rule.name}{did_you_mean(rule.name, seen)}; labels are "
+        f"called {', '.join(seen) or 'nothing'}"
+        for rule in classes
+        if class_key(rule.name) not in keys
+    ]
+
+
+def read_about(
+    path: str | os.PathLike,
+) -> tuple[dict[str, float], tuple[Difficulty, ...]]:
+    """Overlaps by class and difficulties of the ``about.json`` of saved frames.
+
+    Raises:
+        DataError: If it is none.
+    """
+    about = read_json(path, what="an about.json of tools/attack.py --save-data")
+    try:
+        levels = [
+            Difficulty(**{k: v for k, v in level.items() if k != "type"})
+            for level in about["difficulties"]
+        ]
+        overlaps = {name: float(one) for name, one in about["overlaps"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}: expected overlaps and difficulties, as tools/attack.py "
+            f"--save-data writes them ({type(error).__name__}: {error})"
+        ) from error
+    return overlaps, tuple(levels)
 
 
 def check_result_folder(folder: str | os.PathLike, frame_ids: Iterable[str]) -> None:
@@ -61,29 +131,16 @@ def check_result_folder(folder: str | os.PathLike, frame_ids: Iterable[str]) -> 
 
     Whoever scores the folder would take them for results of the same run.
     """
-    names = {path.stem for path in Path(folder).glob("*.txt")}
-    if others := sorted(names.difference(frame_ids)):
+    if others := sorted(_results_in(Path(folder)).difference(frame_ids)):
         raise DataError(
             f"{folder}: holds results of other frames ({listing(others)}); remove "
             "them or choose another folder"
         )
 
 
-def _results_in(result_dir: Path) -> list[str]:
-    frame_ids = sorted(path.stem for path in result_dir.glob("*.txt"))
-    if not frame_ids:
-        raise DataError(f"{result_dir}: expected result files (*.txt), found none")
-    return frame_ids
-
-
-def _read_split(path: Path) -> list[str]:
-    try:
-        frame_ids = path.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot read the split file: {error}") from error
-    if not frame_ids:
-        raise DataError(f"{path}: expected a frame name per line, the file is empty")
-    return frame_ids
+def _results_in(folder: Path) -> set[str]:
+    """Names of the frames that have a result file."""
+    return set(find_files(folder, (".txt",), required=False))
 
 
 def result_table(result: Result, classes: Sequence[ClassRule] = KITTI_CLASSES) -> str:
@@ -118,17 +175,14 @@ def result_table(result: Result, classes: Sequence[ClassRule] = KITTI_CLASSES) -
 def _cell_text(cell: AveragePrecision) -> str:
     if not cell.objects:
         return f"{'n/a':>9}{'n/a':>9}"
-    mark = "*" if cell.objects < RECALLS else " "
+    mark = FEW if cell.objects < RECALLS else " "
     return f"{cell.r11:>8.2f}{mark}{cell.r40:>8.2f}{mark}"
 
 
 def _notes(cells: Sequence[AveragePrecision]) -> list[str]:
     notes = []
     if any(0 < cell.objects < RECALLS for cell in cells):
-        notes.append(
-            f"* fewer than {RECALLS} objects: KITTI's sampling of the recall stays "
-            "below 100 even for perfect detections"
-        )
+        notes.append(f"{FEW} {FEW_OBJECTS}")
     if any(cell.objects == 0 for cell in cells):
         notes.append("n/a: no object to find")
     return notes

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from perception.core.structures import class_key
+
 METRICS = ("2d", "aos", "bev", "3d")
 """Image boxes; their orientation; ground-plane rectangles; boxes in space."""
 
@@ -102,20 +104,20 @@ def rules_with_overlaps(overlaps: Mapping[str, float]) -> tuple[ClassRule, ...]:
 
     A class that KITTI does not score has no neighbours.
     """
-    neighbours = {rule.name.lower(): rule.neighbours for rule in KITTI_CLASSES}
+    neighbours = {class_key(rule.name): rule.neighbours for rule in KITTI_CLASSES}
     return tuple(
-        ClassRule(name, _same_everywhere(overlap), neighbours.get(name.lower(), ()))
+        ClassRule(name, _same_everywhere(overlap), neighbours.get(class_key(name), ()))
         for name, overlap in overlaps.items()
     )
 
 
 def kitti_rules(names: Iterable[str]) -> tuple[ClassRule, ...]:
     """KITTI's own rules for those of ``names`` that KITTI scores, in their order."""
-    known = {rule.name.lower(): rule for rule in KITTI_CLASSES}
+    known = {class_key(rule.name): rule for rule in KITTI_CLASSES}
     return tuple(
         ClassRule(name, rule.min_overlap, rule.neighbours)
         for name in names
-        if (rule := known.get(name.lower())) is not None
+        if (rule := known.get(class_key(name))) is not None
     )
 
 

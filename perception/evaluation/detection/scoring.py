@@ -14,6 +14,8 @@ from perception.core.config import first_evaluator
 from perception.core.files import write_json
 from perception.core.provenance import settings_of, versions
 from perception.core.structures import DataError
+from perception.datasets.kitti.files import require_words
+from perception.datasets.reader import labels_of
 from perception.evaluation.detection.report import check_result_folder
 from perception.evaluation.detection.rules import (
     KITTI_DIFFICULTIES,
@@ -94,6 +96,12 @@ def score_checkpoint(
     frame_ids = list(dataset.frames.frame_ids)[: len(dataset)]
     if dump_kitti is not None:  # before hours of work
         check_result_folder(dump_kitti, frame_ids)
+        require_words(dataset.metainfo["classes"], dump_kitti)
+    elif labels_of(dataset.frames, 0) is None:
+        raise DataError(
+            f"frame {frame_ids[0]}: no labels, which AP needs; --dump-kitti DIR writes "
+            "the detections without them"
+        )
     try:  # MMEngine would only warn, and score weights that are half random
         runner.load_checkpoint(str(weights), strict=True)
     except RuntimeError as error:

@@ -62,7 +62,8 @@ def run_attacks(run: AttackRun) -> Results:
         results = write_results(out / "results.json", run, subject, [detector], wall_s)
         means = (result.ap.clean.headline.mean, result.mean)
         clean, left = ("n/a" if mean is None else f"{mean:.2f}" for mean in means)
-        tqdm.write(f"{result.name}: mean AP {clean} -> {left}")
+        star = " *" if result.ineffective else ""
+        tqdm.write(f"{result.name}: mean AP {clean} -> {left}{star}")
     return results
 
 

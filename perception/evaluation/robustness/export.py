@@ -7,8 +7,9 @@
 
 Everything is at the detector's input resolution: calibration and labels are scaled
 with the picture, and so must KITTI's least heights of objects be for the AP to be the
-attack's: ``difficulties`` in ``about.json``. Pictures are 8-bit, depth maps 16-bit
-(1/256 m); what does not fit is rounded so that the threat model's budget still holds.
+attack's: ``difficulties`` in ``about.json``, which ``tools/eval_kitti.py --about``
+reads. Pictures are 8-bit, depth maps 16-bit (1/256 m); what does not fit is rounded so
+that the threat model's budget still holds.
 
 Attacked points are written as they are. An attacked LiDAR *map* has no point cloud: one
 point per pixel with a return is placed on the pixel's ray at the attacked depth. Its
@@ -45,11 +46,16 @@ from perception.core.structures import (
     SensorSpec,
 )
 from perception.corruptions import Corruption
-from perception.datasets.kitti.files import write_calib, write_objects, write_points
+from perception.datasets.kitti.files import (
+    require_words,
+    write_calib,
+    write_objects,
+    write_points,
+)
 from perception.datasets.kitti.reader import KITTI_SOURCES, SensorSource
 from perception.datasets.splits import write_split
 from perception.datasets.transforms import resize_transform, warp_frame
-from perception.evaluation.detection.rules import KITTI_DIFFICULTIES as DIFFICULTIES
+from perception.evaluation.detection.rules import KITTI_DIFFICULTIES, Scoring
 from perception.evaluation.robustness.attack_file import plain
 from perception.evaluation.robustness.subject import Subject
 from perception.models.rasterize import NEAR_PLANE_M
@@ -58,12 +64,22 @@ _MARGIN = 1e-5  # relative; projecting float32 points back rounds by less
 _STEP = {"image": 1.0, "depth": 1 / DEPTH_UNITS_PER_M}
 
 
-def _about(attack: Perturbation, batch: AttackBatch) -> dict[str, object]:
-    """The threat, and KITTI's difficulties for pictures so much smaller."""
+def _about(
+    attack: Perturbation, batch: AttackBatch, scoring: Scoring
+) -> dict[str, object]:
+    """The threat; overlaps, and KITTI's difficulties for pictures so much smaller."""
     scale = batch.samples[0].scale_factor[1]
-    levels = [replace(d, min_height_px=d.min_height_px * scale) for d in DIFFICULTIES]
+    levels = [
+        replace(level, min_height_px=level.min_height_px * scale)
+        for level in KITTI_DIFFICULTIES
+    ]
     threat = attack.threat if isinstance(attack, Attack) else attack
-    return {"threat": plain(threat), "scale": scale, "difficulties": plain(levels)}
+    return {
+        "threat": plain(threat),
+        "scale": scale,
+        "difficulties": plain(levels),
+        "overlaps": plain(scoring.overlaps),
+    }
 
 
 class KittiSaver:
@@ -79,7 +95,8 @@ class KittiSaver:
 
     def __init__(self, root: str | os.PathLike, subject: Subject) -> None:
         self.root, self.base = Path(root), Path(root) / "training"
-        self.frames = subject.dataset.frames
+        self.frames, self.scoring = subject.dataset.frames, subject.scoring
+        require_words(subject.target.classes, root)  # before hours of work
         self.sources: Mapping[str, SensorSource] = getattr(
             self.frames, "sources", KITTI_SOURCES
         )
@@ -95,7 +112,7 @@ class KittiSaver:
             raise DataError(
                 f"{self.root}: KITTI's layout has no folder for sensor(s) {unknown}"
             )
-        write_json(self.root / "about.json", _about(attack, batch))
+        write_json(self.root / "about.json", _about(attack, batch, self.scoring))
         kept = {
             name: round_within(threat, name, batch, result)
             for name in attack.touched

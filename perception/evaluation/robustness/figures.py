@@ -16,6 +16,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from perception.core.gate_state import ALARM, NOBODY, attributed, gate_state
+from perception.evaluation.detection.bootstrap import mean_ap_interval
 from perception.evaluation.detection.kitti_ap import Result, evaluate, mean_ap
 from perception.evaluation.detection.rules import ClassRule, Scoring
 from perception.evaluation.robustness.records import (
@@ -373,22 +374,25 @@ def _accuracy(records: Sequence[FrameRecord], when: str, scoring: Scoring) -> Ac
     """AP of the detections ``clean``, ``attacked`` or ``oracle``."""
     truth = [record.truth for record in records]
     found = [getattr(record, when) for record in records]
-    return Accuracy(
-        **{
-            name: _mean_ap(
-                evaluate(
-                    truth,
-                    found,
-                    classes=rules,
-                    metrics=("2d",),
-                    difficulties=scoring.difficulties,
-                ),
-                rules,
-                scoring.headline,
-            )
-            for name, rules in scoring.rules.items()
-        }
-    )
+    made = {
+        name: _mean_ap(
+            evaluate(
+                truth,
+                found,
+                classes=rules,
+                metrics=("2d",),
+                difficulties=scoring.difficulties,
+            ),
+            rules,
+            scoring.headline,
+        )
+        for name, rules in scoring.rules.items()
+    }
+    level = next(d for d in scoring.difficulties if d.name == scoring.headline)
+    rules = scoring.rules["headline"]
+    interval = mean_ap_interval(truth, found, classes=rules, difficulty=level)
+    made["headline"] = replace(made["headline"], interval=interval)
+    return Accuracy(**made)
 
 
 def _mean_ap(result: Result, rules: Sequence[ClassRule], headline: str) -> MeanAP:

@@ -68,6 +68,8 @@ DEFINITIONS = {
     "delay": "frames until a SensorMonitor names an attacked sensor, 1 is at once; "
     "the attack beginning at each held-out frame in turn; mean where it does within "
     "the horizon; detected: how often it does",
+    "interval": "95 % bootstrap interval over frames: how far a mean AP may be off "
+    "because these frames were taken and not others",
     "ineffective": "raises the loss that it climbs by less than 5 %: against this gate "
     "it is no attack but noise of its budget",
 }
@@ -90,11 +92,13 @@ class MeanAP:
         mean: Mean over the classes at the headline difficulty (R40).
         overlaps: {class: overlap}.
         classes: {class: {difficulty: AP}}.
+        interval: Of the mean, see ``DEFINITIONS``; None where it was not computed.
     """
 
     mean: Figure
     overlaps: Mapping[str, Number]
     classes: Mapping[str, Mapping[str, ClassAP]]
+    interval: tuple[Number, Number] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from perception.core.gate_state import NOBODY
+from perception.core.gate_state import NOBODY, false_alarm_warning
+from perception.evaluation.detection.kitti_ap import RECALLS
+from perception.evaluation.detection.report import FEW, FEW_OBJECTS
 from perception.evaluation.robustness.results import (
     Accuracy,
     AttackResult,
@@ -12,6 +14,7 @@ from perception.evaluation.robustness.results import (
     DetectorResult,
     Figure,
     GateResult,
+    MeanAP,
     Results,
 )
 
@@ -37,7 +40,12 @@ def markdown(results: Results) -> str:
         f"{len(results.frame_ids)} frames of `{run.split}` in `{run.data_root}`; "
         f"attacks `{' '.join(run.suite)}`, attack seed "
         f"{', '.join(map(str, run.seeds))}. Differences are to "
-        f"`{results.baseline}`, in points.",
+        f"`{results.baseline}`, in points; in brackets 95 % intervals over frames like "
+        "these (bootstrap).",
+        "",
+        f"Objects to find: {_objects(results)}.",
+        *_few_note(results),
+        *(f"\n{name}: {told}" for name, told in _warnings(results)),
     ]
     sections = (
         ("Summary", _summary(results)),
@@ -64,21 +72,28 @@ def attack_table(results: Results) -> str:
     (detector,) = results.detectors
     attacks = detector.attacks.values()
     width = max(6, *(len(one.name) for one in attacks)) + 2
+    classes = "".join(f"{_marked(results, name):>14}" for name in results.classes)
     header = (
-        f"{'attack':<{width}}{'clean':>8}{'attacked':>10}{'KITTI':>7}{'':>9}"
-        f"{'success':>9}{'lost':>10}{'false':>7}{'loss':>15}{'gate':>6}{'s/frame':>9}"
+        f"{'attack':<{width}}{'clean':>8}{'attacked':>11}{'':>16}{classes}{'KITTI':>7}"
+        f"{'':>9}{'success':>9}{'lost':>10}{'false':>7}{'loss':>15}{'gate':>6}"
+        f"{'s/frame':>9}"
     )
     return "\n".join(
         [
             header,
-            *(_attack_line(one, width) for one in attacks),
+            *(_attack_line(one, width, results) for one in attacks),
             *(
                 f"{one.name}: changed nothing in any frame"
                 for one in attacks
                 if not one.changed
             ),
+            *([f"* {INEFFECTIVE}"] if any(one.ineffective for one in attacks) else []),
+            *(told for _, told in _warnings(results)),
+            f"objects to find: {_objects(results)}",
+            *_few_note(results),
             f"clean, attacked: mean AP in percent ({results.scoring.headline}, R40, "
-            "this task's overlaps); KITTI: at KITTI's own overlaps;",
+            "this task's overlaps), in brackets its 95 % interval over frames like "
+            "these; classes: clean > attacked; KITTI: at KITTI's own overlaps;",
             "success: frames where an object was lost or a false detection appeared; "
             "loss: detection loss; gate: how often its alarm is attributed to an "
             "attacked sensor",
@@ -98,17 +113,74 @@ def ap(value: Figure) -> str:
 
 
 def starred(attack: AttackResult) -> str:
-    """Mean AP under an attack, with a star if it is ineffective."""
-    return ap(attack.mean) + (STAR if attack.ineffective else "")
+    """Mean AP under an attack, with a star if it is ineffective, and its interval."""
+    star = STAR if attack.ineffective else ""
+    return ap(attack.mean) + star + interval(attack.ap.attacked.headline)
 
 
-def _attack_line(one: AttackResult, width: int) -> str:
+def interval(found: MeanAP | None) -> str:
+    """`` [low, high]``, or nothing where it is not known."""
+    span = None if found is None else found.interval
+    return "" if span is None else f" [{span[0]:.1f}, {span[1]:.1f}]"
+
+
+def objects_to_find(results: Results) -> dict[str, int]:
+    """{class: objects to find at the headline difficulty} in the clean frames."""
+    clean = next((one.clean for one in results.detectors if one.clean), None)
+    level, found = results.scoring.headline, clean.headline.classes if clean else {}
+    return {name: levels[level].objects for name, levels in found.items()}
+
+
+def few(objects: int | None) -> bool:
+    """Whether a figure of so many objects is low, and jumps, whatever is scored."""
+    return objects is not None and 0 < objects < RECALLS
+
+
+def _marked(results: Results, name: str) -> str:
+    """A class's name, marked if there are few objects of it."""
+    return f"{name} {FEW}" if few(objects_to_find(results).get(name)) else name
+
+
+def _objects(results: Results) -> str:
+    counts = objects_to_find(results)
+    told = [f"{_marked(results, name)} {count}" for name, count in counts.items()]
+    return ", ".join(told) or "none"
+
+
+def _few_note(results: Results) -> list[str]:
+    """What the mark of few objects means, if there are some."""
+    some = any(map(few, objects_to_find(results).values()))
+    return ["", f"{FEW} {FEW_OBJECTS}."] if some else []
+
+
+def _warnings(results: Results) -> list[tuple[str, str]]:
+    """Detectors whose gate accuses sensors in clean frames, and what that means."""
+    told = []
+    for detector in results.detectors:
+        gates = [one.gate for one in detector.attacks.values() if one.gate]
+        text = false_alarm_warning(gates[0].clean.attributed) if gates else None
+        told += [(detector.name, text)] if text else []
+    return told
+
+
+def _attack_line(one: AttackResult, width: int, results: Results) -> str:
+    level, cells = results.scoring.headline, ""
+    for name in results.classes:
+        sides = [
+            ap(s.headline.classes[name][level].r40)
+            if name in s.headline.classes
+            else NOTHING
+            for s in (one.ap.clean, one.ap.attacked)
+        ]
+        cells += f"{' > '.join(sides):>14}"
+    star = "*" if one.ineffective else " "
     clean, attacked, success = one.ap.clean, one.ap.attacked, one.success
     lost, false = f"{success.lost}/{success.found_clean}", f"+{success.false_new}"
     gate = "-" if one.gate is None else f"{one.gate.right_rate:.0%}"
     return (
         f"{one.name:<{width}}"
-        f"{_two(clean.headline.mean):>8}{_two(attacked.headline.mean):>10}"
+        f"{_two(clean.headline.mean):>8}{_two(attacked.headline.mean):>10}{star}"
+        f"{interval(attacked.headline):<16}{cells}"
         f"{_two(clean.kitti.mean):>7}{'-> ' + _two(attacked.kitti.mean):>9}"
         f"{success.rate:>9.0%}{lost:>10}{false:>7}{_losses(one):>15}{gate:>6}"
         f"{one.seconds_per_frame:>9.2f}"
@@ -149,7 +221,7 @@ def _summary(results: Results) -> list[str]:
     base = next(one for one in results.detectors if one.name == results.baseline)
     rows = []
     for one in results.detectors:
-        row = [one.name, ap(one.clean_mean)]
+        row = [one.name, _clean(one, results)]
         row += [_versus(one.clean_mean, base.clean_mean, one, base)]
         for name in sensors:
             found = one.worst.get(name)
@@ -214,8 +286,17 @@ def _attacks(results: Results) -> list[str]:
         for name, touched in _names(results).items()
     ]
     header = ["attack", "on", *(one.name for one in detectors)]
-    clean = ["clean", "", *(ap(one.clean_mean) for one in detectors)]
+    clean = ["clean", "", *(_clean(one, results) for one in detectors)]
     return [*table(header, [clean, *rows]), *_noted(rows)] if rows else []
+
+
+def _clean(detector: DetectorResult, results: Results) -> str:
+    """Clean mean AP, marked if there are few objects of some class; its interval."""
+    if detector.clean is None:
+        return NOTHING
+    found = detector.clean.headline
+    mark = f" {FEW}" if any(map(few, objects_to_find(results).values())) else ""
+    return ap(found.mean) + mark + interval(found)
 
 
 def _attacked(detector: DetectorResult, name: str) -> str:
@@ -253,7 +334,7 @@ def _classes(results: Results) -> list[str]:
     for name in _names(results):
         found = [one.attacks.get(name) for one in results.detectors]
         rows.append([name, *(cell(one.ap.attacked if one else None) for one in found)])
-    told = " / ".join(classes)
+    told = " / ".join(_marked(results, name) for name in classes)
     return table(["attack", *(f"{d.name}: {told}" for d in results.detectors)], rows)
 
 

@@ -103,7 +103,7 @@ def read_gallery(
 
 def _pair_files(folder: Path) -> list[Path]:
     inside = folder if folder.name == FOLDER else folder / FOLDER
-    files = sorted(inside.glob("*.json"))
+    files = sorted(inside.glob("[!.]*.json"))
     if not files:
         raise DataError(
             f"{folder}: no pairs of pictures in {inside}; make them with "

@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 
 from perception.core.files import replacing
 from perception.core.structures import DataError
-from perception.evaluation.detection.kitti_ap import RECALLS
+from perception.evaluation.detection.report import FEW, FEW_OBJECTS
 from perception.evaluation.robustness.figures import (
     mean_corruption_error,
     mean_resilience_rate,
@@ -28,7 +28,7 @@ from perception.evaluation.robustness.results import (
     Figure,
     Spread,
 )
-from perception.evaluation.robustness.tables import INEFFECTIVE, ap
+from perception.evaluation.robustness.tables import INEFFECTIVE, ap, few, interval
 from perception.visualization.captions import budget_of
 from perception.visualization.report.charts import css_colour, legend_chart, top_of
 from perception.visualization.report.gallery import read_gallery
@@ -40,10 +40,8 @@ from perception.visualization.report.summary import (
     worst_chart,
 )
 
-FEW_OBJECTS = (
-    f"Fewer than {RECALLS} objects of some class: KITTI’s sampling of the recall keeps "
-    "its AP below 100 even for perfect detections, and each object moves it by points. "
-    "Compare on the same frames only, and take more frames."
+FEW_NOTE = (
+    f"Some class has {FEW_OBJECTS}. Compare on the same frames only, and take more."
 )
 
 
@@ -104,6 +102,7 @@ def _environment() -> Environment:
         "counted": _counted,
         "counts": _counts,
         "fixed": ap,
+        "interval": lambda accuracy: interval(accuracy and accuracy.headline).strip(),
         "leaves": _leaves,
         "sensor": css_colour,
         "signed": _signed,
@@ -148,7 +147,7 @@ def _content(runs: Sequence[Run]) -> dict[str, Any]:
         "worst_stars": any(
             one.ineffective for run in runs for one in run.result.worst.values()
         ),
-        "few_objects": FEW_OBJECTS,
+        "few_objects": FEW_NOTE,
         "few": any(run.few_objects for run in runs),
     }
 
@@ -232,7 +231,7 @@ def _counts(objects: Mapping[str, int]) -> str:
 
 def _counted(count: int) -> str:
     """A number of objects, marked if it is small."""
-    return f"{count}\N{NO-BREAK SPACE}†" if 0 < count < RECALLS else str(count)
+    return f"{count}\N{NO-BREAK SPACE}{FEW}" if few(count) else str(count)
 
 
 def _signed(value: Figure) -> str:

@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 
 from perception.core.structures import DataError, SensorSpec
-from perception.evaluation.detection.kitti_ap import RECALLS
 from perception.evaluation.robustness.figures import (
     corruption_figures,
     gate_summary,
@@ -25,6 +24,7 @@ from perception.evaluation.robustness.results import (
     Results,
     read_results,
 )
+from perception.evaluation.robustness.tables import few
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Run:
     @property
     def few_objects(self) -> bool:
         """Whether some class has so few objects that its AP stays below 100."""
-        return any(0 < count < RECALLS for count in self.objects.values())
+        return any(map(few, self.objects.values()))
 
     def class_ap(self, accuracy: Accuracy | None, name: str) -> Figure:
         """AP of a class at the headline difficulty (R40)."""

@@ -295,3 +295,13 @@ def test_pair_of_a_scene(tmp_path):
     write_pair(tmp_path / "pairs", "a", [scene, scene], judge)
     (pair,) = read_gallery([tmp_path]).pairs
     assert pair.frame_id == scene.frame_id and len(pair.clean.found) == 2
+
+
+def test_figures_have_their_intervals(page):
+    one = attack("camera_pgd", "camera", 40.0)
+    headline = replace(one.ap.attacked.headline, interval=(31.25, 47.8))
+    attacked = replace(one.ap.attacked, headline=headline)
+    text = page(results(detector(replace(one, ap=replace(one.ap, attacked=attacked)))))
+    for name in ("worst", "attacks"):
+        assert "<small>[31.2, 47.8]</small>" in section(text, name)
+    assert "<small></small>" not in text

@@ -1,0 +1,135 @@
+"""How far mean AP may be off because these frames were taken and not others.
+
+The bootstrap over frames (Efron 1979): frames are drawn anew, with replacement, and
+each draw is scored by KITTI's rules, its own score thresholds included. What is right
+and wrong in a frame depends on that frame and a threshold alone, so frames are matched
+once, at every threshold that a draw can pick, and a draw only sums counts.
+
+Shape letters: F frames, T thresholds, B draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from perception.core.structures import Objects
+from perception.evaluation.detection import matching
+from perception.evaluation.detection.kitti_ap import recall_thresholds, summarise
+from perception.evaluation.detection.rules import REGION_NAME, ClassRule, Difficulty
+
+DRAWS = 200
+LEVEL = 0.95
+_MOST_THRESHOLDS = 400  # beyond, those of a draw are rounded to the next of these
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """What a class's detections in each frame are at each threshold.
+
+    Attributes:
+        objects: (F,) objects to find.
+        hits: (F, T) objects found at each threshold.
+        wrong: (F, T) false detections.
+        thresholds: (T,) ascending.
+        scores: Score of each object found, whatever the threshold.
+        frames: Its frame.
+    """
+
+    objects: np.ndarray
+    hits: np.ndarray
+    wrong: np.ndarray
+    thresholds: np.ndarray
+    scores: np.ndarray
+    frames: np.ndarray
+
+    def ap(self, weights: np.ndarray) -> float | None:
+        """AP (R40) of a draw that holds each frame so often (F,); None if empty."""
+        objects = int(weights @ self.objects)
+        if not objects:
+            return None
+        scores = np.repeat(self.scores, weights[self.frames])
+        picked = recall_thresholds(scores, objects)
+        at = np.searchsorted(self.thresholds, picked, side="right") - 1
+        hits = weights @ self.hits[:, at]
+        return summarise(hits, hits + weights @ self.wrong[:, at], objects).r40
+
+
+def mean_ap_interval(
+    ground_truth: Sequence[Objects],
+    detections: Sequence[Objects],
+    *,
+    classes: Sequence[ClassRule],
+    difficulty: Difficulty,
+) -> tuple[float, float] | None:
+    """95 % interval of mean AP of image boxes (R40, percent) over frames like these.
+
+    The same frames and detections always give the same interval.
+
+    Args:
+        ground_truth: All labels of each of F frames.
+        detections: The detections of the same frames, with scores.
+        classes: The classes and their rules.
+        difficulty: What has to be found.
+
+    Returns:
+        Its ends; None with fewer than two frames, or nothing to find.
+    """
+    count = len(ground_truth)
+    truth, found = matching.stack(ground_truth), matching.stack(detections)
+    named = [name for rule in classes for name in (rule.name, *rule.neighbours)]
+    of_interest = truth.is_any(REGION_NAME, *named)
+    pairs = matching.overlapping_pairs(truth, found, "2d", of_interest)
+    counts = [_count(truth, found, pairs, r, difficulty, count) for r in classes]
+    if count < 2 or not any(one.objects.any() for one in counts):
+        return None
+    rng = np.random.default_rng(0)
+    draws = rng.multinomial(count, np.full(count, 1 / count), size=DRAWS)  # (B, F)
+    means = []
+    for weights in draws:
+        known = [one for c in counts if (one := c.ap(weights)) is not None]
+        means += [np.mean(known)] if known else []
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def _count(
+    truth: matching.Stack,
+    found: matching.Stack,
+    pairs: matching.Pairs,
+    rule: ClassRule,
+    difficulty: Difficulty,
+    count: int,
+) -> _Counts:
+    close = pairs.select(pairs.overlap > rule.overlap_for("2d"))
+    role = matching.roles(truth, found, rule, difficulty)
+    candidates = matching.admissible(close, role)
+    wrong = role.scored & ~matching.on_regions(truth, found, close)
+    scores, lowest = found.scores, np.array([-np.inf])
+    ordered = matching.by_score(candidates, scores)
+    everything = matching.assign(ordered, truth.frame, scores, lowest)
+    taken = everything.taken_by[matching.true_positives(everything, role)]
+    thresholds = np.unique(scores[taken])
+    if len(thresholds) > _MOST_THRESHOLDS:
+        kept = np.linspace(0, len(thresholds) - 1, _MOST_THRESHOLDS).astype(int)
+        thresholds = thresholds[kept]
+    ordered = matching.by_overlap(candidates, role.small)
+    outcome = matching.assign(ordered, truth.frame, scores, thresholds)
+    hit = matching.true_positives(outcome, role)
+    return _Counts(
+        objects=np.bincount(truth.frame[role.wanted], minlength=count),
+        hits=_by_frame(hit, truth.frame[outcome.truth], count),
+        wrong=_by_frame(outcome.free[wrong], found.frame[wrong], count),
+        thresholds=thresholds,
+        scores=scores[taken],
+        frames=found.frame[taken],
+    )
+
+
+def _by_frame(counted: np.ndarray, frames: np.ndarray, count: int) -> np.ndarray:
+    """(F, T) sums of (K, T) over each frame (K,)."""
+    sums = np.zeros((count, counted.shape[1]), dtype=np.int64)
+    np.add.at(sums, frames, counted)
+    return sums

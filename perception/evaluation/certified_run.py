@@ -39,7 +39,7 @@ def certify(
         ValueError: See :func:`certified_objects`; or if a class has no overlap.
     """
     target, overlaps = subject.target, subject.scoring.overlaps
-    detector, threshold = target.detector, subject.scoring.score_threshold
+    detector, threshold = subject.detector, subject.scoring.score_threshold
     if missing := [name for name in target.classes if name not in overlaps]:
         raise ValueError(f"no overlap for {', '.join(missing)}: nothing scores them")
     objects = found = 0

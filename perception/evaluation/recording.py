@@ -32,7 +32,7 @@ from perception.evaluation.robustness.subject import (
     load_subject,
 )
 from perception.models.consensus.monitor import SensorMonitor
-from perception.targets import DetectorTarget
+from perception.targets.loading import LoadedTarget
 
 FORMAT = "perception monitored recording"
 FORMAT_VERSION = 1
@@ -70,7 +70,7 @@ def follow_recording(run: MonitorRun) -> Recording:
             run.detector, run.attack, frames, device=running.device
         )
     subject = replace(subject, indices=subject.indices[: run.num])
-    if not subject.target.has_gate:
+    if not subject.detector.has_gate:
         raise DataError(
             f"{run.detector.config}: this detector has no gate that says whom to "
             "trust; use one that has, such as those with OddOneOutFusion or "
@@ -219,13 +219,13 @@ def _look(
 
 
 def _detect(
-    target: DetectorTarget, data: Any, ids: Sequence[int], attack: Perturbation | None
+    target: LoadedTarget, data: Any, ids: Sequence[int], attack: Perturbation | None
 ) -> list[Prediction]:
     """What a detector says of frames that have every sensor, attacked or not."""
     if not ids:
         return []
     if attack is None:
-        packed = target.detector.data_preprocessor(data, False)
+        packed = target.preprocessor(data, False)
         return target.predict(packed["inputs"], packed["data_samples"])
     batch = target.batch(data, ids)
     try:

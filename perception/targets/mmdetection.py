@@ -24,6 +24,8 @@ from perception.targets.multimodal import scores_of_levels
 from perception.targets.pictures import PictureFormat
 from perception.targets.registry import TARGETS
 
+_NOTHING = ("LoadImageFromFile", "LoadAnnotations", "PackDetInputs")
+
 
 @TARGETS.register_module()
 class MMDetectionTarget(TrainableCameraTarget):
@@ -119,12 +121,14 @@ def picture_of(config: Config, preprocessor: Any) -> PictureFormat:
         if step["type"] == "Resize":
             fields["size"] = tuple(step["scale"])[::-1]
             fields["keep_ratio"] = step.get("keep_ratio", False)
-        elif step["type"] == "Pad" and "size" in step:
+        elif step["type"] == "Pad" and tuple(step["size"])[::-1] == fields.get("size"):
             value = step.get("pad_val", 0)
             value = value.get("img", 0) if isinstance(value, Mapping) else value
             fields["fill"] = float(
                 value if isinstance(value, int | float) else value[0]
             )
+        elif step["type"] not in _NOTHING:
+            raise DataError(f"test pipeline: {step} is not understood: give `picture`")
     return PictureFormat(**fields)
 
 

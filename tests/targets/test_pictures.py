@@ -35,7 +35,9 @@ def test_resized_as_opencv_does(size):
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 256, (32, 64, 3), dtype=np.uint8)
     expected = cv2.resize(picture.astype(np.float32), size[::-1])
-    shown, _ = PictureFormat(size=size)(torch.from_numpy(picture).permute(2, 0, 1).float())
+    shown, _ = PictureFormat(size=size)(
+        torch.from_numpy(picture).permute(2, 0, 1).float()
+    )
     assert np.allclose(shown[0].permute(1, 2, 0), expected, atol=0.05)
 
 

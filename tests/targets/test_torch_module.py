@@ -77,7 +77,10 @@ def test_finds_the_objects_by_our_names_in_the_original_picture(target, batch):
 
 def test_losses_leave_the_module_as_it_is(target, batch):
     module = target.module
-    before, modes = deepcopy(module.state_dict()), [m.training for m in module.modules()]
+    before, modes = (
+        deepcopy(module.state_dict()),
+        [m.training for m in module.modules()],
+    )
     random = torch.random.get_rng_state()
     first = target.losses(batch.inputs, batch.samples)
     assert torch.equal(target.losses(batch.inputs, batch.samples), first)  # no dropout

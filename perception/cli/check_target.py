@@ -1,4 +1,4 @@
-"""Check a system of your own before attacking it: what it can do, whether to believe it.
+"""Check a system of your own: what it can do, and whether it can be believed.
 
 A target may predict and nothing else, or give losses, scores, a gate. The tool says
 which attacks that opens, and tries what attacks and tables take for granted:
@@ -21,7 +21,7 @@ from perception.evaluation.robustness.spec import FramesSpec, Running
 
 EXAMPLES = """\
 examples:
-  python tools/check_target.py --target my_target:build --data configs/synthetic/concat.py
+  python tools/check_target.py --target my_target:build --data CONFIG
   python tools/check_target.py --target my_config.py --num 8 --no-audit
   python tools/check_target.py CONFIG CHECKPOINT
 """

@@ -11,14 +11,19 @@ from typing import Any
 
 from tqdm import tqdm
 
-from perception.cli.attacking import CHANGES, add_detector, threat_changes
+from perception.cli.attacking import (
+    CHANGES,
+    add_detector,
+    one_detector,
+    threat_changes,
+)
 from perception.cli.options import (
     Parser,
     add_options,
     from_args,
     pick_device,
 )
-from perception.evaluation.robustness.spec import DetectRun
+from perception.evaluation.robustness.spec import DetectorSpec, DetectRun
 
 DATA = """\
 One sheet for each frame of a data set: the image with its labelled 2D boxes, LiDAR,
@@ -71,7 +76,18 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_data(commands)
     _add_detect(commands)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.run is draw_detect:
+        first, others = one_detector(args.parser, args), args.compare
+        options = args.cfg_options
+        args.detectors = [
+            first,
+            *(
+                DetectorSpec(config=c, checkpoint=w, cfg_options=options)
+                for c, w in others
+            ),
+        ]
+    return args
 
 
 def _add_frames(parser: Any) -> None:
@@ -103,7 +119,7 @@ def _add_detect(commands: argparse._SubParsersAction) -> None:
         description=DETECT,
         epilog=DETECT_EXAMPLES,
     )
-    add_detector(parser)
+    add_detector(parser, own=True)
     _add_frames(parser.add_argument_group("frames"))
     group = parser.add_argument_group("attack")
     add_options(group, DetectRun, "threats", "attacks_file", **OPTIONS)
@@ -123,8 +139,9 @@ def _add_detect(commands: argparse._SubParsersAction) -> None:
     group = parser.add_argument_group("output")
     add_options(group, DetectRun, *names, **OPTIONS)
     group = parser.add_argument_group("running")
-    add_options(group, DetectRun, "device", "cfg_options", **OPTIONS)
-    parser.set_defaults(run=draw_detect)
+    add_options(group, DetectRun, "device", **OPTIONS)
+    add_options(group, DetectorSpec, "cfg_options", **OPTIONS)
+    parser.set_defaults(run=draw_detect, parser=parser)
 
 
 def draw_data(args: argparse.Namespace) -> None:
@@ -149,7 +166,7 @@ def draw_detect(args: argparse.Namespace) -> None:
     run = from_args(
         DetectRun,
         args,
-        detectors=[(args.config, args.checkpoint), *map(tuple, args.compare)],
+        detectors=args.detectors,
         changes=threat_changes(args, ("eps", "steps")),
         device=pick_device(args.device),
     )

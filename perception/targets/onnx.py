@@ -87,7 +87,7 @@ class OnnxTarget(CameraTarget):
         boxes, scores, labels = (torch.as_tensor(np.array(c)) for c in columns)
         keep = scores >= self.score_threshold
         boxes, scores, labels = boxes[keep].float(), scores[keep].float(), labels[keep]
-        if self.nms_overlap is None:
+        if self.nms_overlap is None or not len(boxes):
             return boxes, scores, labels
         nms = {"type": "nms", "iou_threshold": self.nms_overlap}
         _, kept = batched_nms(boxes, scores, labels, nms)

@@ -17,7 +17,6 @@ from perception.evaluation.detection.rules import Scoring
 from perception.evaluation.robustness.attack_file import Named, prepare
 from perception.evaluation.robustness.spec import (
     AttacksSpec,
-    DetectorSpec,
     DetectRun,
     FramesSpec,
 )
@@ -48,8 +47,7 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
     contestants = _contestants(run)
     subjects = [subject for subject, _ in contestants]
     observers = [
-        Observer(one.target.detector, one.dataset, _detector_name(*pair))
-        for one, pair in zip(subjects, run.detectors, strict=True)
+        Observer(one.target, one.dataset, _detector_name(one)) for one in subjects
     ]
     first, judge = subjects[0], _judge(subjects[0].scoring)
     rounds: list[list[Perturbation | None]] = [[None] * len(contestants)]
@@ -92,10 +90,7 @@ def _contestants(run: DetectRun) -> list[tuple[Subject, list[Named]]]:
     asked = AttacksSpec(threats=run.threats, attacks_file=run.attacks_file)
     how: dict[str, Any] = {"device": run.device, "score_threshold": run.score_threshold}
     found = []
-    for config, checkpoint in run.detectors:
-        spec = DetectorSpec(
-            config=config, checkpoint=checkpoint, cfg_options=run.cfg_options
-        )
+    for spec in run.detectors:
         if run.threats:
             found.append(prepare(spec, asked, frames, changes=run.changes, **how))
         else:
@@ -187,10 +182,13 @@ def _path(run: DetectRun, scene: Scene, ending: str) -> Path:
     return Path(run.out) / f"{name}{ending}"
 
 
-def _detector_name(config: str | Path, checkpoint: str | Path) -> str:
+def _detector_name(subject: Subject) -> str:
     """Config, checkpoint and the beginning of the checkpoint's SHA-256."""
-    file = local_file(checkpoint)
-    return f"{Path(config).stem} · {file.name} · {sha256(file)[:8]}"
+    spec = subject.spec
+    if not spec.checkpoint:
+        return subject.name
+    file = local_file(spec.checkpoint)
+    return f"{Path(spec.config).stem} · {file.name} · {sha256(file)[:8]}"
 
 
 def _check(run: DetectRun) -> None:

@@ -268,7 +268,7 @@ class DetectRun:
     """What to draw: ``tools/visualize.py detect``.
 
     Attributes:
-        detectors: (config, checkpoint) pairs; with more than one, sheets compare them.
+        detectors: Which; with more than one, sheets compare them.
         out: Folder of the pictures.
         threats: Names of attacks or suites; none draws the clean input only.
         attacks_file: File that defines the names.
@@ -284,11 +284,10 @@ class DetectRun:
         rerun: Also write a recording for the Rerun viewer (pip install -e '.[viewer]').
         width: Width of a sheet in pixels.
         score_threshold: Detections below it are not drawn.
-        cfg_options: Dotted options to set in every config.
         device: Where detectors run.
     """
 
-    detectors: Sequence[tuple[str, str]]
+    detectors: Sequence[DetectorSpec]
     out: str
     threats: Sequence[str] = ()
     attacks_file: str = ""
@@ -303,5 +302,4 @@ class DetectRun:
     rerun: str | None = None
     width: int = 1600
     score_threshold: float = 0.3
-    cfg_options: Mapping[str, Any] | None = None
     device: str = "cpu"

@@ -15,9 +15,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from perception.cli.attacking import add_detector, add_frames, one_detector
-from perception.cli.options import Parser, add_running, from_args, option, pick_device
-from perception.evaluation.robustness.spec import FramesSpec, Running
+from perception.cli.attacking import add_detector, add_frames, one_detector, run_of
+from perception.cli.options import Parser, add_running, option
+from perception.evaluation.robustness.spec import DetectorRun
 
 EXAMPLES = """\
 examples:
@@ -47,13 +47,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     from perception.evaluation.audit.target_run import check_files
 
-    running = from_args(Running, args, device=pick_device(args.device))
+    run = run_of(DetectorRun, args, "check_target.py", argv, detector=args.detector)
     failed, count = check_files(
-        args.detector,
-        from_args(FramesSpec, args),
-        running,
-        audited=not args.no_audit,
-        tell=lambda line: print(line, flush=True),
+        run, audited=not args.no_audit, tell=lambda line: print(line, flush=True)
     )
     print(f"{count - failed} checks passed, {failed} failed")
     sys.exit(1 if failed else 0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -14,11 +13,13 @@ from perception.core.checkpoints import local_file, sha256
 from perception.core.images import read_image
 from perception.core.structures import DataError
 from perception.evaluation.detection.rules import Scoring
-from perception.evaluation.robustness.attack_file import Named, prepare
+from perception.evaluation.robustness.attack_file import Named
 from perception.evaluation.robustness.spec import (
     AttacksSpec,
+    DetectorRun,
     DetectRun,
     FramesSpec,
+    Running,
 )
 from perception.evaluation.robustness.subject import (
     Subject,
@@ -44,15 +45,14 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
         DataError: If anything asked for is impossible.
     """
     _check(run)
-    contestants = _contestants(run)
-    subjects = [subject for subject, _ in contestants]
+    subjects = _contestants(run)
     observers = [
         Observer(one.target, one.dataset, _detector_name(one)) for one in subjects
     ]
     first, judge = subjects[0], _judge(subjects[0].scoring)
-    rounds: list[list[Perturbation | None]] = [[None] * len(contestants)]
+    rounds: list[list[Perturbation | None]] = [[None] * len(subjects)]
     if run.threats:
-        rounds, left_out = shared_attacks([attacks for _, attacks in contestants])
+        rounds, left_out = shared_attacks([one.attacks for one in subjects])
         if left_out:
             tqdm.write(f"not for every detector, left out: {', '.join(left_out)}")
     scenes: list[Scene] = []
@@ -84,18 +84,24 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
         yield Path(run.rerun)
 
 
-def _contestants(run: DetectRun) -> list[tuple[Subject, list[Named]]]:
+def _contestants(run: DetectRun) -> list[Subject]:
     """Every detector with its frames and attacks; none for clean input alone."""
     frames = FramesSpec(split=run.split, frames=run.frames, num=run.num)
-    asked = AttacksSpec(threats=run.threats, attacks_file=run.attacks_file)
-    how: dict[str, Any] = {"device": run.device, "score_threshold": run.score_threshold}
-    found = []
-    for spec in run.detectors:
-        if run.threats:
-            found.append(prepare(spec, asked, frames, changes=run.changes, **how))
-        else:
-            found.append((load_subject(spec, frames, **how), []))
-    return found
+    asked = AttacksSpec(
+        threats=run.threats,
+        attacks_file=run.attacks_file,
+        changes=run.changes or {},
+    )
+    runs = [
+        DetectorRun(
+            detector=spec,
+            frames=frames,
+            running=Running(device=run.device),
+            score_threshold=run.score_threshold,
+        )
+        for spec in run.detectors
+    ]
+    return [load_subject(one, asked if run.threats else None) for one in runs]
 
 
 def shared_attacks(

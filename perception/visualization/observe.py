@@ -284,7 +284,7 @@ def scene_of(
 
 
 def _drawable(spec: SensorSpec) -> SensorSpec:
-    """The sensor as pictures show it: points that are not drawn for the model, drawn."""
+    """The sensor as pictures show it: points that the model sees as a table, drawn."""
     if not spec.is_table:
         return spec
     first = (Channel("depth_m", "m", 0.0, 80.0), Channel("height_m", "m", -3.0, 3.0))

@@ -9,34 +9,27 @@ from perception.core.structures import DataError
 from perception.evaluation.audit.checks import audit
 from perception.evaluation.audit.subject import Check
 from perception.evaluation.audit.target_checks import capabilities, check_target
-from perception.evaluation.robustness.spec import DetectorSpec, FramesSpec, Running
+from perception.evaluation.robustness.spec import DetectorRun
 from perception.evaluation.robustness.subject import load_subject
 
 
 def check_files(
-    detector: DetectorSpec,
-    frames: FramesSpec,
-    running: Running,
-    *,
-    audited: bool,
-    tell: Callable[[str], None],
+    run: DetectorRun, *, audited: bool, tell: Callable[[str], None]
 ) -> tuple[int, int]:
     """How many checks failed, and how many there were.
 
     Args:
-        detector: Which.
-        frames: Which.
-        running: How.
+        run: Which target, which frames, how.
         audited: Whether the audit follows, if nothing failed and there are losses.
         tell: Called with every line.
 
     Raises:
         DataError: If the target or its frames cannot be loaded.
     """
-    subject = load_subject(detector, frames, device=running.device)
+    subject = load_subject(run)
     if len(subject.indices) < 2:
         raise DataError("frames are compared: at least 2 are needed")
-    batches = list(subject.batches(running))
+    batches = list(subject.batches(run.running))
     for line in capabilities(subject.target, batches[0]):
         tell(line)
 

@@ -101,8 +101,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(AttackFile(args.attacks_file).listing())
         return
     if args.audit:
-        run = run_of(AuditRun, args, "attack.py", argv, detector=args.detector)
-        report = audit_detector(run, lambda check: print(check.line(), flush=True))
+        asked = run_of(AuditRun, args, "attack.py", argv, detector=args.detector)
+        report = audit_detector(asked, lambda check: print(check.line(), flush=True))
         print(
             f"{len(report.checks) - len(report.failed())} checks passed, "
             f"{len(report.failed())} failed; {args.out}/audit.json"

@@ -51,7 +51,7 @@ _TARGET += "a target (with --data), or a config with target=dict(type=...)"
 def add_detector(parser: Group, *, own: bool = False, **more: Any) -> None:
     """Config and checkpoint, or (``own``) a target instead; ``more`` is for both."""
     names = ("config", "checkpoint")
-    more = {"default": None, "nargs": "?"} | more if own else more
+    more = {"nargs": "?"} | more if own else more
     add_options(parser, DetectorSpec, *names, **dict.fromkeys(names, more))
     if own:
         add_target(parser)
@@ -83,11 +83,11 @@ def detectors_of(
     for target in said:
         is_config = target.endswith((".py", ".json"))
         if is_config:
-            fields.append({"config": target})
+            fields.append({"config": target, "checkpoint": ""})
         elif args.data is None:
             parser.error(f"--target {target} needs --data, a config with frames")
         else:
-            fields.append({"config": args.data, "target": target})
+            fields.append({"config": args.data, "checkpoint": "", "target": target})
     if args.data is not None and all("target" not in one for one in fields):
         parser.error("--data goes with --target module:function")
     if not fields:

@@ -81,7 +81,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="CONFIG CHECKPOINT",
         help="config file and weights (.pth or .safetensors) of each detector",
     )
-    add_target(parser, nargs="+", default=[])
+    add_target(parser, nargs="+")
     what = "quick, quiet, standard, full, failures, … of the attacks file (default: "
     what += "quick and quiet, unless --threat is given)"
     option(parser, "--suite SUITE", what, nargs="+")

@@ -29,4 +29,4 @@ def function_of(name: str) -> Callable[..., Any]:
         raise DataError(f"{name}: cannot be imported ({reason})") from error
     if not callable(found):
         raise DataError(f"{name}: a {type(found).__name__}, expected a function")
-    return found  # type: ignore[no-any-return]
+    return found

@@ -72,11 +72,12 @@ class MMDetectionTarget(TrainableCameraTarget):
             raise DataError(f"{checkpoint}: does not name its classes: give `labels`")
         picture = picture or picture_of(config, model.data_preprocessor)
         super().__init__(model, labels=labels, picture=picture, **settings)
+        self.detector: Any = self.module
 
     def detect(self, image: Tensor) -> Found:
         """Boxes, scores and labels of (1, 3, H, W)."""
         with in_eval_mode(self.module):
-            (said,) = self.module.predict(image, [_sample(image)], rescale=False)
+            (said,) = self.detector.predict(image, [_sample(image)], rescale=False)
         found = said.pred_instances
         return found.bboxes, found.scores, found.labels
 
@@ -86,13 +87,13 @@ class MMDetectionTarget(TrainableCameraTarget):
         sample.gt_instances = InstanceData(bboxes=boxes, labels=labels)
         sample.ignored_instances = InstanceData(bboxes=boxes[:0], labels=labels[:0])
         with giving_losses(self.module):
-            terms = self.module.loss(image, [sample])
-        total: Tensor = self.module.parse_losses(terms)[0]
+            terms = self.detector.loss(image, [sample])
+        total: Tensor = self.detector.parse_losses(terms)[0]
         return total
 
     def scores(self, inputs: Inputs, frames: Frames) -> Scores:
         """Logits of our classes at every location of a dense head."""
-        head = getattr(self.module, "bbox_head", None)
+        head: Any = getattr(self.module, "bbox_head", None)
         if not getattr(getattr(head, "loss_cls", None), "use_sigmoid", False):
             raise DoesNotApplyError("the target has no dense head with sigmoid scores")
         shown = list(self.shown(inputs, frames))
@@ -100,8 +101,8 @@ class MMDetectionTarget(TrainableCameraTarget):
             raise DoesNotApplyError("frames of several sizes have no common locations")
         image = torch.cat([image for image, _, _ in shown])
         with in_eval_mode(self.module):
-            levels = head(self.module.extract_feat(image))[0]
-        found = scores_of_levels(levels, head.cls_out_channels, image.shape[2:])
+            levels = head(self.detector.extract_feat(image))[0]
+        found = scores_of_levels(levels, head.cls_out_channels, _size(image))
         centers = found.centers_px / found.centers_px.new_tensor(shown[0][2])
         ours = [[i for i, o in enumerate(self._ours) if o == c] for c in self.classes]
         logits = [found.logits[..., numbers].amax(dim=2) for numbers in ours]
@@ -133,11 +134,15 @@ def picture_of(config: Config, preprocessor: Any) -> PictureFormat:
 
 
 def _sample(image: Tensor) -> DetDataSample:
-    size = tuple(image.shape[2:])
+    size = _size(image)
     same = dict.fromkeys(
         ("img_shape", "ori_shape", "pad_shape", "batch_input_shape"), size
     )
     return DetDataSample(metainfo={**same, "scale_factor": (1.0, 1.0)})
+
+
+def _size(image: Tensor) -> tuple[int, int]:
+    return image.shape[2], image.shape[3]
 
 
 def _labels(config: Config, meta: Mapping[str, Any]) -> Sequence[str]:

@@ -92,13 +92,18 @@ def check_target(
 
 
 def _checks(target: Target, batches: Sequence[AttackBatch]) -> Iterator[Check]:
-    batch = batches[0]
-    of_all = (well_formed, finds_objects, same_predictions, alone_as_together)
-    for check in (*of_all, leaves_inputs_alone):
+    # First, while the inputs are what they were.
+    for check in (
+        leaves_inputs_alone,
+        well_formed,
+        finds_objects,
+        same_predictions,
+        alone_as_together,
+    ):
         yield _tried(check.__name__, lambda: check(target, batches))  # noqa: B023
     if isinstance(target, HasLosses):
         for one in (own_losses, own_gradients):
-            yield _tried(one.__name__, lambda: one(target, batch))  # noqa: B023
+            yield _tried(one.__name__, lambda: one(target, batches))  # noqa: B023
         settings = AuditSettings()
         subject = Subject(target, batches, score=None, source=None, settings=settings)
         for threat in range_threats(target.sensors):
@@ -220,9 +225,10 @@ def leaves_inputs_alone(target: Target, batches: Sequence[AttackBatch]) -> Check
     )
 
 
-def own_losses(target: HasLosses, batch: AttackBatch) -> Check:
+def own_losses(target: Any, batches: Sequence[AttackBatch]) -> Check:
     """(N,) losses, each its frame's own, the same every time."""
-    with frozen(target), torch.no_grad():  # type: ignore[arg-type]
+    batch = batches[0]
+    with frozen(target), torch.no_grad():
         together = target.losses(batch.inputs, batch.samples)
         again = target.losses(batch.inputs, batch.samples)
         if together.shape != (len(batch),):
@@ -249,10 +255,11 @@ def own_losses(target: HasLosses, batch: AttackBatch) -> Check:
     )
 
 
-def own_gradients(target: HasLosses, batch: AttackBatch) -> Check:
+def own_gradients(target: Any, batches: Sequence[AttackBatch]) -> Check:
     """A frame's loss depends on that frame alone."""
+    batch = batches[0]
     inputs = {n: value.clone().requires_grad_() for n, value in batch.inputs.items()}
-    with frozen(target), torch.enable_grad():  # type: ignore[arg-type]
+    with frozen(target), torch.enable_grad():
         loss = target.losses(inputs, batch.samples)[0]
         given: tuple[Tensor | None, ...] = (None,) * len(inputs)
         if loss.requires_grad:

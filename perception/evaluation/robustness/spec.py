@@ -24,7 +24,7 @@ class DetectorSpec:
     """
 
     config: str
-    checkpoint: str = ""
+    checkpoint: str
     target: str | None = None
     cfg_options: Mapping[str, Any] | None = None
 

@@ -6,13 +6,10 @@ needs of it is in ``soft_pillars``: a point counts in the four cells around it, 
 bilinear weights, so that the answer is continuous in its coordinates, and a gradient
 reaches them. Rounding to a cell would cut it.
 
-    python data/examples/pillar_detector.py train configs/synthetic/lidar_only.py \\
-        pillars.safetensors --minutes 10
-    PYTHONPATH=data/examples python tools/attack.py --target pillar_detector:build \\
-        --data configs/synthetic/lidar_only.py --threat lidar_shift_3d --num 24
+``PillarTarget`` is the adapter. ``data/README.md`` says how to train and attack it.
 
-Shape letters: N frames, P points, K classes, Z, X cells ahead and across, G objects.
-Everything is in the camera's frame: x right, y down, z ahead, in metres.
+Shape letters: N frames, P points, C features, K classes, Z, X cells ahead and across, G
+objects. Boxes are in the camera's frame: x right, y down, z ahead, in metres.
 """
 
 from __future__ import annotations
@@ -31,7 +28,7 @@ from torch import Tensor, nn
 from perception.apis import build_dataset, build_loader
 from perception.core.checkpoints import load_checkpoint, save_weights
 from perception.core.config import load_config
-from perception.core.structures import Channel, Objects, Prediction, SensorSpec
+from perception.core.structures import Objects, Prediction
 from perception.models.modes import in_eval_mode
 from perception.models.preprocessor import MultiModalPreprocessor
 from perception.targets.batches import frame_batch
@@ -120,7 +117,9 @@ def truth_of(objects: Objects) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         name in CLASSES and 0 <= z[n] < CELLS[0] and 0 <= x[n] < CELLS[1]
         for n, name in enumerate(names)
     ]
-    labels = torch.tensor([CLASSES.index(n) for n, k in zip(names, keep) if k])
+    labels = torch.tensor(
+        [CLASSES.index(n) for n, k in zip(names, keep, strict=True) if k]
+    )
     yaw = objects.rotation_y
     box = [z % 1, x % 1, place[:, 1], *np.log(objects.dimensions_m.clip(0.1)).T]
     box = np.stack([*box, np.sin(2 * yaw), np.cos(2 * yaw)], axis=1)[keep]
@@ -129,7 +128,7 @@ def truth_of(objects: Objects) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def frame_loss(output: Tensor, objects: Objects) -> Tensor:
-    """Focal loss of the classes and distance of the boxes of one frame (K + 8, Z, X)."""
+    """Focal loss of classes and distance of boxes of one frame (K + 8, Z, X)."""
     logits, boxes = output[: len(CLASSES)], output[len(CLASSES) :]
     labels, row, column, wanted = truth_of(objects)
     z, x = (torch.arange(size, device=output.device) for size in CELLS)
@@ -152,7 +151,8 @@ class PillarTarget:
     def __init__(self, net: PillarNet, device: str = "cpu") -> None:
         self.net, self.device = net.to(device).eval(), torch.device(device)
         channels = [
-            (c, "1" if c == COLUMNS[3] else "m", *r) for c, r in zip(COLUMNS, LIMITS)
+            (name, "m" if name in "xyz" else "1", low, high)
+            for name, (low, high) in zip(COLUMNS, LIMITS, strict=True)
         ]
         # A table of points: the channels of the input are the columns themselves.
         lidar = dict(kind="points", columns=COLUMNS, channels=channels)
@@ -164,9 +164,11 @@ class PillarTarget:
         return frame_batch(self.preprocessor, data, ids)
 
     def frozen(self):
+        """Within it the net is attacked: dropout and batch norm would be off."""
         return in_eval_mode(self.net)
 
     def outputs(self, inputs, frames) -> Tensor:
+        """(N, K + 8, Z, X) of tables (N, 4, P, 1)."""
         pairs = zip(inputs["lidar"], frames, strict=True)
         return self.net([in_camera_frame(table, sample) for table, sample in pairs])
 

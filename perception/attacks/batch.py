@@ -42,9 +42,10 @@ class AttackBatch:
     def __len__(self) -> int:
         return len(self.samples)
 
-    @property
-    def sizes(self) -> list[tuple[int, int]]:
-        """N sizes (h, w) of the frames without padding, in pixels."""
+    def sizes(self, sensor: str) -> list[tuple[int, int]]:
+        """N sizes (h, w) of a sensor's inputs without padding: pixels, or points."""
+        if self.sensors[sensor].is_table:
+            return [(len(points), 1) for points in self.raw[sensor]]
         return [sample.img_shape[:2] for sample in self.samples]
 
     def repeat(self, times: int) -> AttackBatch:

@@ -29,6 +29,7 @@ from perception.cli.attacking import (
     add_detector,
     add_frames,
     add_threat_changes,
+    one_detector,
     run_of,
 )
 from perception.cli.options import Parser, add_options, add_running, option
@@ -46,6 +47,8 @@ examples:
   python tools/attack.py CONFIG CHECKPOINT --threat standard --resume
   python tools/attack.py CONFIG CHECKPOINT --threat quick --num 8 --audit
   python tools/attack.py CONFIG CHECKPOINT --threat camera_pgd --save-data
+  python tools/attack.py --target my_target:build --data configs/synthetic/concat.py \\
+      --threat camera_pgd camera_square_predictions --num 24
   python tools/test.py CONFIG CHECKPOINT \\
       --cfg-options data_root=work_dirs/attack/camera_pgd/data \\
       "test_evaluator.difficulties=[(easy,20,0,.15),(moderate,12.5,1,.3),(hard,12.5,2,.5)]"
@@ -55,7 +58,7 @@ examples:
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = Parser(description=__doc__, epilog=EXAMPLES)
-    add_detector(parser, nargs="?")
+    add_detector(parser, own=True)
     what = "threat models or suites to run"
     add_attacks(parser, "threats", "attacks_file", default=None, help=what)
     add_options(parser, AttackRun, "out", out={"default": "work_dirs/attack"})
@@ -77,8 +80,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_options(add_frames(parser, by_name=True), AttackRun, "score_threshold")
     add_running(parser, batch_size="frames attacked at a time")
     args = parser.parse_args(argv)
-    if not args.list and not (args.config and args.checkpoint and args.threats):
+    if args.list:
+        return args
+    if not args.threats:
         parser.error("CONFIG, CHECKPOINT and --threat are needed (or --list)")
+    args.detector = one_detector(parser, args)
     if args.audit and (args.resume or args.save_data):
         parser.error("--audit takes neither --resume nor --save-data")
     return args
@@ -96,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(AttackFile(args.attacks_file).listing())
         return
     if args.audit:
-        run = run_of(AuditRun, args, "attack.py", argv)
+        run = run_of(AuditRun, args, "attack.py", argv, detector=args.detector)
         with sole_user(args.out, "an audit"):
             report = audit_detector(run, lambda check: print(check.line(), flush=True))
         print(
@@ -104,7 +110,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"{len(report.failed())} failed; {args.out}/audit.json"
         )
         sys.exit(0 if report.passed else 1)
+    asked = run_of(AttackRun, args, "attack.py", argv, detector=args.detector)
     with sole_user(args.out, "attacks"):
-        results = run_attacks(run_of(AttackRun, args, "attack.py", argv))
+        results = run_attacks(asked)
     print(attack_table(results))
     print(f"{args.out}/results.json")

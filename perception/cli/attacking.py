@@ -13,6 +13,7 @@ from perception.cli.options import (
     assignments,
     command_line,
     from_args,
+    option,
     pick_device,
 )
 from perception.core.structures import DataError
@@ -41,11 +42,68 @@ CHANGES: dict[str, dict[str, Any]] = {
     },
 }
 
+_TARGET = (
+    "a system of your own instead of CONFIG CHECKPOINT: module:function that makes "
+)
+_TARGET += "a target (with --data), or a config with target=dict(type=...)"
 
-def add_detector(parser: Group, **more: Any) -> None:
-    """Config and checkpoint; ``more`` is for both."""
+
+def add_detector(parser: Group, *, own: bool = False, **more: Any) -> None:
+    """Config and checkpoint, or (``own``) a target instead; ``more`` is for both."""
     names = ("config", "checkpoint")
+    more = {"nargs": "?"} | more if own else more
     add_options(parser, DetectorSpec, *names, **dict.fromkeys(names, more))
+    if own:
+        add_target(parser)
+
+
+def add_target(parser: Group, **more: Any) -> None:
+    """``--target`` and ``--data``; ``more`` is for the first."""
+    option(parser, "--target TARGET", _TARGET, **more)
+    option(parser, "--data CONFIG", "config whose test frames such a function gets")
+
+
+def detectors_of(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, pairs: Sequence[str]
+) -> list[DetectorSpec]:
+    """What CONFIG CHECKPOINT ... and --target say; ends with an error if neither does.
+
+    Args:
+        parser: Says what is wrong.
+        args: With ``target``, ``data`` and ``cfg_options``.
+        pairs: Configs and checkpoints by turns.
+    """
+    if len(pairs) % 2:
+        parser.error("every CONFIG needs its CHECKPOINT (or use --target)")
+    said = [args.target] if isinstance(args.target, str) else args.target or []
+    fields: list[dict[str, Any]] = [
+        {"config": config, "checkpoint": checkpoint}
+        for config, checkpoint in zip(pairs[::2], pairs[1::2], strict=True)
+    ]
+    for target in said:
+        is_config = target.endswith((".py", ".json"))
+        if is_config:
+            fields.append({"config": target, "checkpoint": ""})
+        elif args.data is None:
+            parser.error(f"--target {target} needs --data, a config with frames")
+        else:
+            fields.append({"config": args.data, "checkpoint": "", "target": target})
+    if args.data is not None and all("target" not in one for one in fields):
+        parser.error("--data goes with --target module:function")
+    if not fields:
+        parser.error("CONFIG and CHECKPOINT, or --target, are needed")
+    return [DetectorSpec(cfg_options=args.cfg_options, **one) for one in fields]
+
+
+def one_detector(
+    parser: argparse.ArgumentParser, args: argparse.Namespace
+) -> DetectorSpec:
+    """As :func:`detectors_of`, of ``config`` and ``checkpoint``; exactly one."""
+    pair = [one for one in (args.config, args.checkpoint) if one is not None]
+    if pair and args.target:
+        parser.error("give CONFIG and CHECKPOINT or --target, not both")
+    (detector,) = detectors_of(parser, args, pair)
+    return detector
 
 
 def add_attacks(parser: Group, *names: str, **threats: Any) -> None:

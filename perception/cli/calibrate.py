@@ -46,13 +46,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     run = run_of(CalibrateRun, args, "calibrate.py", argv)
     ready = load_subject(run)
     rates = calibrate_gate(
-        ready.target.detector,
+        ready.detector,
         ready.dataset,
         ready.indices,
         batch_size=args.batch_size,
         workers=args.workers,
     )
-    save_weights(args.out, ready.target.detector.state_dict())
+    save_weights(args.out, ready.detector.state_dict())
     (named, alarmed), (named_now, alarmed_now) = rates["before"], rates["after"]
     print(
         f"{len(ready.indices)} frames; alarms attributed in {named:.1%}, "

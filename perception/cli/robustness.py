@@ -30,11 +30,17 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from perception.cli.attacking import add_attacks, add_frames, run_of
+from perception.cli.attacking import (
+    add_attacks,
+    add_frames,
+    add_target,
+    detectors_of,
+    run_of,
+)
 from perception.cli.options import Parser, add_options, add_running, option
 from perception.core.locks import sole_user
 from perception.core.structures import DataError
-from perception.evaluation.robustness.spec import DetectorSpec, RobustnessRun
+from perception.evaluation.robustness.spec import RobustnessRun
 
 EXAMPLES = """\
 examples:
@@ -58,6 +64,10 @@ examples:
   python tools/robustness.py CONFIG CHECKPOINT --suite quick --curve 0.25 0.5 1 2 \\
       --audit --out DIR
 
+  # a system of your own beside one of ours
+  python tools/robustness.py CONFIG CHECKPOINT --target my_target:build \\
+      --data CONFIG --suite quick --out DIR
+
   # on several machines or GPUs: each rank takes every n-th attack; without the "--"
   # torchrun takes our --num for one of its own options
   torchrun --nproc-per-node 4 -- tools/robustness.py CONFIG CHECKPOINT \\
@@ -70,10 +80,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__, epilog=EXAMPLES)
     parser.add_argument(
         "detectors",
-        nargs="+",
+        nargs="*",
         metavar="CONFIG CHECKPOINT",
         help="config file and weights (.pth or .safetensors) of each detector",
     )
+    add_target(parser, nargs="+")
     what = "quick, quiet, standard, full, failures, … of the attacks file (default: "
     what += "quick and quiet, unless --threat is given)"
     option(parser, "--suite SUITE", what, nargs="+")
@@ -95,8 +106,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     running = add_running(parser, batch_size="frames attacked at a time")
     add_options(running, RobustnessRun, "processes", "resume")
     args = parser.parse_args(argv)
-    if len(args.detectors) % 2:
-        parser.error("every CONFIG needs its CHECKPOINT")
+    args.detectors = detectors_of(parser, args, args.detectors)
     return args
 
 
@@ -120,16 +130,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if suites is None:
         known = [] if args.threats else AttackFile(args.attacks_file).suites
         suites = [name for name in ("quick", "quiet") if name in known]
-    pairs = zip(args.detectors[::2], args.detectors[1::2], strict=True)
-    options = args.cfg_options
     run = run_of(
         RobustnessRun,
         args,
         *("robustness.py", argv),
-        detectors=[
-            DetectorSpec(config=config, checkpoint=checkpoint, cfg_options=options)
-            for config, checkpoint in pairs
-        ],
+        detectors=args.detectors,
         threats=[*suites, *args.threats],
         audit=args.audit == "",
         audit_dir=args.audit or None,

@@ -11,7 +11,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from perception.cli.attacking import CHANGES, add_detector, threat_changes
+from perception.cli.attacking import (
+    CHANGES,
+    add_detector,
+    one_detector,
+    threat_changes,
+)
 from perception.cli.options import (
     Parser,
     add_options,
@@ -86,7 +91,18 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_data(commands)
     _add_detect(commands)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.run is draw_detect:
+        first, others = one_detector(args.parser, args), args.compare
+        options = args.cfg_options
+        args.detectors = [
+            first,
+            *(
+                DetectorSpec(config=c, checkpoint=w, cfg_options=options)
+                for c, w in others
+            ),
+        ]
+    return args
 
 
 def _add_frames(parser: Any) -> None:
@@ -118,7 +134,7 @@ def _add_detect(commands: argparse._SubParsersAction) -> None:
         description=DETECT,
         epilog=DETECT_EXAMPLES,
     )
-    add_detector(parser)
+    add_detector(parser, own=True)
     _add_frames(parser.add_argument_group("frames"))
     group = parser.add_argument_group("attack")
     add_options(group, AttacksSpec, "threats", "attacks_file", **OPTIONS)
@@ -141,7 +157,7 @@ def _add_detect(commands: argparse._SubParsersAction) -> None:
     group = parser.add_argument_group("running")
     add_options(group, Running, "device")
     add_options(group, DetectorSpec, "cfg_options", **OPTIONS)
-    parser.set_defaults(run=draw_detect)
+    parser.set_defaults(run=draw_detect, parser=parser)
 
 
 def draw_data(args: argparse.Namespace) -> None:
@@ -168,8 +184,8 @@ def draw_detect(args: argparse.Namespace) -> None:
         raise DataError("--eps and --steps need --threat")
     device = pick_device(args.device)
     contestants = [
-        from_args(DetectorRun, args, config=config, checkpoint=file, device=device)
-        for config, file in [(args.config, args.checkpoint), *args.compare]
+        from_args(DetectorRun, args, detector=one, device=device)
+        for one in args.detectors
     ]
     attacks = from_args(AttacksSpec, args, changes=changes) if args.threats else None
     run = from_args(DetectRun, args, contestants=contestants, attacks=attacks)

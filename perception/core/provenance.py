@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -114,17 +115,48 @@ def settings_of(
     Args:
         config: Of the detector and its data.
         config_file: Where it was read from.
-        checkpoint: The detector's weights.
+        checkpoint: The detector's weights; not looked at for a ``target``.
         frame_ids: The frames used.
     """
     data = config.test_dataloader.dataset
-    used = Config({"model": config.model, "data": data}).to_dict()
+    which = "target" if "target" in config else "model"
+    used = Config({which: config[which], "data": data}).to_dict()
     split = data.frames.get("split", "all")
+    made_of = (
+        _sha256_of_files(used["target"])
+        if "target" in config
+        else sha256(local_file(checkpoint))
+    )
     return {
         "config": str(config_file),
         "config_sha256": hashlib.sha256(repr(used).encode()).hexdigest(),
-        "checkpoint_sha256": sha256(local_file(checkpoint)),
+        "checkpoint_sha256": made_of,
         "data_root": str(data.frames.get("root", "")),
         "split": Path(split).stem if isinstance(split, str) else "given",
         "frame_ids": list(frame_ids),
     }
+
+
+def _sha256_of_files(target: Any) -> str:
+    """Of all files that a target's config names, and of modules in ``module:function``.
+
+    What these in turn read is not known.
+    """
+    total = hashlib.sha256()
+    for word in _words(target):
+        module, colon, _ = word.partition(":")
+        file: str | None = word
+        if colon and all(part.isidentifier() for part in module.split(".")):
+            found = sys.modules.get(module)  # imported when the target was made
+            file = getattr(found, "__file__", None)
+        if file and os.path.isfile(file):
+            total.update(sha256(file).encode())
+    return total.hexdigest()
+
+
+def _words(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _words(one)

@@ -147,7 +147,7 @@ def certify(
         ValueError: See :func:`certified_objects`; or if a class has no overlap.
     """
     target, overlaps = subject.target, subject.scoring.overlaps
-    detector, threshold = target.detector, subject.scoring.score_threshold
+    detector, threshold = subject.detector, subject.scoring.score_threshold
     if missing := [name for name in target.classes if name not in overlaps]:
         raise ValueError(f"no overlap for {', '.join(missing)}: nothing scores them")
     objects = found = 0
@@ -167,7 +167,7 @@ def certify(
         clean = _detected(detector, batch, batch.inputs, overlaps, threshold)
         objects += sum(len(mask) for mask in clean)
         found += sum(int(mask.sum()) for mask in clean)
-        if target.has_gate:
+        if subject.detector.has_gate:
             said = target.predict(batch.inputs, batch.samples)
             accused.update(attributed(one.gate, names) for one in said)
         for name, attack in attacks.items():

@@ -48,7 +48,7 @@ from perception.evaluation.robustness.subject import (
     load_subject,
 )
 from perception.models.consensus.monitor import SensorMonitor, SensorState
-from perception.targets import DetectorTarget
+from perception.targets.loading import LoadedTarget
 
 FORMAT = "perception monitored recording"
 FORMAT_VERSION = 1
@@ -109,7 +109,7 @@ def follow_recording(run: MonitorRun) -> Recording:
     followed = DetectorRun(detector=run.detector, frames=frames, running=running)
     subject = load_subject(followed, run.attack)
     subject = replace(subject, indices=subject.indices[: run.num])
-    if not subject.target.has_gate:
+    if not subject.detector.has_gate:
         raise DataError(
             f"{run.detector.config}: this detector has no gate that says whom to "
             "trust; use one that has, such as those with OddOneOutFusion or "
@@ -280,13 +280,13 @@ def _look(
 
 
 def _detect(
-    target: DetectorTarget, data: Any, ids: Sequence[int], attack: Perturbation | None
+    target: LoadedTarget, data: Any, ids: Sequence[int], attack: Perturbation | None
 ) -> list[Prediction]:
     """What a detector says of frames that have every sensor, attacked or not."""
     if not ids:
         return []
     if attack is None:
-        packed = target.detector.data_preprocessor(data, False)
+        packed = target.preprocessor(data, False)
         return target.predict(packed["inputs"], packed["data_samples"])
     batch = target.batch(data, ids)
     try:

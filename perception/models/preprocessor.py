@@ -67,19 +67,15 @@ class MultiModalPreprocessor(BaseDataPreprocessor):
         shape = self._padded_shape(samples)
         for sample in samples:
             sample.set_metainfo({"batch_input_shape": shape, "pad_shape": shape})
-        inputs = {
-            name: torch.stack(
-                [
-                    padded(self._image(spec, one, sample), shape)
-                    for one, sample in zip(
-                        self._of_sensor(data["inputs"], name, samples),
-                        samples,
-                        strict=True,
-                    )
-                ]
-            )
-            for name, spec in self.sensors.items()
-        }
+        inputs = {}
+        for name, spec in self.sensors.items():
+            values = self._of_sensor(data["inputs"], name, samples)
+            images = [
+                self._image(spec, *one) for one in zip(values, samples, strict=True)
+            ]
+            longest = max(image.shape[1] for image in images)
+            room = (longest, 1) if spec.is_table else shape
+            inputs[name] = torch.stack([padded(image, room) for image in images])
         return {"inputs": inputs, "data_samples": samples}
 
     def _padded_shape(self, samples: Sequence[DetDataSample]) -> tuple[int, int]:

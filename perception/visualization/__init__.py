@@ -4,16 +4,16 @@ Drawing never changes its input. Whole sheets are made by ``draw_frame`` (what t
 sensors saw), ``draw_scene`` (what a detector believed, clean and attacked) and
 ``draw_comparison`` (several detectors); ``*_picture`` show one sensor. In a notebook::
 
-    from perception.apis import build_dataset, load_detector
+    from perception.apis import build_dataset, load_target
     from perception.attacks import build_attack
     from perception.visualization import Judge, draw_scene
     from perception.visualization.observe import Observer
 
-    detector = load_detector(CONFIG, CHECKPOINT)
-    observer = Observer(detector, build_dataset(CONFIG, "test"), "my detector")
+    target = load_target(CONFIG, CHECKPOINT)
+    observer = Observer(target, build_dataset(CONFIG, "test"), "my detector")
     attack = build_attack("camera_pgd", {"type": "PGD", "threat": {
         "type": "MapThreat", "sensor": "camera", "eps": 4.0}})
-    judge = Judge.at_half_overlap(detector.dataset_meta["classes"])
+    judge = Judge.at_half_overlap(target.classes)
     sheet = draw_scene(observer.attacked(0, attack).scene, judge)
 """
 

@@ -15,10 +15,10 @@ from perception.core.structures import DataError
 from perception.evaluation.detection.rules import Scoring
 from perception.evaluation.robustness.attack_file import Named
 from perception.evaluation.robustness.spec import (
-    DetectorSpec,
     DetectRun,
 )
 from perception.evaluation.robustness.subject import (
+    Subject,
     choose_frames,
     frame_ids_of,
     load_subject,
@@ -43,8 +43,7 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
     _check(run)
     subjects = [load_subject(one, run.attacks) for one in run.contestants]
     observers = [
-        Observer(one.target.detector, one.dataset, _detector_name(one.spec))
-        for one in subjects
+        Observer(one.target, one.dataset, _detector_name(one)) for one in subjects
     ]
     first, judge = subjects[0], _judge(subjects[0].scoring)
     rounds: list[list[Perturbation | None]] = [[None] * len(subjects)]
@@ -165,8 +164,11 @@ def _path(run: DetectRun, scene: Scene, ending: str) -> Path:
     return Path(run.out) / f"{name}{ending}"
 
 
-def _detector_name(spec: DetectorSpec) -> str:
+def _detector_name(subject: Subject) -> str:
     """Config, checkpoint and the beginning of the checkpoint's SHA-256."""
+    spec = subject.spec
+    if not spec.checkpoint:
+        return subject.name
     file = local_file(spec.checkpoint)
     return f"{Path(spec.config).stem} · {file.name} · {sha256(file)[:8]}"
 

@@ -9,6 +9,7 @@ from mmdet.structures import DetDataSample
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
+from perception.targets.multimodal import read_prediction
 from perception.visualization.attack_figure import draw_scene
 from perception.visualization.observe import scene_of
 from perception.visualization.scene import Judge
@@ -75,7 +76,8 @@ class DetectionPicturesHook(Hook):
         packed = model.data_preprocessor(data_batch, False)
         judge = self._judge(model, runner)
         for n, sample in enumerate(outputs[:wanted]):
-            scene = scene_of(model, raw, packed["inputs"], sample, n=n)
+            said = read_prediction(sample, model.dataset_meta["classes"])
+            scene = scene_of(model.sensors, raw, packed["inputs"], sample, said, n=n)
             sheet = draw_scene(scene, judge, width=self.width)
             runner.visualizer.add_image(f"val/{scene.frame_id}", sheet, runner.iter)
             self._drawn += 1

@@ -1,6 +1,6 @@
-"""Run a detector, and an attack on it, on one frame, and keep what pictures show.
+"""Run a system, and an attack on it, on one frame, and keep what pictures show.
 
-The only place where pictures meet detectors and attacks.
+The only place where pictures meet targets and attacks.
 
 Shape letters: N frames, S sensors; C, H, W model input, h, w gate map; P points, F
 features of a point.
@@ -8,7 +8,8 @@ features of a point.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,13 +20,18 @@ from torch import Tensor
 
 from perception.attacks.base import Attack, Perturbation, Perturbed
 from perception.attacks.batch import AttackBatch
-from perception.attacks.target import frozen
+from perception.attacks.target import HasFeatures, HasLosses, frozen
 from perception.attacks.threats.points import PointThreat
-from perception.core.structures import Calibration, DataError
+from perception.core.structures import (
+    Calibration,
+    Channel,
+    DataError,
+    Prediction,
+    SensorSpec,
+)
 from perception.datasets.frame_dataset import FrameDataset, collate_frames
-from perception.models.modes import in_eval_mode
-from perception.targets import DetectorTarget
-from perception.targets.multimodal import read_prediction
+from perception.models.rasterize import draw_points
+from perception.targets.loading import LoadedTarget
 from perception.visualization.captions import attack_facts
 from perception.visualization.scene import Scene, View
 
@@ -48,25 +54,28 @@ class Observation:
 
 
 class Observer:
-    """Looks at frames through one detector.
+    """Looks at frames through one system.
 
     Args:
-        detector: A ``MultiModalDetector``; its state is left as it was.
+        target: One of ours or of somebody else; its state is left as it was.
         dataset: Where the frames come from.
-        name: What to call the detector.
+        name: What to call the system.
     """
 
-    def __init__(self, detector: Any, dataset: FrameDataset, name: str = "") -> None:
-        self.detector, self.dataset, self.name = detector, dataset, name
-        self.target = DetectorTarget(detector)
+    def __init__(
+        self, target: LoadedTarget, dataset: FrameDataset, name: str = ""
+    ) -> None:
+        self.target, self.dataset, self.name = target, dataset, name
 
     def clean(self, index: int) -> Observation:
         """The frame as it is."""
-        with torch.no_grad(), in_eval_mode(self.detector):
-            data = self._data(index)
-            packed = self.detector.data_preprocessor(data, False)
-            (sample,) = self.detector.predict(packed["inputs"], packed["data_samples"])
-        scene = scene_of(self.detector, data["inputs"], packed["inputs"], sample)
+        data = self._data(index)
+        packed = self.target.preprocessor(data, False)
+        (sample,) = packed["data_samples"]
+        (said,) = self.target.predict(packed["inputs"], [sample])
+        scene = scene_of(
+            self.target.sensors, data["inputs"], packed["inputs"], sample, said
+        )
         return Observation(replace(scene, detector=self.name))
 
     def attacked(
@@ -82,16 +91,18 @@ class Observer:
         Raises:
             DataError: If the frame has no labels or the attack is impossible.
         """
-        traced = _Traced(self.detector, attack.touched)
+        steps: list[dict[str, Tensor]] = []
         try:
             batch = self.target.batch(self._data(index), [index])
-            result = attack(traced if trace else self.target, batch)
+            target = _traced(self.target, attack.touched, steps) if trace else None
+            result = attack(target or self.target, batch)
         except ValueError as error:
             raise DataError(f"{attack.name}: {error}") from error
-        assert result.detection_loss is not None
-        scene = self._compared(batch, result.inputs, result.detection_loss.item())
+        found = result.detection_loss
+        loss = None if found is None else found.item()
+        scene = self._compared(batch, result.inputs, loss)
         scene = _told(scene, attack, _clouds(attack, result, batch))
-        return Observation(scene, result.inputs, tuple(traced.steps))
+        return Observation(scene, result.inputs, tuple(steps))
 
     def shown(self, index: int, attack: Perturbation, inputs: Inputs) -> Observation:
         """The frame before and after an attack that was made elsewhere.
@@ -126,52 +137,78 @@ class Observer:
 
     def _data(self, index: int) -> dict[str, Any]:
         data = collate_frames([self.dataset[index]])
-        return self.detector.data_preprocessor.cast_data(data)
+        cast: dict[str, Any] = self.target.preprocessor.cast_data(data)
+        return cast
 
     def _compared(
         self, batch: AttackBatch, inputs: Inputs, loss: float | None = None
     ) -> Scene:
         """The scene of a batch of one frame with attacked inputs."""
+        sample, said = self._predict(batch, batch.inputs)
         scene = scene_of(
-            self.detector,
+            self.target.sensors,
             batch.raw,
             batch.inputs,
-            self._predict(batch, batch.inputs),
+            sample,
+            said,
             loss=self._loss(batch, batch.inputs),
         )
-        sample = self._predict(batch, inputs)
+        sample, said = self._predict(batch, inputs)
         loss = self._loss(batch, inputs) if loss is None else loss
-        view = view_of(self.detector, scene.clean.points, inputs, sample, loss)
+        shown = _drawn(self.target.sensors, inputs, sample)
+        view = view_of(scene.clean.points, shown, sample, said, loss)
         return replace(scene, attacked=view, detector=self.name)
 
-    def _predict(self, batch: AttackBatch, inputs: Inputs) -> DetDataSample:
-        samples = [sample.clone() for sample in batch.samples]
-        with torch.no_grad(), in_eval_mode(self.detector):
-            return self.detector.predict(dict(inputs), samples)[0]
+    def _predict(
+        self, batch: AttackBatch, inputs: Inputs
+    ) -> tuple[DetDataSample, Prediction]:
+        (sample,) = [sample.clone() for sample in batch.samples]
+        return sample, self.target.predict(dict(inputs), [sample])[0]
 
-    def _loss(self, batch: AttackBatch, inputs: Inputs) -> float:
+    def _loss(self, batch: AttackBatch, inputs: Inputs) -> float | None:
+        if not isinstance(self.target, HasLosses):
+            return None
         with torch.no_grad(), frozen(self.target):
-            return self.target.losses(inputs, batch.samples).item()
+            return float(self.target.losses(inputs, batch.samples).item())
 
 
-class _Traced(DetectorTarget):
-    """A detector that keeps what attacks try: it must pass through ``encode``."""
+def _traced(
+    target: LoadedTarget, touched: Sequence[str], steps: list[dict[str, Tensor]]
+) -> LoadedTarget:
+    """A target that also keeps what attacks ask of it, the touched sensors' inputs.
 
-    def __init__(self, detector: Any, touched: Sequence[str]) -> None:
-        super().__init__(detector)
-        self.touched, self.current = touched, dict[str, Tensor]()
-        self.steps: list[dict[str, Tensor]] = []
+    Of several restarts or draws side by side, the first stands for all.
+    """
+    traced, current = copy(target), dict[str, Tensor]()
 
-    def encode(self, sensor: str, x: Tensor) -> tuple[Tensor, ...]:
-        """Of several restarts or draws side by side, the first stands for all."""
-        if sensor in self.touched:
-            self.current[sensor] = x[:1].detach().clone()
-        if len(self.current) == len(self.touched):
-            now, last = self.current, self.steps[-1] if self.steps else {}
+    def keep(sensor: str, x: Tensor) -> None:
+        if sensor in touched:
+            current[sensor] = x[:1].detach().clone()
+        if len(current) == len(touched):
+            now, last = dict(current), steps[-1] if steps else {}
             if not last or any(not torch.equal(last[k], v) for k, v in now.items()):
-                self.steps.append(now)
-            self.current = {}
-        return super().encode(sensor, x)
+                steps.append(now)
+            current.clear()
+
+    def encode(sensor: str, x: Tensor) -> Any:
+        keep(sensor, x)
+        return target.encode(sensor, x)  # type: ignore[attr-defined]
+
+    def asking(ask: Callable[..., Any]) -> Callable[..., Any]:
+        def asked(inputs: Inputs, *rest: Any) -> Any:
+            for name in touched:
+                keep(name, inputs[name])
+            return ask(inputs, *rest)
+
+        return asked
+
+    if isinstance(target, HasFeatures):
+        vars(traced)["encode"] = encode
+        return traced
+    for name in ("losses", "scores", "predict"):
+        if hasattr(target, name):
+            vars(traced)[name] = asking(getattr(target, name))
+    return traced
 
 
 def _clouds(
@@ -201,25 +238,26 @@ def _told(
 
 
 def scene_of(
-    detector: Any,
+    specs: Mapping[str, SensorSpec],
     raw: Mapping[str, Sequence[Tensor]],
     inputs: Inputs,
     sample: DetDataSample,
+    said: Prediction,
     *,
     n: int = 0,
     loss: float | None = None,
 ) -> Scene:
-    """What a detector saw and found in one clean frame.
+    """What a system saw and found in one clean frame.
 
     Args:
-        detector: A ``MultiModalDetector``.
+        specs: Its sensors.
         raw: For each sensor the frames' tensors as the data loader yields them.
         inputs: {sensor: (N, C, H, W)} model inputs.
-        sample: The predicted sample of the frame.
+        sample: The frame.
+        said: What was predicted.
         n: Number of the frame in the batch.
         loss: Detection loss, if known.
     """
-    specs = detector.sensors
     points = {
         name: raw[name][n].detach().cpu().numpy()
         for name, spec in specs.items()
@@ -232,16 +270,40 @@ def scene_of(
         if value is not None and value.ndim == 3 and value.dtype == torch.uint8
     ]
     one = {name: value[n : n + 1] for name, value in inputs.items()}
+    shown = _drawn(specs, one, sample)
     return Scene(
         frame_id=str(sample.frame_id),
-        sensors=specs,
+        sensors={name: _drawable(spec) for name, spec in specs.items()},
         calibration=_calibration_of(sample),
         image_size=tuple(sample.img_shape[:2]),
         original_size=tuple(sample.ori_shape[:2]),
         truth=sample.get("objects"),
-        clean=view_of(detector, points, one, sample, loss),
+        clean=view_of(points, shown, sample, said, loss),
         picture=pictures[0] if pictures else None,
     )
+
+
+def _drawable(spec: SensorSpec) -> SensorSpec:
+    """The sensor as pictures show it: points that the model sees as a table, drawn."""
+    if not spec.is_table:
+        return spec
+    first = (Channel("depth_m", "m", 0.0, 80.0), Channel("height_m", "m", -3.0, 3.0))
+    return replace(spec, channels=first + spec.channels[3:])
+
+
+def _drawn(
+    specs: Mapping[str, SensorSpec], inputs: Inputs, sample: DetDataSample
+) -> dict[str, Tensor]:
+    """Model inputs {sensor: (1, C, H, W)} of one frame, tables of points as images."""
+    shown = dict(inputs)
+    for name, spec in specs.items():
+        if spec.is_table:
+            table = inputs[name][0, :, :, 0].T
+            points, matrix = table[table.any(dim=1)], sample.projections[name]
+            size = sample.img_shape[:2]
+            image = draw_points(points, _drawable(spec), torch.as_tensor(matrix), size)
+            shown[name] = image[None]
+    return shown
 
 
 def _calibration_of(sample: DetDataSample) -> Calibration:
@@ -258,23 +320,22 @@ def _calibration_of(sample: DetDataSample) -> Calibration:
 
 
 def view_of(
-    detector: Any,
     points: Mapping[str, np.ndarray],
     inputs: Inputs,
     sample: DetDataSample,
+    said: Prediction,
     loss: float | None,
 ) -> View:
-    """What a detector was given and found in one frame, without padding.
+    """What a system was given and found in one frame, without padding.
 
     Args:
-        detector: A ``MultiModalDetector``.
         points: For each point sensor its cloud (P, 3 + F).
-        inputs: {sensor: (1, C, H, W)} model inputs.
-        sample: The predicted sample of the frame.
+        inputs: {sensor: (1, C, H, W)} images.
+        sample: The frame; a ``MultiModalDetector`` leaves its ``gate_map`` there.
+        said: What was predicted.
         loss: Detection loss, if known.
     """
     height, width = sample.img_shape[:2]
-    said = read_prediction(sample, detector.dataset_meta["classes"])
     gate_map = sample.get("gate_map")
     if gate_map is not None:
         # (S + 1, h, w) over the padded image becomes (S + 1, H, W) over the image.

@@ -178,7 +178,7 @@ class OwnBowl(Bowl):
     def height(self, changed):
         total = 0
         for images in changed.values():
-            sizes = self.batch.sizes * (len(images) // len(self.batch))
+            sizes = self.batch.sizes("camera") * (len(images) // len(self.batch))
             own = [x[:, :h, :w] for x, (h, w) in zip(images, sizes, strict=True)]
             total += torch.stack([-((x - self.top) ** 2).sum() for x in own])
         return total

@@ -1,16 +1,14 @@
 """What pictures take over from a detector's prediction."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
+from perception.targets.multimodal import read_prediction
 from perception.visualization.observe import view_of
 
-DETECTOR = SimpleNamespace(dataset_meta={"classes": ("Car",)})
 INPUTS = {"camera": torch.zeros(1, 3, 32, 64)}
 
 
@@ -41,7 +39,8 @@ def predicted(**fields):
     ids=["no gate", "gate", "gate with alarms"],
 )
 def test_gate_and_alarm_of_a_prediction(fields, gate, alarm):
-    view = view_of(DETECTOR, {}, INPUTS, predicted(**fields), None)
+    sample = predicted(**fields)
+    view = view_of({}, INPUTS, sample, read_prediction(sample, ("Car",)), None)
     assert view.alarm == alarm
     assert (view.gate is None) == (gate is None)
     if gate is not None:

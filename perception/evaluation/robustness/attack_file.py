@@ -23,8 +23,7 @@ from perception.core.structures import DataError, SensorSpec
 from perception.core.words import did_you_mean
 from perception.corruptions import CORRUPTIONS, build_perturbation
 from perception.datasets.splits import listing as shortened
-from perception.targets import DetectorTarget
-from perception.targets.loading import load_target
+from perception.targets.loading import LoadedTarget, load_target
 
 _SEARCH = ("steps", "restarts", "goal")  # fields that corruptions have none of
 
@@ -105,7 +104,7 @@ class AttackFile:
         *,
         source: tuple[str, str] | None = None,
         patch: str | None = None,
-        target: DetectorTarget | None = None,
+        target: LoadedTarget | None = None,
         replay: Any = None,
     ) -> Named:
         """An attack; with changes its name tells them: ``camera_pgd@eps=8``.

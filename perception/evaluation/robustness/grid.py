@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from perception.attacks import Adaptive, Attack, Perturbation
+from perception.attacks.target import HasFeatures
 from perception.attacks.threats.budgets import BUDGETS, scaled_budgets
-from perception.core.config import default_work_dir
 from perception.core.files import replacing
 from perception.core.provenance import Environment
 from perception.core.structures import DataError
@@ -50,6 +50,7 @@ from perception.evaluation.robustness.subject import (
     choose_frames,
     config_of,
     load_subject,
+    name_of,
 )
 from perception.evaluation.robustness.tables import markdown
 
@@ -99,7 +100,7 @@ def run_robustness(run: RobustnessRun) -> Results | None:
         measured_detector(run, one, jobs, refused[one.name], failed) for one in subjects
     ]
     detectors = compared(alone, baseline)
-    group_of = {one.name: default_work_dir(one.spec.config).name for one in subjects}
+    group_of = {one.name: name_of(one.spec) for one in subjects}
     results = write_results(
         Path(run.out) / "robustness.json",
         run,
@@ -123,7 +124,7 @@ def subjects_of(run: RobustnessRun) -> list[Subject]:
     Raises:
         DataError: If one cannot be used, or they do not see the same frames.
     """
-    paths = [default_work_dir(one.config).name for one in run.detectors]
+    paths = [name_of(one) for one in run.detectors]
     names = list(run.names) or _numbered(paths)
     if len(names) != len(paths) or len(set(names)) < len(names):
         raise DataError(
@@ -381,7 +382,7 @@ def _cost(attack: Perturbation, subject: Subject) -> int:
     if not isinstance(attack, Attack):
         return 1
     goals = 1
-    if isinstance(attack, Adaptive) and subject.target.can_leave_out:
+    if isinstance(attack, Adaptive) and isinstance(subject.target, HasFeatures):
         goals = 1 + len(subject.target.sensors) * (len(attack.weights) + 1)
     return attack.threat.steps * attack.threat.restarts * goals
 

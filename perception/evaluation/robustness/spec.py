@@ -16,12 +16,16 @@ class DetectorSpec:
 
     Attributes:
         config: Config file of the detector and its data.
-        checkpoint: Its weights, a ``.pth`` or ``.safetensors`` file.
+        checkpoint: Its weights, a ``.pth`` or ``.safetensors`` file; empty for a system
+            of one's own, which the config's ``target`` or the next field makes.
+        target: ``module:function`` that makes the system; then of the config only the
+            data are used.
         cfg_options: Entries of the config to replace.
     """
 
     config: str
     checkpoint: str
+    target: str | None = None
     cfg_options: Mapping[str, Any] | None = None
 
 

@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from perception.attacks.batch import AttackBatch
 from perception.core.config import as_config, default_work_dir, load_config
+from perception.core.config_options import apply_options
 from perception.core.provenance import settings_of
 from perception.core.structures import DataError
 from perception.datasets.frame_dataset import FrameDataset
@@ -27,7 +28,7 @@ from perception.evaluation.robustness.spec import (
     Running,
 )
 from perception.targets import DetectorTarget
-from perception.targets.loading import load_target
+from perception.targets.loading import LoadedTarget, load_target
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Subject:
         name: The detector's name in results.
         spec: Which detector.
         config: Its config.
-        target: The detector in eval mode, on its device.
+        target: The detector, or a system of somebody else, on its device.
         dataset: All test frames.
         indices: Numbers of those to use.
         scoring: How detections are judged.
@@ -48,11 +49,22 @@ class Subject:
     name: str
     spec: DetectorSpec
     config: Config
-    target: DetectorTarget
+    target: LoadedTarget
     dataset: FrameDataset
     indices: list[int]
     scoring: Scoring
     attacks: Sequence[Named] = ()
+
+    @property
+    def detector(self) -> Any:
+        """The detector itself, for what is done to this project's alone.
+
+        Raises:
+            DataError: If it is a system of somebody else.
+        """
+        if not isinstance(self.target, DetectorTarget):
+            raise DataError(f"{self.name}: not a detector of this project")
+        return self.target.detector
 
     @property
     def frame_ids(self) -> list[str]:
@@ -102,6 +114,8 @@ def load_subject(
     spec, frames = run.detector, run.frames
     config = config_of(spec, frames.split, pictures)
     target = load_target(config, spec.checkpoint, device=run.running.device)
+    if "target" in config:  # labels are numbered by its classes
+        apply_options(config, {"classes": tuple(target.classes)})
     dataset = build_dataset(config, "test")
     indices = choose_frames(dataset, frames.frames, frames.num)
     scoring = scoring_of(config, run.score_threshold)
@@ -121,8 +135,15 @@ def load_subject(
         if not attacks:
             threats = ", ".join(asked.threats)
             raise DataError(f"no attack of {threats} fits the detector")
-    name = default_work_dir(spec.config).name if name is None else name
+    name = name_of(spec) if name is None else name
     return Subject(name, spec, config, target, dataset, indices, scoring, attacks)
+
+
+def name_of(detector: DetectorSpec) -> str:
+    """What results call a detector: by its config's path, or by its function."""
+    if detector.target is None:
+        return default_work_dir(detector.config).name
+    return detector.target.replace(":", ".")
 
 
 def config_of(
@@ -139,6 +160,8 @@ def config_of(
             KITTI's layout, for attacks through the stereo matcher.
     """
     config = as_config(load_config(detector.config, detector.cfg_options))
+    if detector.target is not None:
+        config.target = {"type": detector.target}
     frames = config.test_dataloader.dataset.frames
     if split is not None:
         frames.split = split

@@ -52,7 +52,7 @@ from perception.visualization.report import page  # noqa: E402, F401
 # What tells of a run itself, and not of its results.
 VOLATILE = {"seconds", "seconds_per_frame", "wall_s", "finished", "command"}
 OF_A_RUN = re.compile(
-    r"^(?:load_from|resume|work_dir) = .*|\d[\d:.T+-]* ?(s|min|h|UTC)\b"
+    r"^(?:(?:load_from|resume|work_dir) =|Reproduce:) .*|\d[\d:.T+-]* ?(s|min|h|UTC)\b"
     r"|\d{4}-\d\d-\d\d[T ][\d:+]*",
     re.MULTILINE,
 )

@@ -316,3 +316,29 @@ def test_operators_of_another_torch_are_explained(tmp_path):
 def test_operators_are_there_in_this_environment():
     assert missing_mmcv_ops() is None
     require_mmcv_ops()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        """
+from perception.core.structures import DataError
+from perception.datasets.loading import build_dataset
+try:
+    build_dataset("configs/synthetic/concat.py")
+except DataError:  # no data there
+    pass
+""",
+        """
+import perception.models
+from mmdet.models.task_modules import MlvlPointGenerator
+MlvlPointGenerator([4]).grid_priors([(2, 2)], device="cpu")
+""",
+    ],
+    ids=["data set", "detector"],
+)
+def test_mmdet_is_silent_about_what_nobody_asked_for(repo_root, monkeypatch, code):
+    """OneDL, faster_coco_eval and torch's meshgrid."""
+    monkeypatch.chdir(repo_root)
+    result = python(code + "import mmdet.datasets, mmdet.evaluation", path=repo_root)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")

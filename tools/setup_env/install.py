@@ -22,6 +22,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 from machine import all_own_wheels, compile_jobs, lacking, own_wheels, ready_wheels
@@ -163,7 +164,8 @@ def compile_mmcv(source: Path, wheels: Path) -> None:
     env = environment()
     # No operators for GPUs: they take an hour, and an nvcc of the same CUDA as torch's.
     env.update(CUDA_VISIBLE_DEVICES="", FORCE_CUDA="0")
-    env["CFLAGS"] = f"{env.get('CFLAGS', '')} -g0"
+    # The usual ones, which CFLAGS replaces, without symbols for debuggers.
+    env.setdefault("CFLAGS", f"{sysconfig.get_config_var('CFLAGS')} -g0")
     minutes = "1 to 3" if source == MERGED else "15 to 30"
     print(f"  mmcv comes as source: compiling takes {minutes} minutes on 2 cores, once")
     print(f"  ({env['MAX_JOBS']} files at a time; the compiler's output is in {LOG})")

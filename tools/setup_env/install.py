@@ -62,6 +62,8 @@ def environment() -> dict[str, str]:
 def pip(title: str, *arguments: str | Path, env: dict[str, str] | None = None) -> None:
     """Run pip in .venv; see ``progress.run``."""
     command = [str(part) for part in (PYTHON, "-m", "pip", *arguments)]
+    if arguments[0] == "install":  # Python compiles what it imports, once: a tenth
+        command.append("--no-compile")
     run(title, command, env or environment(), LOG)
 
 

@@ -48,26 +48,30 @@ def certify(
         name: dict(certified=0, found_attacked=0, violations=0) for name in names
     }
     attacks = {name: _unbounded(detector, name, check_steps) for name in names}
-    total = -(-len(subject.indices) // running.batch_size)
-    batches = subject.batches(running)
-    for batch in tqdm(batches, desc="certify", total=total, unit="batch"):
-        sure = certified_objects(
-            detector, batch, overlaps=overlaps, threshold=threshold
-        )
-        clean = _detected(detector, batch, batch.inputs, overlaps, threshold)
-        objects += sum(len(mask) for mask in clean)
-        found += sum(int(mask.sum()) for mask in clean)
-        for name, attack in attacks.items():
-            count = counts[name]
-            count["certified"] += sum(int(mask.sum()) for mask in sure[name])
-            if attack is None:
-                continue
-            inputs = attack(target, batch).inputs
-            still = _detected(detector, batch, inputs, overlaps, threshold)
-            count["found_attacked"] += sum(int(mask.sum()) for mask in still)
-            count["violations"] += sum(
-                int((a & ~b).sum()) for a, b in zip(sure[name], still, strict=True)
+    per_frame = 1 + check_steps * len(attacks)
+    with tqdm(
+        total=per_frame * len(subject.indices), desc="certify", unit="step", smoothing=0
+    ) as bar:
+        for batch in subject.batches(running):
+            sure = certified_objects(
+                detector, batch, overlaps=overlaps, threshold=threshold
             )
+            clean = _detected(detector, batch, batch.inputs, overlaps, threshold)
+            objects += sum(len(mask) for mask in clean)
+            found += sum(int(mask.sum()) for mask in clean)
+            bar.update(len(batch))
+            for name, attack in attacks.items():
+                count = counts[name]
+                count["certified"] += sum(int(mask.sum()) for mask in sure[name])
+                if attack is None:
+                    continue
+                inputs = attack(target, batch).inputs
+                still = _detected(detector, batch, inputs, overlaps, threshold)
+                count["found_attacked"] += sum(int(mask.sum()) for mask in still)
+                count["violations"] += sum(
+                    int((a & ~b).sum()) for a, b in zip(sure[name], still, strict=True)
+                )
+                bar.update(len(batch) * check_steps)
     if not check_steps:
         for count in counts.values():
             count.update(found_attacked=None, violations=None)

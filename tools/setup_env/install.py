@@ -38,6 +38,7 @@ CONSTRAINTS = VENV / "constraints.txt"
 MERGED = VENV / "mmcv-merged"  # its source as two files
 SOURCE = VENV / "mmcv-source"  # as it is: only where the other did not compile
 SHARED_WHEELS = ROOT.parent / "shared" / "wheels"
+NEEDED_GB = 4  # .venv: 3 with torch for the CPU; NVIDIA's libraries come on top
 PINS = runpy.run_path(str(ROOT / "setup.py"), run_name="pins")
 MMCV = PINS["MMCV"]
 
@@ -187,6 +188,9 @@ def set_up() -> None:
     packages = lacking(compiling=not (wheels or installed))
     if packages:
         raise SetupError(f"missing here: sudo apt-get install {' '.join(packages)}")
+    free_GB = shutil.disk_usage(ROOT).free / 1e9
+    if not VENV.exists() and free_GB < NEEDED_GB:
+        raise SetupError(f"{ROOT}: {free_GB:.1f} GB are free, {NEEDED_GB} are needed")
     create_venv()
     CONSTRAINTS.write_text("\n".join(PINS["all_pins"]()) + "\n")
     pip("torch and build tools", "install", "-c", CONSTRAINTS, *PINS["BUILD"])
@@ -210,7 +214,8 @@ def main() -> int:
     try:
         if PYTHON.exists() and STAMP.exists() and STAMP.read_text() == stamp():
             return 0
-        print(f"Setting up .venv with Python {platform.python_version()}", flush=True)
+        python = platform.python_version()
+        print(f"Setting up .venv with Python {python}: about 5 minutes", flush=True)
         set_up()
         print("Set-up complete.")
     except (SetupError, OSError) as error:

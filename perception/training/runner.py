@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.dist import barrier
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from perception.core.checkpoints import (
@@ -112,7 +114,17 @@ def build_runner(config: Config, launcher: str = "none") -> Runner:
 
 
 class _Runner(Runner):
-    """MMEngine's, which prints the whole config; it is in the work folder as well."""
+    """MMEngine's, which prints the whole config; it is in the work folder as well.
+
+    Nor does it list the hooks of every stage.
+    """
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Its own, without what concerns nobody who trains or tests."""
+        logger = super().build_logger(*args, **kwargs)
+        noise = ("Hooks will be executed", "Distributed training is not used")
+        logger.addFilter(lambda record: not str(record.msg).startswith(noise))
+        return logger
 
     def _log_env(self, env_cfg: dict) -> None:
         """One line instead of some hundreds."""

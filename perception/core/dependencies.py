@@ -15,7 +15,7 @@ already importable in it:
     pip install "setuptools<80" wheel ninja psutil packaging
     pip uninstall -y mmcv mmcv-lite onedl-mmcv
     pip install --no-build-isolation --no-cache-dir onedl-mmcv
-The last compiles for about 10 minutes and needs g++ and python3-dev. Without
+The last compiles for 15 to 30 minutes on 2 cores, with g++ and python3-dev. Without
 --no-build-isolation it finishes quickly, but builds no operators."""
 
 

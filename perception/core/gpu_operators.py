@@ -23,7 +23,7 @@ def provide_gpu_operators() -> None:
     mmcv looks them up in ``mmcv._ext`` whenever it calls one, so that they can be
     completed there.
     """
-    operators = importlib.import_module("mmcv._ext")
+    operators: Any = importlib.import_module("mmcv._ext")
     if operators.get_compiling_cuda_version() != "not available":
         return
     for name, operator in list(vars(operators).items()):

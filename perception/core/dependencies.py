@@ -52,7 +52,8 @@ def require_mmcv_ops() -> None:
             f"mmcv's compiled operators do not load, most often because they were "
             f"built for another torch ({error}).\n{HOW_TO_GET_OPERATORS}"
         ) from error
-    from perception.core.gpu_operators import provide_gpu_operators  # imports torch
+    # Here for start-up time: it imports torch.
+    from perception.core.gpu_operators import provide_gpu_operators
 
     provide_gpu_operators()
 

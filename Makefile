@@ -16,7 +16,7 @@ help:  ## show this list
 setup:  ## create .venv and install everything, pinned (once; a repeat does nothing)
 	@sh tools/setup_env/setup.sh
 
-demo: setup  ## synthetic data, training, evaluation, pictures (ARGS go to tools/demo.py)
+demo: setup  ## shipped detectors under attack, then training and all (--quick: 2 minutes)
 	@$(RUN) tools/demo.py $(ARGS)
 
 test: setup  ## all tests (ARGS go to pytest: make test ARGS="-k fusion -x")

@@ -24,6 +24,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from tqdm import tqdm
+
 from perception.cli.attacking import (
     add_attacks,
     add_detector,
@@ -104,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.audit:
         run = run_of(AuditRun, args, "attack.py", argv, detector=args.detector)
         with sole_user(args.out, "an audit"):
-            report = audit_detector(run, lambda check: print(check.line(), flush=True))
+            report = audit_detector(run, lambda check: tqdm.write(check.line()))
         print(
             f"{len(report.checks) - len(report.failed())} checks passed, "
             f"{len(report.failed())} failed; {args.out}/audit.json"

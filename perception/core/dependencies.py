@@ -1,9 +1,12 @@
-"""Whether mmcv's compiled operators are there, explained before anything needs them."""
+"""OpenMMLab's packages: whether mmcv's operators are there, and mmdet without noise."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import io
+import warnings
+from contextlib import redirect_stdout
 from pathlib import Path
 
 HOW_TO_GET_OPERATORS = """\
@@ -12,7 +15,7 @@ already importable in it:
     pip install "setuptools<80" wheel ninja psutil packaging
     pip uninstall -y mmcv mmcv-lite onedl-mmcv
     pip install --no-build-isolation --no-cache-dir onedl-mmcv
-The last compiles for about 10 minutes and needs g++ and python3-dev. Without
+The last compiles for 15 to 30 minutes on 2 cores, with g++ and python3-dev. Without
 --no-build-isolation it finishes quickly, but builds no operators."""
 
 
@@ -34,7 +37,7 @@ def missing_mmcv_ops() -> str | None:
 
 
 def require_mmcv_ops() -> None:
-    """Make sure that mmcv's compiled operators load.
+    """Make sure that mmcv's compiled operators load, and serve a GPU as well.
 
     Raises:
         ImportError: If they do not, saying why and how to get them.
@@ -49,3 +52,20 @@ def require_mmcv_ops() -> None:
             f"mmcv's compiled operators do not load, most often because they were "
             f"built for another torch ({error}).\n{HOW_TO_GET_OPERATORS}"
         ) from error
+    # Here for start-up time: it imports torch.
+    from perception.core.gpu_operators import provide_gpu_operators
+
+    provide_gpu_operators()
+
+
+def import_mmdet() -> None:
+    """Import what mmdet's registries import later, without remarks on what it lacks.
+
+    It tells everybody that OneDL and faster_coco_eval are not installed, which nothing
+    here uses, and draws torch's warning about ``meshgrid`` when it first predicts.
+    """
+    with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module("mmdet.datasets")
+        importlib.import_module("mmdet.evaluation")
+    warnings.filterwarnings("ignore", message="torch.meshgrid: in an upcoming release")

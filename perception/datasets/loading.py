@@ -12,6 +12,7 @@ from mmengine.config import Config
 from torch.utils.data import DataLoader, Subset
 
 from perception.core.config import as_config
+from perception.core.dependencies import import_mmdet
 from perception.core.parallel import end_with_parent
 from perception.datasets.frame_dataset import FrameDataset, collate_frames
 
@@ -23,6 +24,7 @@ def build_dataset(
 ) -> FrameDataset:
     """The data set of a config: ``train``, ``val`` or ``test``."""
     config = as_config(config)
+    import_mmdet()
     return DATASETS.build(config[f"{part}_dataloader"].dataset)
 
 

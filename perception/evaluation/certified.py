@@ -158,29 +158,33 @@ def certify(
     }
     threats = range_threats(target.sensors, share=1.0, steps=max(check_steps, 1))
     attacks = {one.sensor: PGD(one) for one in threats}
-    total = -(-len(subject.indices) // running.batch_size)
-    batches = subject.batches(running)
-    for batch in tqdm(batches, desc="certify", total=total, unit="batch"):
-        sure = certified_objects(
-            detector, batch, overlaps=overlaps, threshold=threshold
-        )
-        clean = _detected(detector, batch, batch.inputs, overlaps, threshold)
-        objects += sum(len(mask) for mask in clean)
-        found += sum(int(mask.sum()) for mask in clean)
-        if subject.detector.has_gate:
-            said = target.predict(batch.inputs, batch.samples)
-            accused.update(attributed(one.gate, names) for one in said)
-        for name, attack in attacks.items():
-            count = counts[name]
-            count["certified"] += sum(int(mask.sum()) for mask in sure[name])
-            if not check_steps:
-                continue
-            inputs = attack(target, batch).inputs
-            still = _detected(detector, batch, inputs, overlaps, threshold)
-            count["found_attacked"] += sum(int(mask.sum()) for mask in still)
-            count["violations"] += sum(
-                int((a & ~b).sum()) for a, b in zip(sure[name], still, strict=True)
+    per_frame = 1 + check_steps * len(attacks)
+    with tqdm(
+        total=per_frame * len(subject.indices), desc="certify", unit="step", smoothing=0
+    ) as bar:
+        for batch in subject.batches(running):
+            sure = certified_objects(
+                detector, batch, overlaps=overlaps, threshold=threshold
             )
+            clean = _detected(detector, batch, batch.inputs, overlaps, threshold)
+            objects += sum(len(mask) for mask in clean)
+            found += sum(int(mask.sum()) for mask in clean)
+            bar.update(len(batch))
+            if detector.has_gate:
+                said = target.predict(batch.inputs, batch.samples)
+                accused.update(attributed(one.gate, names) for one in said)
+            for name, attack in attacks.items():
+                count = counts[name]
+                count["certified"] += sum(int(mask.sum()) for mask in sure[name])
+                if attack is None:
+                    continue
+                inputs = attack(target, batch).inputs
+                still = _detected(detector, batch, inputs, overlaps, threshold)
+                count["found_attacked"] += sum(int(mask.sum()) for mask in still)
+                count["violations"] += sum(
+                    int((a & ~b).sum()) for a, b in zip(sure[name], still, strict=True)
+                )
+                bar.update(len(batch) * check_steps)
     if warning := false_alarm_warning(accused):
         tqdm.write(warning)
     if not check_steps:

@@ -1,8 +1,9 @@
 """The multi-sensor detector."""
 
-from perception.core.dependencies import require_mmcv_ops
+from perception.core.dependencies import import_mmdet, require_mmcv_ops
 
 require_mmcv_ops()  # before mmdet fails on them with a bare `mmcv._ext`
+import_mmdet()
 
 from perception.models.branch import SensorBranch
 from perception.models.consensus.base import Aggregator

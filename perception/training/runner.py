@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import barrier
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
@@ -131,12 +132,22 @@ def build_runner(config: Config, launcher: str = "none") -> Runner:
 
 
 class _Runner(Runner):
-    """MMEngine's, without its print of the whole config, and with mortal workers."""
+    """MMEngine's, without its print of the whole config, and with mortal workers.
+
+    Nor does it list the hooks of every stage.
+    """
 
     @staticmethod
     def build_dataloader(*args: Any, **settings: Any) -> DataLoader:
         """Whose workers do not outlive this process."""
         return with_mortal_workers(Runner.build_dataloader(*args, **settings))
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Its own, without what concerns nobody who trains or tests."""
+        logger = super().build_logger(*args, **kwargs)
+        noise = ("Hooks will be executed", "Distributed training is not used")
+        logger.addFilter(lambda record: not str(record.msg).startswith(noise))
+        return logger
 
     def _log_env(self, env_cfg: dict) -> None:
         """One line instead of some hundreds; the config is in the work folder."""

@@ -8,12 +8,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import perception
 from perception.core.dependencies import missing_mmcv_ops, require_mmcv_ops
 
+MODULES = ("machine", "progress", "install", "unity")
 PACKAGED = ("Makefile", "setup.py", "pyproject.toml", "perception/__init__.py")
 
 
@@ -33,7 +35,7 @@ def load(setup_dir, monkeypatch):
     monkeypatch.syspath_prepend(str(setup_dir))
 
     def load_module(name):
-        for other in ("machine", "progress", "install"):
+        for other in MODULES:
             monkeypatch.delitem(sys.modules, other, raising=False)
         spec = importlib.util.spec_from_file_location(name, setup_dir / f"{name}.py")
         module = importlib.util.module_from_spec(spec)
@@ -41,7 +43,7 @@ def load(setup_dir, monkeypatch):
         return module
 
     yield load_module
-    for other in ("machine", "progress", "install"):
+    for other in MODULES:
         sys.modules.pop(other, None)
 
 
@@ -206,6 +208,117 @@ def test_missing_python_parts_name_the_debian_packages(load, monkeypatch, tmp_pa
     assert machine.lacking(compiling=True) == [f"{python}-venv", f"{python}-dev"]
 
 
+def test_too_little_space_is_one_line_before_anything_is_written(load, monkeypatch):
+    install = load("install")
+    monkeypatch.setattr(install, "lacking", lambda compiling: [])
+    monkeypatch.setattr(install, "VENV", Path("/nowhere"))
+    monkeypatch.setattr(
+        install.shutil, "disk_usage", lambda path: SimpleNamespace(free=1.23e9)
+    )
+    with pytest.raises(install.SetupError, match=r"1\.2 GB are free, 4 are needed"):
+        install.set_up()
+
+
+def test_wheel_built_here_is_found_by_the_next_clone(load, tmp_path, monkeypatch):
+    """It lies in the user's cache, for its torch alone, and comes before others."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    install, tried = load("install"), []
+    monkeypatch.setattr(install, "has_operators", lambda: bool(tried))
+    monkeypatch.setattr(install, "torch_version", lambda: "2.13.0+cpu")
+    monkeypatch.setattr(install, "install_wheel", lambda w: tried.append(w) or True)
+    arch, python = install.platform.machine(), f"cp3{sys.version_info.minor}"
+    name = f"{install.MMCV.replace('-', '_').replace('==', '-')}-{python}-{python}"
+    for torch in ("2.13.0+cpu", "2.12.0+cpu"):
+        folder = tmp_path / "cache" / "oddfusion" / "wheels" / f"torch-{torch}-cpu"
+        folder.mkdir(parents=True)
+        (folder / f"{name}-linux_{arch}.whl").touch()
+    install.install_mmcv()
+    assert [wheel.parent.name for wheel in tried] == ["torch-2.13.0+cpu-cpu"]
+
+
+# --- compiling mmcv -------------------------------------------------------------------
+
+
+@pytest.fixture
+def compiling(load, tmp_path, monkeypatch):
+    """The set-up where nothing is ready; what it compiles, and whether that works."""
+    install = load("install")
+    done = SimpleNamespace(install=install, compiled=[], works=lambda source: True)
+    for name in ("MERGED", "SOURCE", "LOG"):
+        monkeypatch.setattr(install, name, tmp_path / name)
+    monkeypatch.setattr(install, "has_operators", lambda: False)
+    monkeypatch.setattr(install, "torch_version", lambda: "2.13.0")
+    monkeypatch.setattr(install, "get_source", lambda folder: folder.mkdir())
+
+    def compile_mmcv(source, wheels):
+        done.compiled.append(source.name)
+        if not done.works(source):
+            raise install.SetupError("compiling mmcv failed: error: no")
+
+    monkeypatch.setattr(install, "compile_mmcv", compile_mmcv)
+    monkeypatch.setattr(install, "install_wheel", lambda wheel: wheel == "built")
+    monkeypatch.setattr(
+        install, "ready_wheels",
+        lambda pin, folders: ["built"] if done.compiled else [],
+    )  # fmt: skip
+    return done
+
+
+def test_mmcv_is_compiled_merged(compiling):
+    compiling.install.install_mmcv()
+    assert compiling.compiled == ["MERGED"]
+
+
+def test_where_merged_fails_mmcv_is_compiled_file_by_file(compiling, capsys):
+    compiling.works = lambda source: source.name == "SOURCE"
+    compiling.install.install_mmcv()
+    assert compiling.compiled == ["MERGED", "SOURCE"]
+    assert "error: no" in capsys.readouterr().out
+
+
+def test_build_file_by_file_goes_on_where_it_was_interrupted(compiling, monkeypatch):
+    monkeypatch.setattr(compiling.install, "get_source", lambda folder: None)
+    compiling.install.SOURCE.mkdir()
+    compiling.install.install_mmcv()
+    assert compiling.compiled == ["SOURCE"]
+
+
+def test_where_both_fail_the_last_reason_is_told(compiling):
+    compiling.works = lambda source: False
+    with pytest.raises(compiling.install.SetupError, match="compiling mmcv failed"):
+        compiling.install.install_mmcv()
+
+
+def test_merged_source_includes_every_file_once(load, tmp_path):
+    """And compiles: two that define one helper, one that redefines max."""
+    unity = load("unity")
+    folder = tmp_path / "mmcv" / "ops" / "csrc" / "pytorch"
+    files = {
+        "nms.cpp": "int nms() { return 1; }",
+        "contour_expand.cpp": "using namespace std;",
+        "cpu/roi_align.cpp": "int add() { return 2; }\nint roi() { return add(); }",
+        "cpu/bezier_align.cpp": "int add() { return 3; }\nint bez() { return add(); }",
+        "cpu/psamask.cpp": "#define max(a, b) a",
+        "cpu/voxelization.cpp": "int max(int a) { return a; }",
+    }
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text + "\n")
+    for header in unity.HEADERS:
+        (tmp_path / header).parent.mkdir(exist_ok=True)
+        (tmp_path / header).touch()
+    unity.merge(tmp_path)
+    left = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.cpp"))
+    assert left == ["all.cpp", "cpu/all.cpp"]
+    texts = [(folder / name).read_text() for name in left]
+    for name in files:
+        assert sum(f'"{Path(name).stem}.inc"' in text for text in texts) == 1, name
+    if compiler := shutil.which("c++"):
+        for name in left:
+            check = [compiler, "-fsyntax-only", "-I", tmp_path, folder / name]
+            subprocess.run(check, check=True)
+
+
 def test_ready_wheel_is_found_only_for_this_python(load, tmp_path, monkeypatch):
     machine = load("machine")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "nothing"))
@@ -316,3 +429,29 @@ def test_operators_of_another_torch_are_explained(tmp_path):
 def test_operators_are_there_in_this_environment():
     assert missing_mmcv_ops() is None
     require_mmcv_ops()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        """
+from perception.core.structures import DataError
+from perception.datasets.loading import build_dataset
+try:
+    build_dataset("configs/synthetic/concat.py")
+except DataError:  # no data there
+    pass
+""",
+        """
+import perception.models
+from mmdet.models.task_modules import MlvlPointGenerator
+MlvlPointGenerator([4]).grid_priors([(2, 2)], device="cpu")
+""",
+    ],
+    ids=["data set", "detector"],
+)
+def test_mmdet_is_silent_about_what_nobody_asked_for(repo_root, monkeypatch, code):
+    """OneDL, faster_coco_eval and torch's meshgrid."""
+    monkeypatch.chdir(repo_root)
+    result = python(code + "import mmdet.datasets, mmdet.evaluation", path=repo_root)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")

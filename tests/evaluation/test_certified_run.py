@@ -56,8 +56,9 @@ def test_tool(made, tmp_path, monkeypatch, capsys):
     arguments += ["--cfg-options", "model.aggregator.margin=0"]
     monkeypatch.setattr(sys, "argv", [str(tool), *map(str, arguments)])
     runpy.run_path(str(tool), run_name="__main__")
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
     assert "1 frames, 2 objects" in out and "any change of depth" in out
+    assert "4/4" in err  # time left: the clean frame, then each sensor's attack
     figures = json.loads(file.read_text())
     assert figures["frames"] == 1 and figures["frame_ids"] == ["000004"]
     assert figures["checkpoint_sha256"] == sha256(made[1])

@@ -44,6 +44,9 @@ def test_two_epochs_leave_checkpoints_and_logs(tiny):
     assert {"epoch_1.pth", "epoch_2.pth", "concat.py"} <= set(names)
     assert best.parent == work_dir and best.name.startswith("best_kitti_mAP_epoch_")
     assert list(work_dir.glob("*/vis_data/events.out.tfevents*"))
+    (log,) = work_dir.glob("*/*.log")
+    text = log.read_text()
+    assert "Epoch(train) [2]" in text and "LoggerHook" not in text
     checkpoint = load_checkpoint(work_dir / "epoch_2.pth")
     assert {"state_dict", "optimizer", "param_schedulers"} <= set(checkpoint)
     assert checkpoint["meta"]["epoch"] == 2

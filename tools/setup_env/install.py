@@ -8,7 +8,7 @@
 3. the rest together, so that pip does not lift numpy to 2.x.
 
 A stamp of pins, Python and path makes the next run do nothing. An interrupted run
-continues where it stopped, in the middle of mmcv's compilation too.
+continues where it stopped.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 from machine import all_own_wheels, compile_jobs, lacking, own_wheels, ready_wheels
 from progress import SetupError, run
+from unity import merge
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
@@ -33,8 +35,10 @@ PYTHON = VENV / "bin" / "python"
 LOG = VENV / "setup.log"
 STAMP = VENV / "setup.stamp"
 CONSTRAINTS = VENV / "constraints.txt"
-SOURCE = VENV / "mmcv-source"
+MERGED = VENV / "mmcv-merged"  # its source as two files
+SOURCE = VENV / "mmcv-source"  # as it is: only where the other did not compile
 SHARED_WHEELS = ROOT.parent / "shared" / "wheels"
+NEEDED_GB = 4  # .venv: 3 with torch for the CPU; NVIDIA's libraries come on top
 PINS = runpy.run_path(str(ROOT / "setup.py"), run_name="pins")
 MMCV = PINS["MMCV"]
 
@@ -59,6 +63,8 @@ def environment() -> dict[str, str]:
 def pip(title: str, *arguments: str | Path, env: dict[str, str] | None = None) -> None:
     """Run pip in .venv; see ``progress.run``."""
     command = [str(part) for part in (PYTHON, "-m", "pip", *arguments)]
+    if arguments[0] == "install":  # Python compiles what it imports, once: a tenth
+        command.append("--no-compile")
     run(title, command, env or environment(), LOG)
 
 
@@ -94,19 +100,12 @@ def has_operators() -> bool:
     return ask(code) == version
 
 
-def torch_flavour() -> str:
-    """The installed torch, and whether operators can be built for its GPU."""
-    answer = ask(
-        "import torch; from torch.utils.cpp_extension import CUDA_HOME as home\n"
-        "gpu = torch.cuda.is_available()\n"
-        "print(torch.__version__, 'cuda' if gpu and home else 'gpu' if gpu else 'cpu')"
-    )
-    if answer is None:
+def torch_version() -> str:
+    """The installed torch, which mmcv's operators have to fit."""
+    version = ask("import torch; print(torch.__version__)")
+    if version is None:
         raise SetupError(f"torch was installed but does not import (see {LOG})")
-    version, device = answer.split()
-    if device == "gpu":
-        print("  a GPU, but no nvcc: mmcv's operators will run on the CPU only")
-    return f"torch-{version}-{'cuda' if device == 'cuda' else 'cpu'}"
+    return version
 
 
 def install_wheel(wheel: Path) -> bool:
@@ -117,29 +116,39 @@ def install_wheel(wheel: Path) -> bool:
 
 
 def install_mmcv() -> None:
-    """Install mmcv with its operators: from a ready wheel, or compiled."""
+    """Install mmcv with its operators: from a ready wheel, or compiled.
+
+    They are those for the CPU, also where there is a GPU: what it needs of them,
+    ``perception.core.gpu_operators`` has.
+    """
     if has_operators():
         return
-    flavour = torch_flavour()
-    own = own_wheels(flavour)
-    # Wheels from elsewhere hold operators for the CPU.
-    folders = [own, SHARED_WHEELS] if flavour.endswith("cpu") else [own]
-    for wheel in ready_wheels(MMCV, folders):
-        if not flavour.endswith("cpu") and wheel.parent != own:
-            continue
+    own = own_wheels(torch_version())
+    for wheel in ready_wheels(MMCV, [own, SHARED_WHEELS]):
         print(f"  ready wheel: {wheel}")
         if install_wheel(wheel):
             return
         print("  it does not fit this torch")
-    compile_mmcv(own, flavour)
-    if not install_wheel(ready_wheels(MMCV, [own])[0]):
-        raise SetupError(f"mmcv was compiled but mmcv.ops does not import (see {LOG})")
-    shutil.rmtree(SOURCE)
+    # Merged into two files; where that fails, as it comes, which goes on where it was
+    # interrupted.
+    for source in (SOURCE,) if SOURCE.exists() else (MERGED, SOURCE):
+        get_source(source)
+        try:
+            compile_mmcv(source, own)
+            if install_wheel(ready_wheels(MMCV, [own])[0]):
+                return
+            raise SetupError(f"compiled, but mmcv.ops does not import (see {LOG})")
+        except SetupError as error:
+            if source == SOURCE:
+                raise
+            print(f"  {error}\n  so it is compiled in its own 78 files")
 
 
-def fetch_source() -> None:
-    """Unpack mmcv's source into ``SOURCE``, unless it is there."""
-    if SOURCE.exists():
+def get_source(folder: Path) -> None:
+    """Make ``MERGED`` anew, or ``SOURCE`` if it is not there."""
+    if folder == MERGED:
+        shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
         return
     download = VENV / "mmcv-download"
     shutil.rmtree(download, ignore_errors=True)
@@ -148,21 +157,24 @@ def fetch_source() -> None:
     (archive,) = download.glob("*.tar.gz")
     shutil.unpack_archive(archive, download)
     archive.unlink()
-    next(download.iterdir()).rename(SOURCE)
+    next(download.iterdir()).rename(folder)
+    if folder == MERGED:
+        merge(folder)
 
 
-def compile_mmcv(own: Path, flavour: str) -> None:
-    """Build mmcv's wheel in ``SOURCE``, where an interrupted build goes on."""
-    fetch_source()
+def compile_mmcv(source: Path, wheels: Path) -> None:
+    """Build mmcv's wheel from ``MERGED`` or ``SOURCE``."""
     env = environment()
-    if flavour.endswith("cpu"):
-        env["CUDA_VISIBLE_DEVICES"] = ""  # or it would insist on nvcc
-    print(
-        "  mmcv comes as source: compiling it takes 15 to 30 minutes on 2 cores, once"
-    )
+    # No operators for GPUs: they take an hour, and an nvcc of the same CUDA as torch's.
+    env.update(CUDA_VISIBLE_DEVICES="", FORCE_CUDA="0")
+    # The usual ones, which CFLAGS replaces, without symbols for debuggers.
+    env.setdefault("CFLAGS", f"{sysconfig.get_config_var('CFLAGS')} -g0")
+    minutes = "1 to 3" if source == MERGED else "15 to 30"
+    print(f"  mmcv comes as source: compiling takes {minutes} minutes on 2 cores, once")
     print(f"  ({env['MAX_JOBS']} files at a time; the compiler's output is in {LOG})")
-    options = ["-v", "--no-deps", "--no-build-isolation", "-w", own]
-    pip("compiling mmcv", "wheel", *options, SOURCE, env=env)
+    options = ["-v", "--no-deps", "--no-build-isolation", "-w", wheels]
+    pip("compiling mmcv", "wheel", *options, source, env=env)
+    shutil.rmtree(source)
 
 
 def set_up() -> None:
@@ -176,6 +188,9 @@ def set_up() -> None:
     packages = lacking(compiling=not (wheels or installed))
     if packages:
         raise SetupError(f"missing here: sudo apt-get install {' '.join(packages)}")
+    free_GB = shutil.disk_usage(ROOT).free / 1e9
+    if not VENV.exists() and free_GB < NEEDED_GB:
+        raise SetupError(f"{ROOT}: {free_GB:.1f} GB are free, {NEEDED_GB} are needed")
     create_venv()
     CONSTRAINTS.write_text("\n".join(PINS["all_pins"]()) + "\n")
     pip("torch and build tools", "install", "-c", CONSTRAINTS, *PINS["BUILD"])
@@ -199,7 +214,8 @@ def main() -> int:
     try:
         if PYTHON.exists() and STAMP.exists() and STAMP.read_text() == stamp():
             return 0
-        print(f"Setting up .venv with Python {platform.python_version()}", flush=True)
+        python = platform.python_version()
+        print(f"Setting up .venv with Python {python}: about 5 minutes", flush=True)
         set_up()
         print("Set-up complete.")
     except (SetupError, OSError) as error:

@@ -45,9 +45,9 @@ def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
-def own_wheels(flavour: str) -> Path:
-    """Where mmcv built here is kept: one folder per build of torch that it fits."""
-    return cache() / "oddfusion" / "wheels" / flavour
+def own_wheels(torch: str) -> Path:
+    """Where mmcv built here is kept: one folder per version of torch that it fits."""
+    return cache() / "oddfusion" / "wheels" / f"torch-{torch}-cpu"
 
 
 def all_own_wheels() -> list[Path]:

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from perception.attacks.base import Search
 from perception.attacks.batch import AttackBatch
@@ -67,7 +68,8 @@ def audit(
             detection loss is the judge.
         source: Another detector for the transfer attack; without one it is left out.
         settings: How hard to try and what to accept.
-        notify: Called with every check as soon as it is done.
+        notify: Called with every check as soon as it is done; a bar shows the time
+            left then (on a terminal).
 
     Returns:
         The checks, sensor by sensor, then those of all sensors together.
@@ -86,7 +88,14 @@ def audit(
     )
     chosen = range_threats(target.sensors) if threats is None else threats
     done = []
-    for check in _all_checks(subject, chosen):
+    checks = tqdm(
+        _all_checks(subject, chosen),
+        desc="audit",
+        total=len(chosen) * len(CHECKS) + 1,
+        unit="check",
+        disable=True if notify is None else None,
+    )
+    for check in checks:
         done.append(check)
         if notify is not None:
             notify(check)

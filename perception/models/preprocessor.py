@@ -47,8 +47,8 @@ class MultiModalPreprocessor(BaseDataPreprocessor):
         """Rasterise, pad and stack one batch; one already stacked is left as it is.
 
         Args:
-            data: ``inputs``: for each sensor a list of N tensors, ``image`` and
-                ``depth`` sensors (C, H, W), ``points`` (P, 3 + F); and
+            data: ``inputs``: for each sensor a list of N tensors, ``image``,
+                ``depth`` and ``array`` sensors (C, H, W), the last of equal sizes, ``points`` (P, 3 + F); and
                 ``data_samples``: N samples with ``img_shape`` and, for points,
                 ``projections`` ({sensor: (3, 4) sensor coordinates to pixels}).
             training: Unused; augmentation belongs to the data pipeline.
@@ -70,7 +70,7 @@ class MultiModalPreprocessor(BaseDataPreprocessor):
         inputs = {
             name: torch.stack(
                 [
-                    padded(self._image(spec, one, sample), shape)
+                    self._image(spec, one, sample, shape)
                     for one, sample in zip(
                         self._of_sensor(data["inputs"], name, samples),
                         samples,
@@ -102,12 +102,18 @@ class MultiModalPreprocessor(BaseDataPreprocessor):
         return values
 
     @staticmethod
-    def _image(spec: SensorSpec, value: Tensor, sample: DetDataSample) -> Tensor:
-        """(C, H, W) float32 image of one frame's raw sensor value."""
-        if spec.kind != "points":
+    def _image(
+        spec: SensorSpec, value: Tensor, sample: DetDataSample, shape: tuple[int, int]
+    ) -> Tensor:
+        """(C, H, W) float32 of one frame's raw sensor value; images are padded."""
+        if spec.kind == "array":
             return value.float()
+        if spec.kind != "points":
+            return padded(value.float(), shape)
         projection = torch.as_tensor(sample.projections[spec.name])
-        return draw_points(value, spec, projection, sample.img_shape[:2])
+        return padded(
+            draw_points(value, spec, projection, sample.img_shape[:2]), shape
+        )
 
 
 def restricted_to(data_preprocessor: dict, branches: Mapping[str, dict]) -> dict:

@@ -112,6 +112,7 @@ def detector_config(fusion: str | None = "OddOneOutFusion", **branches: Any) -> 
 
 def collated(frames: list[int]) -> dict:
     """What a data loader yields for these numbers of ``make_frame``."""
+    init_default_scope("mmdet")
     dataset = FrameDataset(
         frames=[make_frame(i) for i in frames],
         classes=CLASSES,

@@ -42,20 +42,14 @@ class AttackBatch:
     def __len__(self) -> int:
         return len(self.samples)
 
-    @property
-    def sizes(self) -> list[tuple[int, int]]:
-        """N sizes (h, w) of the frames without padding, in pixels."""
+    def sizes(self, sensor: str) -> list[tuple[int, int]]:
+        """N sizes (h, w) of a sensor's inputs without padding: pixels, or points."""
+        if self.sensors[sensor].is_table:
+            return [(len(points), 1) for points in self.raw[sensor]]
+        if self.sensors[sensor].kind == "array":
+            height, width = self.inputs[sensor].shape[-2:]
+            return [(height, width)] * len(self)
         return [sample.img_shape[:2] for sample in self.samples]
-
-    def sizes_of(self, sensor: str) -> list[tuple[int, int]]:
-        """N sizes (h, w) of a sensor's inputs without padding.
-
-        Those of the frames, but for ``array`` sensors, which have their own.
-        """
-        if self.sensors[sensor].kind != "array":
-            return self.sizes
-        height, width = self.inputs[sensor].shape[-2:]
-        return [(height, width)] * len(self)
 
     def repeat(self, times: int) -> AttackBatch:
         """The batch ``times`` times over, restart after restart."""

@@ -14,15 +14,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from mmdet.structures.bbox import bbox_overlaps
 from torch import Tensor
 
 from perception.attacks.registry import OBJECTIVES
 from perception.attacks.target import DoesNotApplyError, Response, Scores
 from perception.core.parts import Part
+from perception.core.structures import Objects
 
 _TOP = 50  # how many of a frame's background scores count
+_MATCH = 0.5  # overlap with an object above which a detection is of it
 _NO_SCORE = -20.0  # a logit that is none
 
 
@@ -61,6 +65,48 @@ class DetectionLoss(Objective):
     ) -> Tensor:
         """(N,) losses."""
         return response.losses(part)
+
+
+@OBJECTIVES.register_module(name="predictions")
+@dataclass(frozen=True)
+class FinalPredictions(Objective):
+    """Made of final predictions alone: for searches that only ask, such as Square.
+
+    What average precision is made of, without its steps: of every true object the best
+    score x overlap among detections of its class shall fall, and of the detections of
+    no object as many of the highest scores as there are objects shall rise.
+    """
+
+    def value(
+        self, response: Response, part: Part | None, samples: Sequence[Any]
+    ) -> Tensor:
+        """(N,) mean score of false detections less the mean match of true objects."""
+        if part is not None:
+            raise DoesNotApplyError("goal predictions: only final ones are asked for")
+        found = [prediction.detections for prediction in response.predictions()]
+        each = zip(found, samples, strict=True)
+        margins = [
+            _false_less_true(one, sample.objects, response.classes)
+            for one, sample in each
+        ]
+        device = samples[0].gt_instances.bboxes.device
+        return torch.tensor(margins, dtype=torch.float32, device=device)
+
+
+def _false_less_true(
+    found: Objects, labelled: Objects, classes: Sequence[str]
+) -> float:
+    """Of one frame; what overlaps an object of another class is neither."""
+    true = labelled.select(np.isin(labelled.names, list(classes)))
+    scores = np.zeros(0) if found.scores is None else found.scores
+    boxes = torch.from_numpy(found.boxes_px)
+    matches = bbox_overlaps(boxes, torch.from_numpy(true.boxes_px)).numpy()
+    near = bbox_overlaps(boxes, torch.from_numpy(labelled.boxes_px)).numpy()
+    same = found.names[:, None] == true.names
+    reached = (np.where(same, matches, 0.0) * scores[:, None]).max(axis=0, initial=0.0)
+    strangers = scores[near.max(axis=1, initial=0.0) < _MATCH]
+    most = max(len(true), 1)
+    return float(np.sort(strangers)[::-1][:most].sum() - reached.sum()) / most
 
 
 @dataclass(frozen=True)

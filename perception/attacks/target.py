@@ -11,7 +11,7 @@ Shape letters: N frames, S sensors, K classes, L locations (or 1 for whole sampl
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -111,12 +111,14 @@ class Response(ABC):
         gate_logits: (N, S + 1), or (N, S + 1, h, w) per location; None without a gate.
         alarm: (N,) above 0 where some sensor is compromised, whether or not it is known
             which; None for targets without such a state.
+        ask: Returns the N final predictions, without a gradient.
     """
 
     classes: Sequence[str]
     parts: Sequence[Part] = ()
     gate_logits: Tensor | None = None
     alarm: Tensor | None = None
+    ask: Callable[[], Sequence[Prediction]] | None = None
 
     @abstractmethod
     def losses(self, part: Part | None = None) -> Tensor:
@@ -125,6 +127,16 @@ class Response(ABC):
     @abstractmethod
     def scores(self, part: Part | None = None) -> Scores:
         """Class logits, of a part or (None) of the whole."""
+
+    def predictions(self) -> Sequence[Prediction]:
+        """The N final predictions: all that a black box tells.
+
+        Raises:
+            DoesNotApplyError: If nobody can be asked.
+        """
+        if self.ask is None:
+            raise DoesNotApplyError("predictions of other numbers are not known")
+        return self.ask()
 
     def numbers(self, part: Part | None = None) -> list[Tensor]:
         """The raw numbers of a prediction, each tensor (N, ...), of a part or whole.

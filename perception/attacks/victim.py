@@ -18,8 +18,10 @@ from perception.attacks.target import (
     HasFeatures,
     Response,
     Target,
+    predict_leaving_out,
 )
 from perception.core.parts import LeaveOut
+from perception.core.structures import Prediction
 
 
 class Judge(Protocol):
@@ -73,6 +75,17 @@ class Victim:
         leave_out: LeaveOut | None,
     ) -> Response:
         """The target's response; ``features`` remembers what was encoded."""
+        response = self._respond(changed, frames, features, leave_out)
+        response.ask = lambda: self._predict(changed, frames, leave_out)
+        return response
+
+    def _respond(
+        self,
+        changed: Mapping[str, Tensor],
+        frames: Sequence[Any],
+        features: dict[str, Any],
+        leave_out: LeaveOut | None,
+    ) -> Response:
         times, target = len(frames) // len(self.batch), self.target
         if leave_out is not None and leave_out.sensor not in (None, *target.sensors):
             raise DoesNotApplyError(
@@ -90,11 +103,28 @@ class Victim:
             return target.respond(features, frames, leave_out)
         if leave_out is not None:
             raise DoesNotApplyError("the target cannot be told to leave a sensor out")
-        inputs = {
+        return DirectResponse(target, self._inputs(changed, times), frames)
+
+    def _predict(
+        self,
+        changed: Mapping[str, Tensor],
+        frames: Sequence[Any],
+        leave_out: LeaveOut | None,
+    ) -> Sequence[Prediction]:
+        inputs = self._inputs(changed, len(frames) // len(self.batch))
+        if leave_out is None:
+            return self.target.predict(inputs, frames)
+        told = predict_leaving_out(self.target, inputs, frames, leave_out)
+        if told is None:
+            raise DoesNotApplyError("the target cannot be told to leave a sensor out")
+        return told
+
+    def _inputs(self, changed: Mapping[str, Tensor], times: int) -> dict[str, Tensor]:
+        """All sensors' inputs, those left alone repeated for every restart."""
+        return {
             name: changed[name] if name in changed else clean.repeat(times, 1, 1, 1)
             for name, clean in self.batch.inputs.items()
         }
-        return DirectResponse(target, inputs, frames)
 
     def _repeated(self, name: str, times: int) -> Any:
         """An untouched sensor's features for every restart, copied once."""

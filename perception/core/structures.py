@@ -61,7 +61,9 @@ class SensorSpec:
         columns: For ``points`` only: the names of the array's columns; the first
             three are ``x``, ``y``, ``z`` in metres in the sensor's own frame. The
             raster's channels are ``depth_m`` (z in the cam frame), ``height_m``
-            (z in the sensor's frame) or the name of a column.
+            (z in the sensor's frame) or the name of a column. If the channels are the
+            columns themselves, nothing is drawn: the model sees a table of the points
+            (see ``is_table``).
         pillar_m: For ``points`` of a sensor that measures no height, such as a radar:
             each point is drawn as an upright line between these heights in the
             sensor's frame, whatever its z.
@@ -96,11 +98,19 @@ class SensorSpec:
                 )
             known = {"depth_m", "height_m", *self.columns[3:]}
             unknown = [c.name for c in self.channels if c.name not in known]
-            if unknown:
+            if unknown and not self.is_table:
                 raise ValueError(
                     f"sensor {self.name!r}: channels {unknown} are neither depth_m, "
                     f"height_m nor one of the columns {self.columns[3:]}"
                 )
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the model sees points themselves, (N, 3 + F, P, 1), and no drawing.
+
+        Frames with fewer points are padded with rows of zeros, which are no points.
+        """
+        return self.columns == tuple(channel.name for channel in self.channels)
 
     @property
     def max_depth_m(self) -> float:

@@ -48,7 +48,7 @@ class MultiModalPreprocessor(BaseDataPreprocessor):
 
         Args:
             data: ``inputs``: for each sensor a list of N tensors, ``image``,
-                ``depth`` and ``array`` sensors (C, H, W), the last of equal sizes, ``points`` (P, 3 + F); and
+                ``depth`` and ``array`` sensors (C, H, W), the last all of one size, ``points`` (P, 3 + F); and
                 ``data_samples``: N samples with ``img_shape`` and, for points,
                 ``projections`` ({sensor: (3, 4) sensor coordinates to pixels}).
             training: Unused; augmentation belongs to the data pipeline.
@@ -67,19 +67,18 @@ class MultiModalPreprocessor(BaseDataPreprocessor):
         shape = self._padded_shape(samples)
         for sample in samples:
             sample.set_metainfo({"batch_input_shape": shape, "pad_shape": shape})
-        inputs = {
-            name: torch.stack(
-                [
-                    self._image(spec, one, sample, shape)
-                    for one, sample in zip(
-                        self._of_sensor(data["inputs"], name, samples),
-                        samples,
-                        strict=True,
-                    )
-                ]
-            )
-            for name, spec in self.sensors.items()
-        }
+        inputs = {}
+        for name, spec in self.sensors.items():
+            values = self._of_sensor(data["inputs"], name, samples)
+            images = [
+                self._image(spec, *one) for one in zip(values, samples, strict=True)
+            ]
+            longest = max(image.shape[1] for image in images)
+            room = (longest, 1) if spec.is_table else shape
+            if spec.kind == "array":
+                height, width = images[0].shape[-2:]
+                room = (height, width)
+            inputs[name] = torch.stack([padded(image, room) for image in images])
         return {"inputs": inputs, "data_samples": samples}
 
     def _padded_shape(self, samples: Sequence[DetDataSample]) -> tuple[int, int]:
@@ -102,18 +101,12 @@ class MultiModalPreprocessor(BaseDataPreprocessor):
         return values
 
     @staticmethod
-    def _image(
-        spec: SensorSpec, value: Tensor, sample: DetDataSample, shape: tuple[int, int]
-    ) -> Tensor:
-        """(C, H, W) float32 of one frame's raw sensor value; images are padded."""
-        if spec.kind == "array":
-            return value.float()
+    def _image(spec: SensorSpec, value: Tensor, sample: DetDataSample) -> Tensor:
+        """(C, H, W) float32 image of one frame's raw sensor value."""
         if spec.kind != "points":
-            return padded(value.float(), shape)
+            return value.float()
         projection = torch.as_tensor(sample.projections[spec.name])
-        return padded(
-            draw_points(value, spec, projection, sample.img_shape[:2]), shape
-        )
+        return draw_points(value, spec, projection, sample.img_shape[:2])
 
 
 def restricted_to(data_preprocessor: dict, branches: Mapping[str, dict]) -> dict:

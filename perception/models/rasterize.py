@@ -76,6 +76,8 @@ def draw_points(
 ) -> Tensor:
     """(C, H, W) image of a point sensor, as the model sees it; 0 where no point is.
 
+    Or the points themselves, (3 + F, P, 1), for a sensor that ``is_table``.
+
     A gradient reaches the coordinates and features of every visible point through
     the values it leaves in its pixel (not through which pixel that is).
 
@@ -93,6 +95,8 @@ def draw_points(
             f"points must be (P, {len(spec.columns)}) {spec.columns}, "
             f"got {tuple(points.shape)}"
         )
+    if spec.is_table:
+        return points.T.unsqueeze(2)
     height, width = size
     image_P_sensor = image_P_sensor.to(points)
     if spec.pillar_m is not None:

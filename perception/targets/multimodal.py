@@ -5,7 +5,6 @@ Shape letters: N frames, S sensors, L locations of all pyramid levels.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -25,11 +24,13 @@ from perception.attacks.target import (
     Scores,
 )
 from perception.core.parts import LeaveOut, Part
-from perception.core.structures import DataError, Objects, Prediction, SensorSpec
+from perception.core.structures import Objects, Prediction, SensorSpec
 from perception.models.heads.losses import losses_by_frame
 from perception.models.heads.outputs import HeadOutputs
-from perception.models.modes import frozen
+from perception.models.modes import frozen, in_eval_mode
 from perception.models.output import DetectorOutput
+from perception.models.preprocessor import MultiModalPreprocessor
+from perception.targets.batches import frame_batch
 
 
 class DetectorTarget:
@@ -63,6 +64,12 @@ class DetectorTarget:
         return device
 
     @property
+    def preprocessor(self) -> MultiModalPreprocessor:
+        """What makes its inputs of raw frames."""
+        preprocessor: MultiModalPreprocessor = self.detector.data_preprocessor
+        return preprocessor
+
+    @property
     def has_gate(self) -> bool:
         """Whether it says which sensor is compromised."""
         return bool(self.detector.has_gate)
@@ -75,44 +82,16 @@ class DetectorTarget:
     def batch(
         self, data: Mapping[str, Any], ids: Sequence[int] | None = None
     ) -> AttackBatch:
-        """From what a data loader yields to what an attack needs.
-
-        Args:
-            data: ``inputs`` and ``data_samples`` as collated by the data loader.
-            ids: Numbers of the frames; default: made of their names (``frame_id``), so
-                that a frame fares the same in any batch.
-
-        Raises:
-            DataError: If a frame has no labels.
-            ValueError: If there are not as many ids as frames.
-        """
-        preprocessor = self.detector.data_preprocessor
-        data = preprocessor.cast_data(data)
-        packed = preprocessor(data, False)
-        samples = packed["data_samples"]
-        for sample in samples:
-            if "gt_instances" not in sample:
-                raise DataError(
-                    f"frame {sample.get('frame_id')}: no labels, which attacks need"
-                )
-        if ids is None:
-            ids = [_number(sample, place) for place, sample in enumerate(samples)]
-        if len(ids) != len(samples):
-            raise ValueError(f"{len(samples)} frames need as many ids, got {len(ids)}")
-        return AttackBatch(
-            inputs=packed["inputs"],
-            raw=data["inputs"],
-            samples=samples,
-            sensors=self.sensors,
-            ids=list(ids),
-        )
+        """What a data loader yields as an attack needs it, see :func:`frame_batch`."""
+        return frame_batch(self.preprocessor, data, ids)
 
     @torch.no_grad()
     def predict(
         self, inputs: Inputs, frames: Frames, leave_out: LeaveOut | None = None
     ) -> list[Prediction]:
         """Detections and gate of each frame; what was predicted before is replaced."""
-        samples = self.detector.predict(inputs, frames, leave_out=leave_out)
+        with in_eval_mode(self.detector):  # also within `frozen`, for black-box goals
+            samples = self.detector.predict(inputs, frames, leave_out=leave_out)
         return [read_prediction(sample, self.classes) for sample in samples]
 
     def frozen(self) -> AbstractContextManager[None]:
@@ -209,18 +188,7 @@ class _DetectorResponse(Response):
 
     def _scores(self, levels: Sequence[Tensor]) -> Scores:
         classes = self._detector.bbox_head.cls_out_channels
-        flat, centers = [], []
-        height, width = self._frames[0].batch_input_shape
-        for level in levels:
-            n, _, h, w = level.shape
-            flat.append(
-                level.reshape(n, -1, classes, h * w).amax(dim=1).transpose(1, 2)
-            )
-            y = (torch.arange(h, device=level.device) + 0.5) * (height / h)
-            x = (torch.arange(w, device=level.device) + 0.5) * (width / w)
-            grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
-            centers.append(grid.reshape(-1, 2))
-        return Scores(torch.cat(flat, dim=1), torch.cat(centers))
+        return scores_of_levels(levels, classes, self._frames[0].batch_input_shape)
 
     def _check(self, part: Part | None) -> None:
         if part is not None and part not in self.parts:
@@ -243,6 +211,27 @@ class _RawResponse(Response):
         return self._of._scores(self._kinds[0])
 
 
+def scores_of_levels(
+    levels: Sequence[Tensor], classes: int, size: tuple[int, int]
+) -> Scores:
+    """Class logits by location from a dense head's maps (N, A K, H_l, W_l).
+
+    Args:
+        levels: One map per pyramid level; of a location's A anchors the best counts.
+        classes: K.
+        size: (h, w) of the input in pixels that each of them covers.
+    """
+    flat, centers = [], []
+    for level in levels:
+        n, _, h, w = level.shape
+        flat.append(level.reshape(n, -1, classes, h * w).amax(dim=1).transpose(1, 2))
+        y = (torch.arange(h, device=level.device) + 0.5) * (size[0] / h)
+        x = (torch.arange(w, device=level.device) + 0.5) * (size[1] / w)
+        grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+        centers.append(grid.reshape(-1, 2))
+    return Scores(torch.cat(flat, dim=1), torch.cat(centers))
+
+
 def read_prediction(sample: DetDataSample, classes: Sequence[str]) -> Prediction:
     """What a detector wrote on a sample, as plain values."""
     found = sample.pred_instances
@@ -257,8 +246,3 @@ def read_prediction(sample: DetDataSample, classes: Sequence[str]) -> Prediction
         gate=None if gate is None else tuple(gate.detach().cpu().tolist()),
         alarm=None if sample.get("alarm") is None else float(sample.alarm),
     )
-
-
-def _number(sample: DetDataSample, place: int) -> int:
-    """A frame's number from its name; without one from its place in the batch."""
-    return zlib.crc32(str(sample.get("frame_id", place)).encode())

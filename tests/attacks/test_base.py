@@ -178,7 +178,7 @@ class OwnBowl(Bowl):
     def objective(self, changed, goal):
         total = 0
         for images in changed.values():
-            sizes = self.batch.sizes * (len(images) // len(self.batch))
+            sizes = self.batch.sizes("camera") * (len(images) // len(self.batch))
             own = [x[:, :h, :w] for x, (h, w) in zip(images, sizes, strict=True)]
             total += torch.stack([-((x - self.target) ** 2).sum() for x in own])
         return total

@@ -105,6 +105,13 @@ black_box = dict(
     camera_square=dict(type="SquareAttack", threat=dict(camera, **asked)),
     lidar_square=dict(type="SquareAttack", threat=dict(lidar, **asked)),
     depth_square=dict(type="SquareAttack", threat=dict(depth, **asked)),
+    # All that they are told is boxes and scores: for detectors that say nothing else.
+    camera_square_predictions=dict(
+        type="SquareAttack", threat=dict(camera, **asked, goal="predictions")
+    ),
+    camera_noise_predictions=dict(
+        type="RandomNoise", threat=dict(camera, goal="predictions")
+    ),
     camera_noise=dict(type="RandomNoise", threat=camera),
     lidar_noise=dict(type="RandomNoise", threat=lidar),
     depth_noise=dict(type="RandomNoise", threat=depth),

@@ -62,9 +62,7 @@ class SquareAttack(Attack):
         draws = self._draws(search)
         stripes = draws["stripes"][:, :, None].expand_as(low)
         search.evaluate(self._within(torch.where(stripes, high, low), search))
-        sizes = torch.tensor(
-            search.batch.sizes_of(self.threat.sensor), device=low.device
-        )
+        sizes = torch.tensor(search.batch.sizes(self.threat.sensor), device=low.device)
         y = torch.arange(low.shape[2], device=low.device).view(1, 1, -1, 1)
         x = torch.arange(low.shape[3], device=low.device).view(1, 1, 1, -1)
         for query in range(1, self.threat.steps):
@@ -106,7 +104,7 @@ class SquareAttack(Attack):
             for frame in range(len(batch)):
                 source = self.threat.generator(batch, frame, restart)
                 # Stripes first: more queries shall start from the same ones.
-                own = batch.sizes_of(self.threat.sensor)[frame][1]
+                own = batch.sizes(self.threat.sensor)[frame][1]
                 stripes = torch.rand((own, channels), generator=source).T
                 corners = torch.rand((queries, 2), generator=source)
                 signs = torch.rand((queries, channels), generator=source)

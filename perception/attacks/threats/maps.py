@@ -83,7 +83,7 @@ class MapThreat(ThreatModel):
         """Uniform in the box; for ``l2`` in a random direction, at full length."""
         clean = self.clean(batch)
         generators = [self.generator(batch, n, restart) for n in range(len(batch))]
-        noise = 2 * uniform(generators, batch.sizes_of(self.sensor), clean) - 1
+        noise = 2 * uniform(generators, batch.sizes(self.sensor), clean) - 1
         if self.norm == "l2":
             axes = self._axes(batch)
             noise = torch.where(axes > 0, noise, 0.0)
@@ -142,9 +142,9 @@ class MapThreat(ThreatModel):
     def _axes(self, batch: AttackBatch) -> Tensor:
         """Budget of every value (N, C, H, W), in the channels' units; 0 in padding."""
         eps = [self.eps_of(c.name) for c in batch.sensors[self.sensor].channels]
-        sizes = batch.sizes_of(self.sensor)
         return batch.once(
-            self._key("axes"), lambda: spread(eps, sizes, self.clean(batch))
+            self._key("axes"),
+            lambda: spread(eps, batch.sizes(self.sensor), self.clean(batch)),
         )
 
     def eps_of(self, channel: str) -> float:

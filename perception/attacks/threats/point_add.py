@@ -8,7 +8,9 @@ Shape letters: N frames, M candidates, F feature columns.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,6 +65,14 @@ class PointAdd(PointThreat):
         self.require(
             min(self.candidates) >= 1,
             f"candidates must be at least 1 by 1, got {self.candidates}",
+        )
+
+    def check(self, sensors: Mapping[str, Any]) -> None:
+        """Also raise if the model sees a table, which has no room for more points."""
+        super().check(sensors)
+        self.require(
+            not sensors[self.sensor].is_table,
+            f"{self.sensor!r} is a table of points of fixed length: none can be added",
         )
 
     def clean(self, batch: AttackBatch) -> Tensor:

@@ -108,8 +108,13 @@ def splat(points: Tensor, view: View, score: Tensor | None = None) -> Tensor:
 
     Returns:
         (C, H', W') padded image, bit-identical to the preprocessor's of the present
-        points.
+        points. Of a sensor whose points are not drawn the table of them, absent ones
+        as rows of zeros.
     """
+    if view.spec.is_table:
+        if score is not None:  # one more of a score counts as one more of the point
+            points = points * ((score > 0).to(points) + score - score.detach())[:, None]
+        return view.pad(view.draw(points))
     if view.spec.pillar_m is not None:
         # From here on the stand-ins are ordinary points; a score is that of them all.
         points, index = pillars(

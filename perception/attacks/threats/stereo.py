@@ -96,7 +96,10 @@ class StereoThreat(MapThreat):
 
     def _depth(self, left: Tensor, batch: AttackBatch, frame: int) -> Tensor:
         """One frame's (1, H', W') padded depth map from its (3, H', W') picture."""
-        (height, width), right = batch.sizes[frame], self._right(batch, frame)
+        (height, width), right = (
+            batch.sizes(self.sensor)[frame],
+            self._right(batch, frame),
+        )
         fx_baseline = self._fx_baselines(batch)[frame]
         padded_m = batch.inputs[self.depth][frame]
         clean_m = padded_m[0, :height, :width]
@@ -122,7 +125,7 @@ class StereoThreat(MapThreat):
             ("stereo", self.sensor, self.right),
             lambda: [
                 match(pictures[n, :, :height, :width], self._right(batch, n), known[n])
-                for n, (height, width) in enumerate(batch.sizes)
+                for n, (height, width) in enumerate(batch.sizes(self.sensor))
             ],
         )
 

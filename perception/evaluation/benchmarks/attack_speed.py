@@ -5,7 +5,7 @@ Shape letters: N frames, C channels, H, W input size in pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 
 from perception.attacks import PGD, AttackBatch, MapThreat
 from perception.attacks.base import Search
+from perception.attacks.target import Target
 from perception.attacks.threats.budgets import frame_norm
 from perception.attacks.victim import Victim
 from perception.core.structures import DataError
@@ -23,6 +24,7 @@ from perception.models import MultiModalDetector
 from perception.models.loading import load_detector
 from perception.models.modes import frozen
 from perception.targets import DetectorTarget
+from perception.targets.art import art_estimator
 
 
 def step_candidates(
@@ -72,101 +74,41 @@ def whole_candidates(
         threat: An ``linf`` threat; all take its budget, steps and step size.
 
     Returns:
-        ``toolbox`` treats the detector as the toolbox's own PyTorch detectors treat
-        theirs, ``toolbox, frozen`` spares it the gradient to the weights, ``ours``.
+        ``ours`` and ``toolbox``.
 
     Raises:
         DataError: If the toolbox is not installed.
     """
+    target = DetectorTarget(detector)
     clean = batch.inputs[threat.sensor].numpy()
-    frames = np.arange(len(batch))
     ours = PGD(threat, random_start=False)
-
-    def toolbox(*, freeze: bool) -> Callable[[], object]:
-        attack = _toolbox_attack(detector, batch, ours, freeze=freeze)
-        return lambda: attack.generate(clean, frames)
-
+    theirs = toolbox_attack(target, batch, ours)
     return {
-        "ours": lambda: ours(DetectorTarget(detector), batch),
-        "toolbox": toolbox(freeze=False),
-        "toolbox, frozen": toolbox(freeze=True),
+        "ours": lambda: ours(target, batch),
+        "toolbox": lambda: theirs.generate(clean, np.arange(len(batch))),
     }
 
 
-def _toolbox_attack(
-    detector: MultiModalDetector, batch: AttackBatch, ours: PGD, *, freeze: bool
-) -> Any:
+def toolbox_attack(target: Target, batch: AttackBatch, ours: PGD) -> Any:
     """The toolbox's PGD with the budget, steps and step size of ours."""
-    try:
-        from art.attacks.evasion import ProjectedGradientDescent
-    except ImportError as error:
-        raise DataError(
-            "comparing attacks needs the adversarial-robustness-toolbox: "
-            "pip install -e '.[dev]'"
-        ) from error
+    estimator = art_estimator(target, batch, ours.threat.sensor)
+    # Here for start-up time; the line above has told whether it is there.
+    from art.attacks.evasion import ProjectedGradientDescent
+
     threat = ours.threat
     assert isinstance(threat, MapThreat)
     channels = batch.sensors[threat.sensor].channels
     eps = np.array([[[threat.eps_of(c.name)]] for c in channels], np.float32)
+    every = np.broadcast_to(eps, batch.inputs[threat.sensor].shape[1:])
     return ProjectedGradientDescent(
-        _estimator(detector, batch, threat.sensor, freeze=freeze),
+        estimator,
         norm=np.inf,
-        eps=np.broadcast_to(eps, batch.inputs[threat.sensor].shape[1:]).copy(),
-        eps_step=np.broadcast_to(
-            eps * ours.step_fraction, batch.inputs[threat.sensor].shape[1:]
-        ).copy(),
+        eps=every.copy(),
+        eps_step=every * np.float32(ours.step_fraction),
         max_iter=threat.steps,
         batch_size=len(batch),
         verbose=False,
     )
-
-
-def _estimator(
-    detector: MultiModalDetector, batch: AttackBatch, sensor: str, *, freeze: bool
-) -> Any:
-    """The detector as the toolbox wants it: a loss gradient of one sensor's input.
-
-    Written after its ``PyTorchObjectDetector`` (which itself needs torchvision): NumPy
-    in, layers in eval mode, the whole model forward, ``zero_grad`` and ``backward``,
-    NumPy out. The other sensors' inputs belong to the model, as in any estimator of a
-    single input.
-    """
-    from art.estimators import BaseEstimator, LossGradientsMixin
-
-    channels = batch.sensors[sensor].channels
-    low = np.array([[[c.low]] for c in channels], np.float32)
-    high = np.array([[[c.high]] for c in channels], np.float32)
-
-    class Estimator(LossGradientsMixin, BaseEstimator):
-        def __init__(self) -> None:
-            super().__init__(model=detector, clip_values=None)
-            # Its check of limits wants two numbers; np.clip takes one per channel.
-            self._clip_values = (low, high)
-
-        @property
-        def input_shape(self) -> tuple[int, ...]:
-            return tuple(batch.inputs[sensor].shape[1:])
-
-        def fit(self, x: np.ndarray, y: Any, **kwargs: Any) -> None:
-            raise NotImplementedError
-
-        def predict(self, x: np.ndarray, **kwargs: Any) -> np.ndarray:
-            raise NotImplementedError
-
-        def loss_gradient(self, x: np.ndarray, y: Any, **kwargs: Any) -> np.ndarray:
-            chosen = batch.select(list(y))
-            image = torch.from_numpy(x).requires_grad_()
-            detector.eval().requires_grad_(not freeze)
-            inputs = dict(chosen.inputs) | {sensor: image}
-            with detector.for_losses():
-                fused = detector.fuse(detector.extract_feat(inputs))
-                loss = detector.frame_losses(fused, chosen.samples).sum()
-            detector.zero_grad()
-            loss.backward()
-            assert image.grad is not None
-            return image.grad.numpy()
-
-    return Estimator()
 
 
 def compare_attacks(

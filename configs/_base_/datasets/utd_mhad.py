@@ -8,11 +8,14 @@ actions = (
     "sit_to_stand stand_to_sit lunge squat"
 )
 dataset = dict(type="FrameDataset", classes=tuple(actions.split()))
-frames = dict(type="UtdMhadFrames")
+frames = dict(type="UtdMhadFrames", video=(8, 15, 20))
+worn = dict(
+    type="JitterArray", shift=(0, 4), scale=0.15, turn_deg=25.0, warp=5.0
+)
 train_pipeline = [
-    dict(type="JitterArray", sensor="depth", shift=(2, 3), scale=0.06),
-    dict(type="JitterArray", sensor="accel", shift=(0, 4), scale=0.15, noise=0.05),
-    dict(type="JitterArray", sensor="gyro", shift=(0, 4), scale=0.15, noise=6.0),
+    dict(type="JitterArray", sensor="depth", shift=(1, 2), scale=0.06),
+    dict(**worn, sensor="accel", noise=0.05),
+    dict(**worn, sensor="gyro", noise=6.0),
     dict(type="PackFrame"),
 ]
 train_dataloader = dict(

@@ -3,7 +3,7 @@
 _base_ = "../sensors/utd_mhad.py"
 
 channels = 64
-video, moments = (8, 30, 40), 64
+video = (8, 15, 20)
 signal = dict(type="SignalBackbone", in_channels=3, out_channels=channels)
 head = dict(type="LinearHead", num_classes=27, in_channels=channels)
 model = dict(
@@ -21,6 +21,7 @@ model = dict(
                 frames=video[0],
                 picture=video[1:],
                 out_channels=channels,
+                widths=(16, 24),
             ),
         ),
         accel=dict(

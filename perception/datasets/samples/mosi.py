@@ -26,7 +26,7 @@ _LIMIT = 10.0  # standard deviations; a few audio features have values far beyon
 
 
 class MosiFrames(SampleReader):
-    """Utterances of CMU-MOSI, each source a (1, 1, C) vector.
+    """Utterances of CMU-MOSI, each source a vector, (1, C).
 
     In units of each feature's standard deviation over the utterances of ``train``, from
     their mean, at most 10.
@@ -78,4 +78,4 @@ class MosiFrames(SampleReader):
 
     def arrays(self, number: int) -> dict[str, np.ndarray]:
         """Those of one utterance."""
-        return {name: rows[number][None, None] for name, rows in self._vectors.items()}
+        return {name: rows[number][None] for name, rows in self._vectors.items()}

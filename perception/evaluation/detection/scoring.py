@@ -34,6 +34,8 @@ def scoring_of(config: Config, score_threshold: float = 0.3) -> Scoring:
     """
     evaluator = first_evaluator(config)
     classes = config.test_dataloader.dataset.classes
+    if evaluator.get("type") == "AccuracyMetric":
+        return Scoring.of_classifier(classes)
     kitti = evaluator.get("type") == "KittiMetric"
     overlaps = evaluator.get("overlaps", "kitti" if kitti else None)
     if overlaps is None:

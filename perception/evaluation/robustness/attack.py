@@ -74,7 +74,7 @@ def run_attacks(run: AttackRun) -> Results:
         results.write(out / "results.json")
         means = (result.ap.clean.headline.mean, result.mean)
         clean, left = ("n/a" if mean is None else f"{mean:.2f}" for mean in means)
-        tqdm.write(f"{result.name}: mean AP {clean} -> {left}")
+        tqdm.write(f"{result.name}: {subject.scoring.figure} {clean} -> {left}")
     return results
 
 

@@ -17,6 +17,8 @@ from sklearn.metrics import roc_auc_score
 
 from perception.core.gate_state import ALARM, NOBODY, attributed, gate_state
 from perception.core.provenance import Environment
+from perception.core.structures import Objects
+from perception.evaluation.classification.accuracy import hits
 from perception.evaluation.detection.kitti_ap import Result, evaluate, mean_ap
 from perception.evaluation.detection.rules import ClassRule, Scoring
 from perception.evaluation.robustness.records import FrameRecord, Outcome, outcome_of
@@ -388,6 +390,8 @@ def _accuracy(records: Sequence[FrameRecord], when: str, scoring: Scoring) -> Ac
     """AP of the detections ``clean``, ``attacked`` or ``oracle``."""
     truth = [record.truth for record in records]
     found = [getattr(record, when) for record in records]
+    if scoring.metric == "accuracy":
+        return _of_answers(truth, found, scoring)
     return Accuracy(
         **{
             name: _mean_ap(
@@ -404,6 +408,21 @@ def _accuracy(records: Sequence[FrameRecord], when: str, scoring: Scoring) -> Ac
             for name, rules in scoring.rules.items()
         }
     )
+
+
+def _of_answers(
+    truth: Sequence[Objects], found: Sequence[Objects], scoring: Scoring
+) -> Accuracy:
+    """Shares of right answers in percent, in the places of AP."""
+    right = hits(truth, found)
+    names = np.array([one.names[0] for one in truth])
+    classes = {}
+    for name in scoring.overlaps:
+        own = right[names == name]
+        share = 100 * float(own.mean()) if len(own) else None
+        classes[name] = {scoring.headline: ClassAP(share, share, len(own))}
+    mean = 100 * float(right.mean())
+    return Accuracy(MeanAP(mean, scoring.overlaps, classes), MeanAP(None, {}, {}))
 
 
 def _mean_ap(result: Result, rules: Sequence[ClassRule], headline: str) -> MeanAP:

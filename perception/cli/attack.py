@@ -32,7 +32,7 @@ from perception.cli.attacking import (
     run_of,
 )
 from perception.cli.options import Parser, add_options, add_running, option
-from perception.evaluation.robustness.spec import AttackRun, AuditRun
+from perception.evaluation.robustness.spec import AttackRun, AttacksSpec, AuditRun
 
 EXAMPLES = """\
 examples:
@@ -71,7 +71,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_attacks(parser, "source")
     patch = "patch threats show this trained patch (tools/train_patch.py) instead of "
     patch += "searching for one in each frame"
-    add_options(parser, AttackRun, "patch", patch=patch)
+    add_options(parser, AttacksSpec, "patch", patch=patch)
     add_threat_changes(parser)
     add_options(add_frames(parser, by_name=True), AttackRun, "score_threshold")
     add_running(parser, batch_size="frames attacked at a time")

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from perception.training.calibration import calibrate_gate
 
     run = run_of(CalibrateRun, args, "calibrate.py", argv)
-    ready = load_subject(run.detector, run.frames, device=run.running.device)
+    ready = load_subject(run)
     rates = calibrate_gate(
         ready.target.detector,
         ready.dataset,

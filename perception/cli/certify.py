@@ -50,12 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from perception.evaluation.robustness.subject import load_subject
 
     run = run_of(CertifyRun, args, "certify.py", argv)
-    subject = load_subject(
-        run.detector,
-        run.frames,
-        device=run.running.device,
-        score_threshold=run.score_threshold,
-    )
+    subject = load_subject(run)
     try:
         figures = certify(subject, run.running, check_steps=run.check_steps)
     except ValueError as error:

@@ -12,8 +12,8 @@ from perception.attacks.patch.training import PatchResult, train_patch
 from perception.core.provenance import versions
 from perception.core.structures import DataError
 from perception.datasets.loading import build_loader
-from perception.evaluation.robustness.attack_file import prepare
 from perception.evaluation.robustness.spec import PatchRun
+from perception.evaluation.robustness.subject import load_subject
 
 
 def train_universal_patch(run: PatchRun) -> PatchResult:
@@ -33,16 +33,10 @@ def train_universal_patch(run: PatchRun) -> PatchResult:
             f"{state}: holds an unfinished training; --resume goes on with it, or "
             "remove it"
         )
-    subject, attacks = prepare(
-        run.detector,
-        run.attacks,
-        run.frames,
-        device=running.device,
-        changes=run.changes,
-    )
-    attack = attacks[0].perturbation
+    subject = load_subject(run, run.attacks)
+    attack = subject.attacks[0].perturbation
     threat = attack.threat if isinstance(attack, Attack) else None
-    if len(attacks) != 1 or not isinstance(threat, PatchThreat):
+    if len(subject.attacks) != 1 or not isinstance(threat, PatchThreat):
         raise DataError(
             f"one patch is trained at a time, not {', '.join(run.attacks.threats)}; "
             "patches are the threats of type PatchThreat in "

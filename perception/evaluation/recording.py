@@ -24,8 +24,13 @@ from perception.datasets.loading import (
     numbered_batches,
 )
 from perception.evaluation.recording_report import Moment, summarise, write_csv
-from perception.evaluation.robustness.attack_file import Named, prepare
-from perception.evaluation.robustness.spec import CleanFrames, FramesSpec, MonitorRun
+from perception.evaluation.robustness.attack_file import Named
+from perception.evaluation.robustness.spec import (
+    CleanFrames,
+    DetectorRun,
+    FramesSpec,
+    MonitorRun,
+)
 from perception.evaluation.robustness.subject import (
     Subject,
     config_of,
@@ -61,14 +66,10 @@ def follow_recording(run: MonitorRun) -> Recording:
             frames are too few for the rate or those to be judged, frames to be attacked
             have no labels, or anything cannot be read or written.
     """
-    frames, running, out = FramesSpec(split=run.split), run.running, Path(run.out)
-    attacks: list[Named] = []
-    if run.attack is None:
-        subject = load_subject(run.detector, frames, device=running.device)
-    else:
-        subject, attacks = prepare(
-            run.detector, run.attack, frames, device=running.device
-        )
+    running, out = run.running, Path(run.out)
+    frames = FramesSpec(split=run.split)
+    followed = DetectorRun(detector=run.detector, frames=frames, running=running)
+    subject = load_subject(followed, run.attack)
     subject = replace(subject, indices=subject.indices[: run.num])
     if not subject.target.has_gate:
         raise DataError(
@@ -76,7 +77,7 @@ def follow_recording(run: MonitorRun) -> Recording:
             "trust; use one that has, such as those with OddOneOutFusion or "
             "ConsensusAggregator"
         )
-    named = _only_attack(run, subject, attacks)
+    named = _only_attack(run, subject)
     if isinstance(run.monitor, str):
         used = _load(run.monitor, list(subject.target.sensors))
     else:
@@ -100,20 +101,18 @@ def follow_recording(run: MonitorRun) -> Recording:
     return Recording(used, moments, summary)
 
 
-def _only_attack(
-    run: MonitorRun, subject: Subject, attacks: Sequence[Named]
-) -> Named | None:
+def _only_attack(run: MonitorRun, subject: Subject) -> Named | None:
     """The run's attack, if it can be done."""
     if run.attack is None:
         return None
-    if len(attacks) != 1:
+    if len(subject.attacks) != 1:
         raise DataError(
             f"--threat takes one attack, not {', '.join(run.attack.threats)}"
         )
     frame = subject.dataset.frames[subject.indices[-1]]
     if frame.objects is None:
         raise DataError(f"frame {frame.frame_id}: no labels, which --threat needs")
-    return attacks[0]
+    return subject.attacks[0]
 
 
 def _load(file: str, sensors: Sequence[str]) -> SensorMonitor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -14,12 +13,14 @@ from perception.core.checkpoints import local_file, sha256
 from perception.core.images import read_image
 from perception.core.structures import DataError
 from perception.evaluation.detection.rules import Scoring
-from perception.evaluation.robustness.attack_file import Named, prepare
+from perception.evaluation.robustness.attack_file import Named
 from perception.evaluation.robustness.spec import (
     AttacksSpec,
+    DetectorRun,
     DetectorSpec,
     DetectRun,
     FramesSpec,
+    Running,
 )
 from perception.evaluation.robustness.subject import (
     Subject,
@@ -45,16 +46,15 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
         DataError: If anything asked for is impossible.
     """
     _check(run)
-    contestants = _contestants(run)
-    subjects = [subject for subject, _ in contestants]
+    subjects = _contestants(run)
     observers = [
         Observer(one.target.detector, one.dataset, _detector_name(*pair))
         for one, pair in zip(subjects, run.detectors, strict=True)
     ]
     first, judge = subjects[0], _judge(subjects[0].scoring)
-    rounds: list[list[Perturbation | None]] = [[None] * len(contestants)]
+    rounds: list[list[Perturbation | None]] = [[None] * len(subjects)]
     if run.threats:
-        rounds, left_out = shared_attacks([attacks for _, attacks in contestants])
+        rounds, left_out = shared_attacks([one.attacks for one in subjects])
         if left_out:
             tqdm.write(f"not for every detector, left out: {', '.join(left_out)}")
     scenes: list[Scene] = []
@@ -86,21 +86,26 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
         yield Path(run.rerun)
 
 
-def _contestants(run: DetectRun) -> list[tuple[Subject, list[Named]]]:
+def _contestants(run: DetectRun) -> list[Subject]:
     """Every detector with its frames and attacks; none for clean input alone."""
     frames = FramesSpec(split=run.split, frames=run.frames, num=run.num)
-    asked = AttacksSpec(threats=run.threats, attacks_file=run.attacks_file)
-    how: dict[str, Any] = {"device": run.device, "score_threshold": run.score_threshold}
-    found = []
-    for config, checkpoint in run.detectors:
-        spec = DetectorSpec(
-            config=config, checkpoint=checkpoint, cfg_options=run.cfg_options
+    asked = AttacksSpec(
+        threats=run.threats,
+        attacks_file=run.attacks_file,
+        changes=run.changes or {},
+    )
+    runs = [
+        DetectorRun(
+            detector=DetectorSpec(
+                config=config, checkpoint=checkpoint, cfg_options=run.cfg_options
+            ),
+            frames=frames,
+            running=Running(device=run.device),
+            score_threshold=run.score_threshold,
         )
-        if run.threats:
-            found.append(prepare(spec, asked, frames, changes=run.changes, **how))
-        else:
-            found.append((load_subject(spec, frames, **how), []))
-    return found
+        for config, checkpoint in run.detectors
+    ]
+    return [load_subject(one, asked if run.threats else None) for one in runs]
 
 
 def shared_attacks(

@@ -155,10 +155,10 @@ def test_what_fails_is_listed_and_the_others_go_on(words, tmp_path):
 
 
 def _fails_if_stale(fill):
-    def filled(store, subject, perturbation, *more, **options):
-        if perturbation.name == "stale":
+    def filled(store, subject, named, *more, **options):
+        if named.perturbation.name == "stale":
             raise OSError("gone")
-        return fill(store, subject, perturbation, *more, **options)
+        return fill(store, subject, named, *more, **options)
 
     return filled
 

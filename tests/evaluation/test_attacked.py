@@ -13,11 +13,11 @@ from perception.core.provenance import UNKNOWN, Environment, distinct
 from perception.core.structures import DataError
 from perception.evaluation.detection.scoring import scoring_of
 from perception.evaluation.robustness import figures
-from perception.evaluation.robustness.attack import measure
 from perception.evaluation.robustness.attack_file import AttackFile, Named, describe
 from perception.evaluation.robustness.cell import fill
+from perception.evaluation.robustness.figures import attack_result
 from perception.evaluation.robustness.records import outcome_of
-from perception.evaluation.robustness.spec import DetectorSpec, FramesSpec, Running
+from perception.evaluation.robustness.spec import DetectorRun, DetectorSpec, Running
 from perception.evaluation.robustness.store import FrameStore
 from perception.evaluation.robustness.subject import choose_frames, load_subject
 
@@ -32,7 +32,7 @@ def project(tmp_path_factory):
 @pytest.fixture(scope="module")
 def subject(project):
     spec = DetectorSpec(config=str(project.config), checkpoint=str(project.checkpoint))
-    return load_subject(spec, FramesSpec())
+    return load_subject(DetectorRun(detector=spec))
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,9 @@ def attacked(subject, tmp_path_factory):
     def run(attack, indices=None, *, store=None, batch_size=8, save=None):
         chosen = subject if indices is None else replace(subject, indices=indices)
         store = store or FrameStore(tmp_path_factory.mktemp("store"), {})
-        fill(store, chosen, attack, Running(batch_size=batch_size), save=save)
-        return measure(chosen, Named(attack, describe(attack)), store)
+        named = Named(attack, describe(attack))
+        measured = fill(store, chosen, named, Running(batch_size=batch_size), save=save)
+        return attack_result(measured, list(chosen.target.sensors), chosen.scoring)
 
     return run
 

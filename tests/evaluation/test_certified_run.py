@@ -15,7 +15,7 @@ from perception.apis import load_detector
 from perception.core.checkpoints import sha256
 from perception.evaluation.certified_run import certify
 from perception.evaluation.detection.rules import Scoring
-from perception.evaluation.robustness.spec import DetectorSpec, FramesSpec, Running
+from perception.evaluation.robustness.spec import DetectorRun, DetectorSpec, Running
 from perception.evaluation.robustness.subject import load_subject
 
 REPOSITORY = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ def test_counts_add_up_and_no_certified_object_is_hidden(made):
     config, checkpoint = made
     spec = DetectorSpec(config=str(config), checkpoint=str(checkpoint))
     scoring = Scoring(OVERLAPS, score_threshold=0.001)
-    subject = replace(load_subject(spec, FramesSpec()), scoring=scoring)
+    subject = replace(load_subject(DetectorRun(detector=spec)), scoring=scoring)
     figures = certify(subject, Running(), check_steps=2)
     assert figures["objects"] == 4
     for count in figures["sensors"].values():

@@ -15,14 +15,14 @@ from perception.attacks import AttackBatch, MapThreat, build_attack
 from perception.attacks.base import Perturbed
 from perception.core.structures import Channel, DataError, SensorSpec
 from perception.datasets.kitti.reader import KittiFrames
-from perception.evaluation.robustness.cell import run_cell
+from perception.evaluation.robustness.cell import run_batch
 from perception.evaluation.robustness.export import (
     KittiSaver,
     in_sight,
     raster_points,
     round_within,
 )
-from perception.evaluation.robustness.spec import DetectorSpec, FramesSpec, Running
+from perception.evaluation.robustness.spec import DetectorRun, DetectorSpec, Running
 from perception.evaluation.robustness.subject import load_subject
 
 GREY = SensorSpec("camera", "image", (Channel("grey", "grey levels", 0, 255),))
@@ -128,7 +128,7 @@ def project(tmp_path_factory):
 @pytest.fixture(scope="module")
 def subject(project):
     spec = DetectorSpec(config=str(project.config), checkpoint=str(project.checkpoint))
-    return load_subject(spec, FramesSpec())
+    return load_subject(DetectorRun(detector=spec))
 
 
 def saved(subject, root, attack, indices=(0, 2)):
@@ -146,7 +146,8 @@ def saved(subject, root, attack, indices=(0, 2)):
             )
 
     batches = subject.batches(Running(batch_size=2))
-    list(run_cell(subject.target, attack, batches, save=save))
+    for batch in batches:
+        run_batch(subject.target, attack, batch, save=save)
     return KittiFrames(root, "val"), inputs
 
 
@@ -254,4 +255,5 @@ def test_sensors_without_a_folder_are_refused(subject, tmp_path):
     threat = dict(type="MapThreat", sensor="camera", steps=1, eps=4.0)
     attack = build_attack("test", dict(type="PGD", threat=threat))
     with pytest.raises(DataError, match=r"no folder for sensor\(s\).*lidar"):
-        next(run_cell(subject.target, attack, subject.batches(Running()), save=saver))
+        batch = next(subject.batches(Running()))
+        run_batch(subject.target, attack, batch, save=saver)

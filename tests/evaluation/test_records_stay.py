@@ -14,14 +14,15 @@ import torch
 from tiny_kitti import write_kitti
 
 from perception.core.structures import Objects
-from perception.evaluation.robustness.attack_file import prepare
-from perception.evaluation.robustness.cell import run_cell
+from perception.evaluation.robustness.cell import run_batch
 from perception.evaluation.robustness.spec import (
     AttacksSpec,
+    DetectorRun,
     DetectorSpec,
     FramesSpec,
     Running,
 )
+from perception.evaluation.robustness.subject import load_subject
 
 ROOT = Path(__file__).resolve().parents[2]
 STORED = Path(__file__).with_name("records_stay.json")
@@ -40,13 +41,14 @@ def figures_of(name, data):
     attacks = AttacksSpec(
         threats=ATTACKS,
         attacks_file=str(ROOT / "configs/_base_/attacks/standard.py"),
+        changes=CHANGES,
     )
-    subject, named = prepare(detector, attacks, FramesSpec(num=1), changes=CHANGES)
+    run = DetectorRun(detector=detector, frames=FramesSpec(num=1))
+    subject = load_subject(run, attacks)
     figures = {}
-    for one in named:
-        batches = subject.batches(Running())
-        for records in run_cell(subject.target, one.perturbation, batches):
-            for record in records:
+    for one in subject.attacks:
+        for batch in subject.batches(Running()):
+            for record in run_batch(subject.target, one.perturbation, batch):
                 key = f"{one.perturbation.name} {record.frame_id}"
                 figures[key] = summary(record)
     return figures

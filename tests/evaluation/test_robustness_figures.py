@@ -10,7 +10,6 @@ from perception.core.structures import DataError, Objects
 from perception.evaluation.detection.rules import Scoring
 from perception.evaluation.robustness import figures
 from perception.evaluation.robustness.figures import (
-    Measured,
     attack_result,
     auroc,
     compared,
@@ -25,7 +24,7 @@ from perception.evaluation.robustness.figures import (
     oracle_per_sensor,
     worst_per_sensor,
 )
-from perception.evaluation.robustness.records import FrameRecord
+from perception.evaluation.robustness.records import FrameRecord, Measured
 from perception.evaluation.robustness.results import (
     Accuracy,
     AttackResult,

@@ -16,12 +16,12 @@ from perception.corruptions import build_perturbation
 from perception.evaluation.audit.checks import audit
 from perception.evaluation.detection.rules import Difficulty, Scoring
 from perception.evaluation.robustness.attack_file import describe
-from perception.evaluation.robustness.cell import NotApplicableError, run_cell
+from perception.evaluation.robustness.cell import NotApplicableError, run_batch
 from perception.evaluation.robustness.figures import (
-    Measured,
     attack_result,
     detector_result,
 )
+from perception.evaluation.robustness.records import Measured
 from perception.evaluation.robustness.results import Results, RunInfo, read_results
 from perception.evaluation.robustness.tables import markdown
 
@@ -77,7 +77,7 @@ def attack(name, kind="PGD", **threat):
 
 
 def result_of(target, perturbation, batches):
-    records = [r for one in run_cell(target, perturbation, batches) for r in one]
+    records = [r for one in batches for r in run_batch(target, perturbation, one)]
     name, touched = perturbation.name, perturbation.touched
     measured = Measured(name, touched, describe(perturbation), records)
     return attack_result(measured, list(target.sensors), SCORING)

@@ -10,7 +10,9 @@ train_dataloader = dict(
     collate_fn=dict(type="collate_frames"),
     sampler=dict(type="EpochSampler", shuffle=True),
     dataset=dict(
-        **dataset, frames=dict(**frames, split="train"), pipeline=[dict(type="PackFrame")]
+        **dataset,
+        frames=dict(**frames, split="train"),
+        pipeline=[dict(type="PackFrame")],
     ),
 )
 val_dataloader = dict(
@@ -21,7 +23,9 @@ val_dataloader = dict(
     drop_last=False,
     sampler=dict(type="DefaultSampler", shuffle=False, round_up=False),
     dataset=dict(
-        **dataset, frames=dict(**frames, split="test"), pipeline=[dict(type="PackFrame")]
+        **dataset,
+        frames=dict(**frames, split="test"),
+        pipeline=[dict(type="PackFrame")],
     ),
 )
 test_dataloader = val_dataloader

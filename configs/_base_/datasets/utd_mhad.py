@@ -9,9 +9,7 @@ actions = (
 )
 dataset = dict(type="FrameDataset", classes=tuple(actions.split()))
 frames = dict(type="UtdMhadFrames", video=(8, 15, 20))
-worn = dict(
-    type="JitterArray", shift=(0, 4), scale=0.15, turn_deg=25.0, warp=5.0
-)
+worn = dict(type="JitterArray", shift=(0, 4), scale=0.15, turn_deg=25.0, warp=5.0)
 train_pipeline = [
     dict(type="JitterArray", sensor="depth", shift=(1, 2), scale=0.06),
     dict(**worn, sensor="accel", noise=0.05),
@@ -36,7 +34,9 @@ val_dataloader = dict(
     drop_last=False,
     sampler=dict(type="DefaultSampler", shuffle=False, round_up=False),
     dataset=dict(
-        **dataset, frames=dict(**frames, split="test"), pipeline=[dict(type="PackFrame")]
+        **dataset,
+        frames=dict(**frames, split="test"),
+        pipeline=[dict(type="PackFrame")],
     ),
 )
 test_dataloader = val_dataloader

@@ -16,10 +16,9 @@ from perception.core.structures import DataError
 from perception.evaluation.audit.checks import audit
 from perception.evaluation.audit.subject import AuditReport, AuditSettings, Check
 from perception.evaluation.detection.kitti_ap import evaluate, mean_ap
-from perception.evaluation.robustness.attack_file import prepare
 from perception.evaluation.robustness.results import AuditResult
 from perception.evaluation.robustness.spec import AuditRun
-from perception.evaluation.robustness.subject import Subject
+from perception.evaluation.robustness.subject import Subject, load_subject
 from perception.targets.loading import load_target
 
 
@@ -36,10 +35,8 @@ def audit_detector(
         DataError: If anything asked for is impossible.
     """
     running, asked = run.running, run.attacks
-    device = running.device
-    subject, attacks = prepare(
-        run.detector, asked, run.frames, device=device, changes=run.changes
-    )
+    subject = load_subject(run, asked)
+    attacks, device = subject.attacks, running.device
     searches = [
         {key: value for key, value in one.description.items() if key != "threat"}
         for one in attacks

@@ -11,14 +11,9 @@ from typing import Any
 from tqdm import tqdm
 
 from perception.core.provenance import Environment, distinct, versions
-from perception.evaluation.robustness.attack_file import Named, prepare
 from perception.evaluation.robustness.cell import fill
 from perception.evaluation.robustness.export import KittiSaver
-from perception.evaluation.robustness.figures import (
-    Measured,
-    attack_result,
-    detector_result,
-)
+from perception.evaluation.robustness.figures import attack_result, detector_result
 from perception.evaluation.robustness.results import (
     AttackResult,
     DetectorResult,
@@ -27,7 +22,7 @@ from perception.evaluation.robustness.results import (
 )
 from perception.evaluation.robustness.spec import AttackRun, AttacksSpec, Running
 from perception.evaluation.robustness.store import FrameStore
-from perception.evaluation.robustness.subject import Subject
+from perception.evaluation.robustness.subject import Subject, load_subject
 
 
 def run_attacks(run: AttackRun) -> Results:
@@ -41,15 +36,7 @@ def run_attacks(run: AttackRun) -> Results:
             where that can be known.
     """
     begin, out, running = time.perf_counter(), Path(run.out), run.running
-    subject, attacks = prepare(
-        run.detector,
-        run.attacks,
-        run.frames,
-        device=running.device,
-        changes=run.changes,
-        patch=run.patch,
-        score_threshold=run.score_threshold,
-    )
+    subject = load_subject(run, run.attacks)
     common = subject.settings | {"save_data": run.save_data}
     stores = [
         FrameStore(
@@ -57,37 +44,26 @@ def run_attacks(run: AttackRun) -> Results:
             common | {"attack": one.description},
             resume=run.resume,
         )
-        for one in attacks
+        for one in subject.attacks
     ]
     now = Environment.here(running.device)
     for store in stores:
         store.check(now, subject.frame_ids)
     found: dict[str, AttackResult] = {}
-    for one, store in zip(attacks, stores, strict=True):
+    sensors = list(subject.target.sensors)
+    for one, store in zip(subject.attacks, stores, strict=True):
         save = KittiSaver(store.folder / "data", subject) if run.save_data else None
-        fill(store, subject, one.perturbation, running, save=save)
-        result = found[one.perturbation.name] = measure(subject, one, store)
+        measured = fill(store, subject, one, running, save=save)
+        result = attack_result(measured, sensors, subject.scoring)
+        found[result.name] = result
         wall_s = time.perf_counter() - begin
-        detector = detector_result(made_of(subject), subject.target.sensors, found)
+        detector = detector_result(made_of(subject), sensors, found)
         info = run_info(run.attacks, running, subject, found.values(), wall_s)
-        results = results_of(subject, [detector], info)
-        results.write(out / "results.json")
+        results = write_results(out / "results.json", subject, [detector], info)
         means = (result.ap.clean.headline.mean, result.mean)
         clean, left = ("n/a" if mean is None else f"{mean:.2f}" for mean in means)
         tqdm.write(f"{result.name}: {subject.scoring.figure} {clean} -> {left}")
     return results
-
-
-def measure(subject: Subject, named: Named, store: FrameStore) -> AttackResult:
-    """The figures of an attack whose records are all in its store."""
-    measured = Measured(
-        name=named.perturbation.name,
-        attacked_sensors=named.perturbation.touched,
-        description=named.description,
-        records=store.records(subject.frame_ids),
-        environments=store.environments(),
-    )
-    return attack_result(measured, list(subject.target.sensors), subject.scoring)
 
 
 def made_of(subject: Subject) -> dict[str, str]:
@@ -126,15 +102,17 @@ def run_info(
     )
 
 
-def results_of(
+def write_results(
+    path: Path,
     subject: Subject,
     detectors: Iterable[DetectorResult],
     run: RunInfo,
     **more: Any,
 ) -> Results:
-    """The results of detectors on the frames of one of them.
+    """Write the results of detectors on the frames of one of them; returns them.
 
     Args:
+        path: The file.
         subject: One of them, of whose classes and scoring all are.
         detectors: What was measured.
         run: How.
@@ -153,4 +131,6 @@ def results_of(
         "detectors": detectors,
         "environments": distinct(e for one in attacks for e in one.environments),
     }
-    return Results(**{**fields, **more})
+    results = Results(**{**fields, **more})
+    results.write(path)
+    return results

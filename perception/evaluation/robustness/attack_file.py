@@ -19,16 +19,11 @@ from perception.attacks.goals import Goal
 from perception.attacks.searches.black_box import with_sources
 from perception.core.checkpoints import local_file, sha256
 from perception.core.config import require_config_file
-from perception.core.structures import DataError
+from perception.core.structures import DataError, SensorSpec
 from perception.core.words import did_you_mean
 from perception.corruptions import CORRUPTIONS, build_perturbation
 from perception.datasets.splits import listing as shortened
-from perception.evaluation.robustness.spec import (
-    AttacksSpec,
-    DetectorSpec,
-    FramesSpec,
-)
-from perception.evaluation.robustness.subject import Subject, load_subject
+from perception.targets import DetectorTarget
 from perception.targets.loading import load_target
 
 _SEARCH = ("steps", "restarts", "goal")  # fields that corruptions have none of
@@ -110,7 +105,8 @@ class AttackFile:
         *,
         source: tuple[str, str] | None = None,
         patch: str | None = None,
-        device: str = "cpu",
+        target: DetectorTarget | None = None,
+        replay: Any = None,
     ) -> Named:
         """An attack; with changes its name tells them: ``camera_pgd@eps=8``.
 
@@ -122,10 +118,12 @@ class AttackFile:
                 is crafted; None takes the file's.
             patch: Picture of a trained patch that a patch threat shows instead of
                 searching for one; its name tells it: ``camera_patch_face@patch=sign``.
-            device: Where the source detector runs.
+            target: What it must fit; source detectors run on its device.
+            replay: Frames of which a stale sensor shows earlier ones.
 
         Raises:
-            DataError: If the threat model has no such field or refuses the value.
+            DataError: If the threat model has no such field or refuses the value, or
+                does not fit the target.
         """
         config = dict(self._config(name))
         if source is not None and "source" in config:
@@ -134,57 +132,24 @@ class AttackFile:
         if "threat" not in config:
             changes = {k: v for k, v in changes.items() if k not in _SEARCH}
         self._check_changes(name, changes)
-        told = [
-            f"{field}={_told(value)}"
-            for field, value in changes.items()
-            if field != "replay"
-        ]
+        told = [f"{field}={_told(value)}" for field, value in changes.items()]
         if patch is not None and threat_of(config)["type"] == "PatchThreat":
             config = dict(type="FixedPatch", texture=patch, threat=config["threat"])
             told.append(f"patch={_told(Path(patch).stem)}")
-        name = "@".join([name, ",".join(told)] if told else [name])
+        if replay is not None and config["type"] in CORRUPTIONS.module_dict:
+            changes["replay"] = replay
+        title = "@".join([name, ",".join(told)] if told else [name])
+        device = "cpu" if target is None else str(target.device)
         loadable = with_sources(config, partial(load_target, device=device))
         try:
-            attack = build_perturbation(name, loadable, **changes)
+            attack = build_perturbation(title, loadable, **changes)
+            if target is not None:
+                attack.check(target.sensors)
         except (ValueError, KeyError) as error:
             raise DataError(str(error)) from error
+        if target is not None:
+            _check_unit(threat_of(self._config(name)), changes, target.sensors)
         return Named(attack, _with_files(describe(attack, config), config))
-
-    def fitting(
-        self,
-        name: str,
-        subject: Subject,
-        changes: Mapping[str, Any],
-        *,
-        source: tuple[str, str] | None = None,
-        patch: str | None = None,
-    ) -> Named:
-        """As :meth:`build`, for a detector and its frames.
-
-        Raises:
-            DataError: If the attack does not fit the detector.
-        """
-        sensors, own = subject.target.sensors, threat_of(self._config(name))
-        # A stale sensor shows earlier frames of the data set.
-        if own["type"] in CORRUPTIONS.module_dict:
-            changes = {**changes, "replay": subject.dataset}
-        device = str(subject.target.device)
-        named = self.build(name, changes, source=source, patch=patch, device=device)
-        try:
-            named.perturbation.check(sensors)
-        except ValueError as error:
-            raise DataError(str(error)) from error
-        before = own.get("sensor", "")
-        now = changes.get("sensor", before)
-        if before != now and "eps" in own and "eps" not in changes:
-            units = {channel.unit for channel in sensors[now].channels}
-            known = sensors[before].channels if before in sensors else ()
-            if len(units) > 1 or units != {channel.unit for channel in known}:
-                raise DataError(
-                    f"the file's eps is meant for {before!r}; to attack {now!r} give "
-                    f"--eps in its unit, {' or '.join(sorted(units))}"
-                )
-        return named
 
     def right_pictures(self, names: Iterable[str]) -> list[str]:
         """Names of the right pictures that attacks through a stereo matcher need."""
@@ -250,41 +215,6 @@ class AttackFile:
                     f"threat {name!r} has one {field} per channel: give {field} as "
                     f"CHANNEL=VALUE …, e.g. {each}"
                 )
-
-
-def prepare(
-    detector: DetectorSpec,
-    attacks: AttacksSpec,
-    frames: FramesSpec,
-    *,
-    device: str = "cpu",
-    changes: Mapping[str, Any] | None = None,
-    patch: str | None = None,
-    score_threshold: float = 0.3,
-) -> tuple[Subject, list[Named]]:
-    """A detector with its frames, and every attack asked for that fits it.
-
-    Attacks of suites on sensors that it lacks are left out; see :func:`load_subject`
-    and :meth:`AttackFile.build` for the arguments.
-
-    Raises:
-        DataError: If anything asked for is missing or impossible.
-    """
-    file = AttackFile(attacks.attacks_file)
-    subject = load_subject(
-        detector,
-        frames,
-        device=device,
-        right_pictures=file.right_pictures(file.names(attacks.threats)),
-        score_threshold=score_threshold,
-    )
-    names = file.names(attacks.threats, subject.target.sensors)
-    if not names:
-        raise DataError(f"no attack of {', '.join(attacks.threats)} fits the detector")
-    return subject, [
-        file.fitting(name, subject, changes or {}, source=attacks.source, patch=patch)
-        for name in names
-    ]
 
 
 def threat_of(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -354,6 +284,25 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return str(value)
+
+
+def _check_unit(
+    threat: Mapping[str, Any],
+    changes: Mapping[str, Any],
+    sensors: Mapping[str, SensorSpec],
+) -> None:
+    """Raise DataError if the file's budget is meant for a sensor of another unit."""
+    before = threat.get("sensor", "")
+    now = changes.get("sensor", before)
+    if before == now or "eps" not in threat or "eps" in changes:
+        return
+    units = {channel.unit for channel in sensors[now].channels}
+    known = sensors[before].channels if before in sensors else ()
+    if len(units) > 1 or units != {channel.unit for channel in known}:
+        raise DataError(
+            f"the file's eps is meant for {before!r}; to attack {now!r} give "
+            f"--eps in its unit, {' or '.join(sorted(units))}"
+        )
 
 
 def _summary(threat: Mapping[str, Any]) -> str:

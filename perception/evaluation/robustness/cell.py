@@ -8,7 +8,7 @@ as one that was not.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -26,7 +26,12 @@ from perception.attacks.victim import Victim
 from perception.core.parts import LeaveOut
 from perception.core.provenance import Environment
 from perception.core.structures import DataError
-from perception.evaluation.robustness.records import FrameRecord, largest_changes
+from perception.evaluation.robustness.attack_file import Named
+from perception.evaluation.robustness.records import (
+    FrameRecord,
+    Measured,
+    largest_changes,
+)
 from perception.evaluation.robustness.spec import Running
 from perception.evaluation.robustness.store import FrameStore
 from perception.evaluation.robustness.subject import Subject
@@ -42,18 +47,18 @@ Saver = Callable[[Perturbation, AttackBatch, Perturbed], None]
 def fill(
     store: FrameStore,
     subject: Subject,
-    perturbation: Perturbation,
+    named: Named,
     running: Running,
     *,
     save: Saver | None = None,
     progress: bool = True,
-) -> list[FrameRecord]:
+) -> Measured:
     """Perturb those of a subject's frames that a store lacks; returns all, in order.
 
     Args:
         store: Where each batch's records go as soon as it is done.
         subject: Which detector, on which frames.
-        perturbation: What to do to them.
+        named: What to do to them.
         running: Frames at a time, and processes that read them.
         save: Called with each perturbed batch before it is recorded.
         progress: Show a bar with the time left (on a terminal).
@@ -63,6 +68,7 @@ def fill(
             the remaining frames do not belong to those in the store.
     """
     names, done = subject.frame_ids, store.read()
+    perturbation = named.perturbation
     pending = [
         index
         for index, name in zip(subject.indices, names, strict=True)
@@ -77,55 +83,47 @@ def fill(
         unit="frame",
         disable=None if progress else True,
     ) as bar:
-        batches = subject.batches(running, pending)
-        for records in run_cell(subject.target, perturbation, batches, save=save):
-            store.append(records)
-            bar.update(len(records))
-    return store.records(names)
+        for batch in subject.batches(running, pending):
+            store.append(run_batch(subject.target, perturbation, batch, save=save))
+            bar.update(len(batch))
+    return store.measured(
+        names,
+        name=perturbation.name,
+        attacked_sensors=perturbation.touched,
+        description=named.description,
+    )
 
 
-def run_cell(
+def run_batch(
     target: Target,
     perturbation: Perturbation,
-    batches: Iterable[AttackBatch],
+    batch: AttackBatch,
     *,
     save: Saver | None = None,
-) -> Iterator[list[FrameRecord]]:
-    """Perturb a target's batches; yields the records of each.
+) -> list[FrameRecord]:
+    """Perturb a target's N frames; what they were like before and after.
 
     Args:
         target: Any; what it lacks is None in the records.
         perturbation: What to do. What it needs of the target, that must have.
-        batches: Clean frames. Their samples have ``frame_id``, the labels
-            ``objects``, and whatever the target needs.
-        save: Called with each perturbed batch.
+        batch: Clean frames. Their samples have ``frame_id``, the labels ``objects``,
+            and whatever the target needs.
+        save: Called with the perturbed batch.
 
     Raises:
         NotApplicableError: If the target lacks what the perturbation needs.
         DataError: If the perturbation is impossible.
     """
-    for batch in batches:
-        begin = time.perf_counter()
-        try:
-            result = perturbation(target, batch)
-        except DoesNotApplyError as error:
-            raise NotApplicableError(str(error)) from error
-        except ValueError as error:
-            raise DataError(str(error)) from error
-        seconds = (time.perf_counter() - begin) / len(batch)
-        if save is not None:
-            save(perturbation, batch, result)
-        yield _records(target, perturbation, batch, result, seconds)
-
-
-def _records(
-    target: Target,
-    perturbation: Perturbation,
-    batch: AttackBatch,
-    result: Perturbed,
-    seconds: float,
-) -> list[FrameRecord]:
-    """What the N frames were like before and after."""
+    begin = time.perf_counter()
+    try:
+        result = perturbation(target, batch)
+    except DoesNotApplyError as error:
+        raise NotApplicableError(str(error)) from error
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    seconds = (time.perf_counter() - begin) / len(batch)
+    if save is not None:
+        save(perturbation, batch, result)
     count, touched = len(batch), perturbation.touched
     loss_clean = _numbers(_clean_loss(target, batch, touched), count)
     loss_attacked = _numbers(result.detection_loss, count)

@@ -9,19 +9,23 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from perception.core.gate_state import ALARM, NOBODY, attributed, gate_state
-from perception.core.provenance import Environment
 from perception.core.structures import Objects
 from perception.evaluation.classification.accuracy import hits
 from perception.evaluation.detection.kitti_ap import Result, evaluate, mean_ap
 from perception.evaluation.detection.rules import ClassRule, Scoring
-from perception.evaluation.robustness.records import FrameRecord, Outcome, outcome_of
+from perception.evaluation.robustness.records import (
+    FrameRecord,
+    Measured,
+    Outcome,
+    outcome_of,
+)
 from perception.evaluation.robustness.results import (
     Accuracy,
     AttackResult,
@@ -56,25 +60,6 @@ HORIZON = 20
 
 Attacks = Mapping[str, AttackResult]
 Corruptions = Mapping[str, Mapping[str, Mapping[str, Figure]]]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The records of one perturbation of one target, and what made them.
-
-    Attributes:
-        name: The perturbation's name.
-        attacked_sensors: The sensors that it may change.
-        description: It in plain values.
-        records: The frames, in order; at least one.
-        environments: All that computed them.
-    """
-
-    name: str
-    attacked_sensors: tuple[str, ...]
-    description: Mapping[str, Any]
-    records: Sequence[FrameRecord]
-    environments: tuple[Environment, ...] = ()
 
 
 def attack_result(

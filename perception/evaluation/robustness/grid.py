@@ -21,10 +21,9 @@ from perception.core.provenance import Environment
 from perception.core.structures import DataError
 from perception.datasets.splits import listing
 from perception.evaluation.audit.run import joined_audits, read_audit
-from perception.evaluation.robustness.attack import made_of, results_of, run_info
+from perception.evaluation.robustness.attack import made_of, run_info, write_results
 from perception.evaluation.robustness.attack_file import AttackFile
 from perception.evaluation.robustness.figures import (
-    Measured,
     attack_result,
     compared,
     detector_result,
@@ -42,6 +41,7 @@ from perception.evaluation.robustness.results import (
 from perception.evaluation.robustness.spec import (
     AttackRun,
     AuditRun,
+    DetectorRun,
     FramesSpec,
     RobustnessRun,
 )
@@ -102,7 +102,8 @@ def run_robustness(run: RobustnessRun) -> Results | None:
     group_of = {one.name: default_work_dir(one.spec.config).name for one in subjects}
     attacks = [one for detector in detectors for one in detector.attacks.values()]
     wall_s, processes = time.perf_counter() - begin, run.processes * ranks.count
-    results = results_of(
+    results = write_results(
+        Path(run.out) / "robustness.json",
         subjects[0],
         detectors,
         run_info(run.attacks, run.running, subjects[0], attacks, wall_s, processes),
@@ -111,7 +112,6 @@ def run_robustness(run: RobustnessRun) -> Results | None:
         baseline=baseline,
         groups=groups(detectors, group_of),
     )
-    results.write(Path(run.out) / "robustness.json")
     with replacing(Path(run.out) / "robustness.md") as temporary:
         temporary.write_text(markdown(results), encoding="utf-8")
     return results
@@ -136,8 +136,8 @@ def subjects_of(run: RobustnessRun) -> list[Subject]:
         raise DataError(f"--baseline {run.baseline}: detectors are {', '.join(names)}")
     subjects: list[Subject] = []
     for name, spec in zip(names, run.detectors, strict=True):
-        device = run.running.device
-        subjects.append(load_subject(spec, run.frames, device=device, name=name))
+        one = DetectorRun(detector=spec, frames=run.frames, running=run.running)
+        subjects.append(load_subject(one, name=name))
         if _frames_of(subjects[-1]) != _frames_of(subjects[0]):
             raise DataError(f"{names[0]} and {name} would be tested on other frames")
     return subjects
@@ -197,24 +197,26 @@ def measured_detector(
         and not job.is_audit
         and job.title not in {*why, *refused}
     ]
-    every: dict[str, AttackResult] = {}
-    for job in own:
-        store = job.store()
-        measured = Measured(
-            name=job.title,
-            attacked_sensors=job.attacked_sensors,
-            description=job.description,
-            records=store.records(subject.frame_ids),
-            environments=store.environments(),
+    every = {
+        job.title: attack_result(
+            job.store().measured(
+                subject.frame_ids,
+                name=job.title,
+                attacked_sensors=job.attacked_sensors,
+                description=job.description,
+            ),
+            sensors,
+            subject.scoring,
         )
-        every[job.title] = attack_result(measured, sensors, subject.scoring)
+        for job in own
+    }
     made, frames_file = made_of(subject), f"{subject.name}/results.json"
     if every:
         whole = detector_result(made, sensors, every)
         info = run_info(
             run.attacks, run.running, subject, every.values(), whole.seconds
         )
-        results_of(subject, [whole], info).write(out / "results.json")
+        write_results(out / "results.json", subject, [whole], info)
     short = {name: replace(one, frames=()) for name, one in every.items()}
     return detector_result(
         made,
@@ -278,7 +280,13 @@ def _attack_job(
     plain = attack_file.build(threat, source=source).perturbation
     changes = {} if scale == 1 else _scaled(plain, scale)
     try:
-        named = attack_file.fitting(threat, subject, changes, source=source)
+        named = attack_file.build(
+            threat,
+            changes,
+            source=source,
+            target=subject.target,
+            replay=subject.dataset,
+        )
     except DataError as error:
         return str(error)
     if pictures := attack_file.right_pictures([threat]):
@@ -289,11 +297,10 @@ def _attack_job(
         detector=subject.name,
         run=AttackRun(
             detector=subject.spec,
-            attacks=replace(run.attacks, threats=(threat,)),
+            attacks=replace(run.attacks, threats=(threat,), changes=changes),
             out=str(Path(run.out) / subject.name),
             frames=run.frames,
             running=run.running,
-            changes=changes,
         ),
         title=attack.name,
         threat=threat,

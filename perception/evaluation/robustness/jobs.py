@@ -22,10 +22,10 @@ from tqdm import tqdm
 from perception.core.parallel import run_jobs
 from perception.core.structures import DataError
 from perception.evaluation.audit.run import audit_detector, read_audit
-from perception.evaluation.robustness.attack_file import prepare
 from perception.evaluation.robustness.cell import NotApplicableError, fill
 from perception.evaluation.robustness.spec import AttackRun, AuditRun
 from perception.evaluation.robustness.store import FrameStore
+from perception.evaluation.robustness.subject import load_subject
 
 _LOOK_EVERY_S = 1.0
 
@@ -132,16 +132,9 @@ def run_job(job: Job) -> Ended:
 
 
 def _attack(job: Job, run: AttackRun) -> None:
-    subject, attacks = prepare(
-        run.detector,
-        run.attacks,
-        run.frames,
-        device=run.running.device,
-        changes=run.changes,
-        score_threshold=run.score_threshold,
-    )
-    (named,) = attacks
-    fill(job.store(), subject, named.perturbation, run.running, progress=False)
+    subject = load_subject(run, run.attacks)
+    (named,) = subject.attacks
+    fill(job.store(), subject, named, run.running, progress=False)
 
 
 def _tell(job: Job, ended: Ended) -> None:

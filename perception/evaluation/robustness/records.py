@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from perception.core.provenance import Environment
 from perception.core.structures import Objects, SensorSpec
 from perception.evaluation.detection.matching import match_frame
 from perception.evaluation.detection.rules import ClassRule, Difficulty
@@ -83,6 +84,25 @@ class FrameRecord:
         for name in ("gate_clean", "gate_attacked"):
             fields[name] = None if fields[name] is None else tuple(fields[name])
         return cls(**fields)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The records of one perturbation of one target, and what made them.
+
+    Attributes:
+        name: The perturbation's name.
+        attacked_sensors: The sensors that it may change.
+        description: It in plain values.
+        records: The frames, in order; at least one.
+        environments: All that computed them.
+    """
+
+    name: str
+    attacked_sensors: tuple[str, ...]
+    description: Mapping[str, Any]
+    records: Sequence[FrameRecord]
+    environments: tuple[Environment, ...] = ()
 
 
 @dataclass(frozen=True)

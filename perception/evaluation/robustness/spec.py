@@ -49,11 +49,16 @@ class AttacksSpec:
         attacks_file: Where the names are defined.
         source: Config and checkpoint of the detector on which transfer attacks are
             crafted; None takes the file's.
+        changes: Fields of every threat model that replace the file's.
+        patch: Picture of a trained patch that patch threats show; None searches one
+            for each frame.
     """
 
     threats: Sequence[str]
     attacks_file: str
     source: tuple[str, str] | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    patch: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +86,13 @@ class DetectorRun:
         detector: Which.
         frames: Which of its test frames.
         running: How.
+        score_threshold: Detections below it do not count for per-frame success.
     """
 
     detector: DetectorSpec
     frames: FramesSpec = FramesSpec()
     running: Running = Running()
+    score_threshold: float = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,9 +102,6 @@ class AttackRun(DetectorRun):
     Attributes:
         attacks: Which.
         out: Folder for the results.
-        changes: Fields of every threat model that replace the file's.
-        patch: Picture of a trained patch that patch threats show; None searches one
-            for each frame.
         resume: Go on with results in ``out``.
         save_data: Also write the attacked frames in KITTI's layout.
         score_threshold: Detections below it do not count for per-frame success.
@@ -105,8 +109,6 @@ class AttackRun(DetectorRun):
 
     attacks: AttacksSpec
     out: str
-    changes: Mapping[str, Any] = field(default_factory=dict)
-    patch: str | None = None
     resume: bool = False
     save_data: bool = False
     score_threshold: float = 0.3
@@ -120,12 +122,10 @@ class AuditRun(DetectorRun):
         attacks: Of one type, on sensors' maps.
         out: Folder for ``audit.json``.
         frames: Which; eight are a start.
-        changes: Fields of every threat model that replace the file's.
     """
 
     attacks: AttacksSpec
     out: str
-    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +174,6 @@ class PatchRun(DetectorRun):
         out: The .png to write; a .json beside it tells what it was made for and how,
             and while the training lasts a .pth holds what it has come to.
         frames: Those to train on.
-        changes: Fields of the threat model that replace the file's.
         epochs: Passes over the frames.
         step_levels: First step in grey levels.
         smoothness: Weight of the total variation; smooth patches survive printing.
@@ -184,7 +183,6 @@ class PatchRun(DetectorRun):
     attacks: AttacksSpec
     out: str
     frames: FramesSpec = FramesSpec(split="train")
-    changes: Mapping[str, Any] = field(default_factory=dict)
     epochs: int = 10
     step_levels: float = 12.0
     smoothness: float = 0.0

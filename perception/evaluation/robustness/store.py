@@ -17,7 +17,7 @@ from typing import Any
 from perception.core.files import read_json, write_json
 from perception.core.provenance import UNKNOWN, Environment, distinct
 from perception.core.structures import DataError
-from perception.evaluation.robustness.records import FrameRecord
+from perception.evaluation.robustness.records import FrameRecord, Measured
 
 
 class FrameStore:
@@ -86,6 +86,23 @@ class FrameStore:
         """Those of some frames, in this order; frames not done are left out."""
         found = self.read()
         return [found[name] for name in frame_ids if name in found]
+
+    def measured(
+        self,
+        frame_ids: Sequence[str],
+        *,
+        name: str,
+        attacked_sensors: tuple[str, ...],
+        description: Mapping[str, Any],
+    ) -> Measured:
+        """What is there of some frames, with what made it."""
+        return Measured(
+            name=name,
+            attacked_sensors=attacked_sensors,
+            description=description,
+            records=self.records(frame_ids),
+            environments=self.environments(),
+        )
 
     def environments(self) -> tuple[Environment, ...]:
         """All that attacked the frames; ``UNKNOWN`` where that is not noted."""

@@ -1,4 +1,4 @@
-"""What a run works on: a detector and some of its test frames, loaded and checked."""
+"""What a run works on: a detector, frames and attacks, loaded and checked."""
 
 from __future__ import annotations
 
@@ -19,14 +19,20 @@ from perception.datasets.loading import build_dataset, build_loader, numbered_ba
 from perception.datasets.splits import listing
 from perception.evaluation.detection.rules import Scoring
 from perception.evaluation.detection.scoring import scoring_of
-from perception.evaluation.robustness.spec import DetectorSpec, FramesSpec, Running
+from perception.evaluation.robustness.attack_file import AttackFile, Named
+from perception.evaluation.robustness.spec import (
+    AttacksSpec,
+    DetectorRun,
+    DetectorSpec,
+    Running,
+)
 from perception.targets import DetectorTarget
 from perception.targets.loading import load_target
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A detector and frames.
+    """A detector, frames, and attacks that fit them.
 
     Attributes:
         name: The detector's name in results.
@@ -36,6 +42,7 @@ class Subject:
         dataset: All test frames.
         indices: Numbers of those to use.
         scoring: How detections are judged.
+        attacks: What to do to it, if anything.
     """
 
     name: str
@@ -45,6 +52,7 @@ class Subject:
     dataset: FrameDataset
     indices: list[int]
     scoring: Scoring
+    attacks: Sequence[Named] = ()
 
     @property
     def frame_ids(self) -> list[str]:
@@ -74,34 +82,47 @@ class Subject:
 
 
 def load_subject(
-    detector: DetectorSpec,
-    frames: FramesSpec,
-    *,
-    device: str = "cpu",
-    right_pictures: Iterable[str] = (),
-    score_threshold: float = 0.3,
-    name: str | None = None,
+    run: DetectorRun, asked: AttacksSpec | None = None, *, name: str | None = None
 ) -> Subject:
-    """Load and check.
+    """Load and check a run's detector, its frames and the attacks asked for.
 
     Args:
-        detector: Which.
-        frames: Which.
-        device: Where the detector runs.
-        right_pictures: See :func:`config_of`.
-        score_threshold: Detections below it do not count for per-frame success.
+        run: Which detector, on which frames, where.
+        asked: Attacks; those of suites on sensors that it lacks are left out.
         name: The detector's; None takes it from the config's path.
 
     Raises:
-        DataError: If the config, the weights or the frames cannot be used.
+        DataError: If the config, the weights, the frames or an attack cannot be used,
+            or no attack fits.
     """
-    config = config_of(detector, frames.split, right_pictures)
-    target = load_target(config, detector.checkpoint, device=device)
+    file = None if asked is None else AttackFile(asked.attacks_file)
+    pictures: list[str] = []
+    if file is not None and asked is not None:
+        pictures = file.right_pictures(file.names(asked.threats))
+    spec, frames = run.detector, run.frames
+    config = config_of(spec, frames.split, pictures)
+    target = load_target(config, spec.checkpoint, device=run.running.device)
     dataset = build_dataset(config, "test")
     indices = choose_frames(dataset, frames.frames, frames.num)
-    scoring = scoring_of(config, score_threshold)
-    name = default_work_dir(detector.config).name if name is None else name
-    return Subject(name, detector, config, target, dataset, indices, scoring)
+    scoring = scoring_of(config, run.score_threshold)
+    attacks: list[Named] = []
+    if file is not None and asked is not None:
+        attacks = [
+            file.build(
+                one,
+                asked.changes,
+                source=asked.source,
+                patch=asked.patch,
+                target=target,
+                replay=dataset,
+            )
+            for one in file.names(asked.threats, target.sensors)
+        ]
+        if not attacks:
+            threats = ", ".join(asked.threats)
+            raise DataError(f"no attack of {threats} fits the detector")
+    name = default_work_dir(spec.config).name if name is None else name
+    return Subject(name, spec, config, target, dataset, indices, scoring, attacks)
 
 
 def config_of(

@@ -332,7 +332,10 @@ def _curves(results: Results) -> list[str]:
         for name, points in detector.curves.items():
             shown = ", ".join(f"×{p.scale:g}: {ap(p.mean)}" for p in points)
             rows.append([detector.name, name, shown])
-    return table(["detector", "attack", f"{results.scoring.figure} by factor of the budget"], rows)
+    return table(
+        ["detector", "attack", f"{results.scoring.figure} by factor of the budget"],
+        rows,
+    )
 
 
 def _gaps(results: Results) -> Iterator[str]:

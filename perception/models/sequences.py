@@ -110,7 +110,8 @@ class VideoBackbone(BaseModule):
     """2D convolutions of each picture, then 1D convolutions over time.
 
     A video comes as one image, its T pictures one below the other, so that threat
-    models and pictures of attacks take it as they take any map.
+    models and pictures of attacks take it as they take any map. A picture is looked at
+    beside what changed since the one before it.
 
     Args:
         frames: T.
@@ -138,7 +139,7 @@ class VideoBackbone(BaseModule):
         super().__init__(init_cfg=init_cfg)
         self.frames = frames
         layers: list[nn.Module] = []
-        rows, columns = picture
+        in_channels, (rows, columns) = 2 * in_channels, picture
         for channels in widths:
             layers += [
                 nn.Conv2d(in_channels, channels, 3, stride=2, padding=1),
@@ -162,5 +163,7 @@ class VideoBackbone(BaseModule):
         """(N, C, T H, W) to one level (N, D, 1, 1)."""
         n, channels, height, width = x.shape
         stack = x.view(n, channels, self.frames, height // self.frames, width)
+        before = torch.cat([stack[:, :, :1], stack[:, :, :-1]], dim=2)
+        stack = torch.cat([stack, stack - before], dim=1)
         each = self.pictures(stack.transpose(1, 2).flatten(0, 1))
         return (self.time.over_time(each.view(n, self.frames, -1).transpose(1, 2)),)

@@ -17,7 +17,7 @@ train_pipeline = [
     dict(type="PackFrame"),
 ]
 train_dataloader = dict(
-    batch_size=32,
+    batch_size=64,
     num_workers=0,
     persistent_workers=False,
     collate_fn=dict(type="collate_frames"),
@@ -27,7 +27,7 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=64,
+    batch_size=256,
     num_workers=0,
     persistent_workers=False,
     collate_fn=dict(type="collate_frames"),

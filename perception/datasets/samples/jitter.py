@@ -1,4 +1,4 @@
-"""Augmentation of arrays: a little earlier or aside, a little stronger, a little noise."""
+"""Augmentation of arrays: moved, turned, stronger, noisy."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ class MadeUpFrames(SampleReader):
         video: T, H, W of the depth video.
         moments: T of the signals.
         seed: Of everything.
+        root: None, as the clips lie nowhere; configs name the root of every data set.
     """
 
     def __init__(
@@ -37,7 +38,10 @@ class MadeUpFrames(SampleReader):
         video: tuple[int, int, int] = (8, 12, 16),
         moments: int = 32,
         seed: int = 0,
+        root: None = None,
     ) -> None:
+        if root is not None:
+            raise DataError(f"made-up clips are read from nowhere, got root {root}")
         if split not in ("train", "test") or count < 1:
             raise DataError(f"made-up clips: no split {split!r} of {count} clips")
         self.video, self.moments = tuple(video), moments

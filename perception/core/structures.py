@@ -198,6 +198,10 @@ class Objects:
     def __len__(self) -> int:
         return len(self.names)
 
+    def __deepcopy__(self, memo: dict) -> Objects:
+        """A value that nobody changes: MMEngine copies what a sample says at every turn."""
+        return self
+
     def select(self, keep: np.ndarray) -> Objects:
         """The objects that a boolean mask or an index array picks, in order."""
         picked = {

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
+
 from perception.core.config import load_config
 from perception.core.files import replacing
 from perception.core.structures import DataError
@@ -112,7 +114,10 @@ def _trained(asked: TaskTable, row: str, seed: int) -> Path:
     work_dir = Path(asked.out) / f"{row}_seed{seed}"
     done = work_dir / "done"
     if not done.is_file():
-        config = load_config(Path(asked.configs) / f"{row}.py", asked.options)
+        file = Path(asked.configs) / f"{row}.py"
+        entries = load_config(file, asked.options).to_dict()
+        # Formatting the copy in the work folder takes longer than some trainings.
+        config = Config(entries, filename=str(file), format_python_code=False)
         if config.load_from:  # work_dirs/<folder>_<row>/epoch_N.pth
             start = Path(config.load_from).parent.name
             start = start.removeprefix(f"{Path(asked.configs).name}_")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -58,20 +59,25 @@ class SampleReader(FrameReader):
 
 
 def open_packed(path: Path, keys: Sequence[str]) -> Mapping[str, np.ndarray]:
-    """The arrays of an ``.npz`` file, never unpickled.
+    """The arrays of an ``.npz`` file, never unpickled; read once for several splits.
 
     Raises:
         DataError: If it is missing, damaged, or lacks one of the keys.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if missing := [key for key in keys if key not in file]:
-                raise DataError(f"{path}: lacks {missing}, has {sorted(file)}")
-            return {key: file[key] for key in keys}
+        return _packed(path, tuple(keys), path.stat().st_mtime_ns)
     except (OSError, ValueError, EOFError, KeyError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path}: not a readable .npz file ({error})") from error
+
+
+@lru_cache(maxsize=1)
+def _packed(path: Path, keys: tuple[str, ...], changed: int) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        if missing := [key for key in keys if key not in file]:
+            raise DataError(f"{path}: lacks {missing}, has {sorted(file)}")
+        return {key: file[key] for key in keys}
 
 
 def members(

@@ -33,7 +33,7 @@ ACTIONS = tuple(
     "sit_to_stand stand_to_sit lunge squat".split()
 )
 SENSORS = ("depth", "accel", "gyro", "skeleton")
-_KEYS = (*SENSORS, "action", "subject", "trial")
+_COLUMNS = ("action", "subject", "trial")
 _CLIP = re.compile(r"a(\d+)_s(\d+)_t(\d+)_inertial\.mat")
 _FILES = {"Depth": "d_depth", "Inertial": "d_iner", "Skeleton": "d_skel"}
 
@@ -71,8 +71,8 @@ class UtdMhadFrames(SampleReader):
             raise DataError(f"sensors {unknown}: UTD-MHAD has {list(SENSORS)}")
         self._packed = None
         if self.root.suffix == ".npz":
-            self._packed = open_packed(self.root, _KEYS)
-            columns = [self._packed[k] for k in ("action", "subject", "trial")]
+            self._packed = open_packed(self.root, (*sensors, *_COLUMNS))
+            columns = [self._packed[k] for k in _COLUMNS]
             clips = [tuple(map(int, row)) for row in zip(*columns, strict=True)]
         else:
             found = (_CLIP.fullmatch(p.name) for p in self.root.glob("Inertial/*.mat"))

@@ -47,6 +47,8 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
     """
     _check(run)
     subjects = _contestants(run)
+    for subject in subjects:
+        subject.require_boxes("pictures are")
     observers = [
         Observer(one.target.detector, one.dataset, _detector_name(*pair))
         for one, pair in zip(subjects, run.detectors, strict=True)

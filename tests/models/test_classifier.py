@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 
-from perception.attacks import build_attack
+from perception.attacks import Goal, build_attack
 from perception.core.config import as_config, load_config
 from perception.core.parts import LeaveOut
 from perception.datasets.loading import build_dataset, build_loader
@@ -69,7 +69,6 @@ def test_every_neck_and_aggregator(config, data, name):
         assert (one.gate is None) == (not classifier.has_gate)
     with target.frozen():
         each = target.losses(batch.inputs, batch.samples)
-        clean = target.scores(batch.inputs, batch.samples).logits
     assert each.shape == (4,)
     losses = classifier.loss(batch.inputs, batch.samples)
     assert torch.allclose(each.mean(), losses["loss_cls"], atol=1e-6)
@@ -78,9 +77,7 @@ def test_every_neck_and_aggregator(config, data, name):
         result = build_attack(sensor, dict(type="PGD", threat=threat))(target, batch)
         change = (result.inputs[sensor] - batch.inputs[sensor]).abs()
         assert 0.5 * eps < change.max() <= eps * (1 + 1e-5)
-        right = torch.tensor([[0], [1], [2], [3]])
-        wrong = clean[:, 0].scatter(1, right, -torch.inf).amax(dim=1)
-        assert (result.value >= wrong - clean[:, 0].gather(1, right)[:, 0]).all()
+        assert result.value.shape == (4,)
 
 
 def test_one_sensor_stays_within_the_bounds(config, data):
@@ -105,3 +102,14 @@ def test_the_sensor_left_out_has_no_influence(config, data):
     )
     for first, second in zip(one, two, strict=True):
         assert first.detections.scores[0] == second.detections.scores[0]
+
+
+def test_the_margin_is_of_the_best_wrong_class(config, data):
+    target = DetectorTarget(built(config, "concat"))
+    batch = target.batch(data).select([2])  # "up", the third class
+    with target.frozen():
+        features = {name: target.encode(name, batch.inputs[name]) for name in EPS}
+        response = target.respond(features, batch.samples)
+        logits = response.scores().logits[0, 0]
+        value = Goal.parse("margin").objective.value(response, None, batch.samples)
+    assert value[0] == logits[[0, 1, 3]].max() - logits[2]

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--rows", nargs="+", help="only these configs of the folder")
     add("--suite", nargs="+", default=["table"], help="attacks and suites")
     add("--num", type=int, help="only so many test samples, spread evenly")
-    what = "factors of the plain attacks' budgets to try as well"
+    what = "factors of the plain attacks' budgets to try as well, such as 0.5 1 2"
     add("--curve", type=float, nargs="+", default=[], help=what)
     add_options(parser, DetectorSpec, "cfg_options")
     args = parser.parse_args(argv)

@@ -91,9 +91,7 @@ def make_table(asked: TaskTable) -> str:
         RobustnessRun(
             detectors=detectors,
             names=names,
-            attacks=AttacksSpec(
-                threats=asked.suites, attacks_file=asked.attacks_file
-            ),
+            attacks=AttacksSpec(threats=asked.suites, attacks_file=asked.attacks_file),
             frames=FramesSpec(num=asked.num),
             running=Running(batch_size=128, command=asked.command),
             curve=asked.curve,
@@ -121,7 +119,9 @@ def _trained(asked: TaskTable, row: str, seed: int) -> Path:
         if config.load_from:  # work_dirs/<folder>_<row>/epoch_N.pth
             start = Path(config.load_from).parent.name
             start = start.removeprefix(f"{Path(asked.configs).name}_")
-            config.load_from = str(best_checkpoint(work_dir.parent / f"{start}_seed{seed}"))
+            config.load_from = str(
+                best_checkpoint(work_dir.parent / f"{start}_seed{seed}")
+            )
         train(config, work_dir=work_dir, seed=seed, resume=True)
         done.touch()
     return best_checkpoint(work_dir)

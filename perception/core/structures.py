@@ -199,7 +199,7 @@ class Objects:
         return len(self.names)
 
     def __deepcopy__(self, memo: dict) -> Objects:
-        """A value that nobody changes: MMEngine copies what a sample says at every turn."""
+        """Itself: nobody changes it, and MMEngine copies samples at every turn."""
         return self
 
     def select(self, keep: np.ndarray) -> Objects:

@@ -154,7 +154,7 @@ def summary(results: Results, asked: TaskTable) -> str:
         [
             *table(header, lines),
             "",
-            f"Accuracy in percent on {samples} unseen samples, mean over trainings from "
+            f"Accuracy in percent on {samples} unseen samples, mean of trainings from "
             f"seeds {seeds}, with half the width of its 95 % interval (of seeds and of "
             "samples together). One source is attacked at a time; strongest: of "
             f"{', '.join(results.attacks)}, for each training and source.",

@@ -48,9 +48,10 @@ class MultiModalPreprocessor(BaseDataPreprocessor):
 
         Args:
             data: ``inputs``: for each sensor a list of N tensors, ``image``,
-                ``depth`` and ``array`` sensors (C, H, W), the last all of one size, ``points`` (P, 3 + F); and
-                ``data_samples``: N samples with ``img_shape`` and, for points,
-                ``projections`` ({sensor: (3, 4) sensor coordinates to pixels}).
+                ``depth`` and ``array`` sensors (C, H, W), the last all of one size,
+                ``points`` (P, 3 + F); and ``data_samples``: N samples with
+                ``img_shape`` and, for points, ``projections`` ({sensor: (3, 4) sensor
+                coordinates to pixels}).
             training: Unused; augmentation belongs to the data pipeline.
 
         Returns:

@@ -1,8 +1,8 @@
 """CMU-MOSI: opinions on film, by text, voice and face; negative or positive.
 
 Zadeh, Zellers, Pincus and Morency, "MOSI: Multimodal Corpus of Sentiment Intensity and
-Subjectivity Analysis in Online Opinion Videos", 2016, by the utterance features of Poria
-et al., "Context-Dependent Sentiment Analysis in User-Generated Videos", ACL 2017.
+Subjectivity Analysis in Online Opinion Videos", 2016, by the utterance features of
+Poria et al., "Context-Dependent Sentiment Analysis in User-Generated Videos", ACL 2017.
 
 The extractors of text and video features were themselves trained on the labels of the
 62 videos of ``train``. Only their split is therefore offered: another one would test on
@@ -32,8 +32,8 @@ class MosiFrames(SampleReader):
     their mean, at most 10.
 
     Args:
-        root: An ``.npz`` file with ``text``, ``audio``, ``video`` (N, C), ``label`` (N,)
-            0 or 1, ``id``, ``video_id`` and ``split_poria`` (N,).
+        root: An ``.npz`` file with ``text``, ``audio``, ``video`` (N, C), ``label``
+            (N,) 0 or 1, ``id``, ``video_id`` and ``split_poria`` (N,).
         split: ``train`` or ``test``; ``fit`` and ``tune``, the videos of ``train`` in
             three parts to one, to choose settings by; ``all``, or names of utterances.
         sensors: The sources wanted.

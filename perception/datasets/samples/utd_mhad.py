@@ -26,9 +26,13 @@ from scipy.io import loadmat
 from perception.core.structures import DataError
 from perception.datasets.samples.base import SampleReader, members, open_packed
 
-ACTIONS = tuple(
-    ["swipe_left", "swipe_right", "wave", "clap", "throw", "cross_arms", "basketball_shoot", "draw_x", "draw_circle_right", "draw_circle_left", "draw_triangle", "bowling", "boxing", "baseball_swing", "tennis_swing", "arm_curl", "tennis_serve", "push", "knock", "catch", "pickup_throw", "jog", "walk", "sit_to_stand", "stand_to_sit", "lunge", "squat"]
+_NAMES = (
+    "swipe_left swipe_right wave clap throw cross_arms basketball_shoot draw_x "
+    "draw_circle_right draw_circle_left draw_triangle bowling boxing baseball_swing "
+    "tennis_swing arm_curl tennis_serve push knock catch pickup_throw jog walk "
+    "sit_to_stand stand_to_sit lunge squat"
 )
+ACTIONS = tuple(_NAMES.split())
 SENSORS = ("depth", "accel", "gyro", "skeleton")
 _COLUMNS = ("action", "subject", "trial")
 _CLIP = re.compile(r"a(\d+)_s(\d+)_t(\d+)_inertial\.mat")

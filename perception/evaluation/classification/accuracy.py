@@ -16,7 +16,7 @@ from perception.core.structures import Objects
 
 
 def hits(truth: Sequence[Objects], found: Sequence[Objects]) -> np.ndarray:
-    """(N,) whether each sample's likeliest object has the name of the first true one."""
+    """(N,) whether each sample's likeliest object has the first true one's name."""
     return np.array(
         [
             len(said) > 0 and said.names[np.argmax(said.scores)] == real.names[0]

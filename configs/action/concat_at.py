@@ -6,4 +6,4 @@ _base_ = [
     "../_base_/schedules/classify_adversarial.py",
     "../_base_/runtime/classify.py",
 ]
-load_from = "work_dirs/action_concat/epoch_30.pth"
+load_from = "work_dirs/action_concat/epoch_40.pth"

@@ -8,4 +8,4 @@ model = dict(
 )
 variation = dict(goals=("detection", "detection|parts", "detection|none*0.3"))
 train_cfg = dict(variation=variation)
-load_from = "work_dirs/action_consensus/epoch_30.pth"
+load_from = "work_dirs/action_consensus/epoch_40.pth"

@@ -2,4 +2,4 @@
 
 _base_ = "concat_at.py"
 model = dict(fusion=dict(type="LatentEnsembleFusion"))
-load_from = "work_dirs/action_lel/epoch_30.pth"
+load_from = "work_dirs/action_lel/epoch_40.pth"

@@ -2,4 +2,4 @@
 
 _base_ = "concat_at.py"
 model = dict(fusion=dict(type="MeanFusion"))
-load_from = "work_dirs/action_mean/epoch_30.pth"
+load_from = "work_dirs/action_mean/epoch_40.pth"

@@ -2,4 +2,4 @@
 
 _base_ = "concat_at.py"
 model = dict(fusion=dict(type="OddOneOutFusion"))
-load_from = "work_dirs/action_odd_one_out/epoch_30.pth"
+load_from = "work_dirs/action_odd_one_out/epoch_40.pth"

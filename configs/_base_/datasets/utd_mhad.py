@@ -17,7 +17,7 @@ train_pipeline = [
     dict(type="PackFrame"),
 ]
 train_dataloader = dict(
-    batch_size=64,
+    batch_size=32,
     num_workers=0,
     persistent_workers=False,
     collate_fn=dict(type="collate_frames"),

@@ -5,7 +5,7 @@ Budgets are 16/255 of each channel's range, those of configs/_base_/attacks/acti
 
 _base_ = "classify.py"
 
-max_epochs = 12
+max_epochs = 20
 part = 16.0 / 255
 threat = dict(type="MapThreat")
 training_attacks = dict(
@@ -23,7 +23,7 @@ train_cfg = dict(
     type="AdversarialTrainLoop",
     attacks=training_attacks,
     variation=variation,
-    val_interval=12,
+    val_interval=20,
     warmup_iters=30,
 )
-optim_wrapper = dict(optimizer=dict(lr=2e-3))
+optim_wrapper = dict(optimizer=dict(lr=1e-3))

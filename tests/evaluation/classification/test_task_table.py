@@ -68,7 +68,5 @@ def test_one_row(tmp_path):
         ),
         out=str(tmp_path / "attack"),
     )
-    assert set(run_attacks(hidden).detectors[0].attacks) == {
-        "depth_margin",
-        "accel_square",
-    }
+    found = run_attacks(hidden).detectors[0].attacks
+    assert set(found) == {"depth_margin@steps=3", "accel_square@steps=3"}

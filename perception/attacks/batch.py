@@ -46,6 +46,9 @@ class AttackBatch:
         """N sizes (h, w) of a sensor's inputs without padding: pixels, or points."""
         if self.sensors[sensor].is_table:
             return [(len(points), 1) for points in self.raw[sensor]]
+        if self.sensors[sensor].kind == "array":
+            height, width = self.inputs[sensor].shape[-2:]
+            return [(height, width)] * len(self)
         return [sample.img_shape[:2] for sample in self.samples]
 
     def repeat(self, times: int) -> AttackBatch:

@@ -195,6 +195,30 @@ class Rank(_OfScores):
         return torch.stack(margins)
 
 
+@OBJECTIVES.register_module(name="margin")
+@dataclass(frozen=True)
+class Margin(Objective):
+    """Raise the best wrong class above the right one: what accuracy measures.
+
+    For targets that classify whole samples; the objective of Carlini and Wagner,
+    "Towards Evaluating the Robustness of Neural Networks", 2017.
+    """
+
+    def value(
+        self, response: Response, part: Part | None, samples: Sequence[Any]
+    ) -> Tensor:
+        """(N,) difference of class logits."""
+        logits = response.scores(part).logits
+        labels = [sample.gt_instances.labels for sample in samples]
+        if logits.shape[1] != 1 or any(len(one) != 1 for one in labels):
+            raise DoesNotApplyError(
+                f"goal {self.text}: the target does not classify whole samples"
+            )
+        right = torch.stack(labels).to(logits.device)
+        wrong = logits[:, 0].scatter(1, right, -torch.inf).amax(dim=1)
+        return wrong - logits[:, 0].gather(1, right)[:, 0]
+
+
 @OBJECTIVES.register_module(name="class")
 @dataclass(frozen=True)
 class TakenFor(_OfScores):

@@ -51,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     run = run_of(CertifyRun, args, "certify.py", argv)
     subject = load_subject(run)
+    subject.require_boxes("the certificate is")
     try:
         figures = certify(subject, run.running, check_steps=run.check_steps)
     except ValueError as error:

@@ -51,5 +51,5 @@ def main(argv: Sequence[str] | None = None) -> None:
         launcher=args.launcher,
     )
     for name, value in figures.items():
-        if "mAP" in name:
+        if "mAP" in name or name.endswith("/top1"):
             print(f"{name}: {value:.2f}")

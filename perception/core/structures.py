@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
-SensorKind = Literal["image", "depth", "points"]
+SensorKind = Literal["image", "depth", "points", "array"]
 
 
 class DataError(ValueError):
@@ -60,7 +60,8 @@ class SensorSpec:
         name: The sensor's name, the same everywhere (config, tables, pictures).
         kind: ``image`` is an (H, W, C) picture, ``depth`` an (H, W) map in metres
             where 0 means no return, ``points`` a (P, 3 + F) array rasterised to
-            an image.
+            an image, ``array`` any (H, W, C) or (H, W) of a size of its own, such as a
+            signal over W moments.
         channels: The channels of the model input (N, C, H, W), in order.
         columns: For ``points`` only: the names of the array's columns; the first
             three are ``x``, ``y``, ``z`` in metres in the sensor's own frame. The
@@ -80,9 +81,9 @@ class SensorSpec:
     pillar_m: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in ("image", "depth", "points"):
+        if self.kind not in get_args(SensorKind):
             raise ValueError(
-                f"sensor {self.name!r}: kind must be image, depth or points, "
+                f"sensor {self.name!r}: kind must be image, depth, points or array, "
                 f"got {self.kind!r}"
             )
         if not self.channels:
@@ -207,6 +208,10 @@ class Objects:
         keys = {class_key(name) for name in names}
         return np.array([class_key(str(name)) in keys for name in self.names], bool)
 
+    def __deepcopy__(self, memo: dict) -> Objects:
+        """Itself: nobody changes it, and MMEngine copies samples at every turn."""
+        return self
+
     def select(self, keep: np.ndarray) -> Objects:
         """The objects that a boolean mask or an index array picks, in order."""
         picked = {
@@ -252,7 +257,7 @@ class Frame:
         frame_id: Name of the frame, e.g. ``"000017"``.
         sensors: For each sensor its raw array: ``image`` (H, W, 3) uint8 RGB,
             ``depth`` (H, W) float32 metres (0 = no return), ``points`` (P, 3 + F)
-            float32 with x, y, z in metres in the sensor's frame.
+            float32 with x, y, z in metres in the sensor's frame, ``array`` float32.
         calibration: Projection and transforms that fit these arrays.
         image_size: (H, W) of the reference image in pixels.
         objects: Ground truth, None where there is none.

@@ -15,9 +15,12 @@ from torch.utils.data import Dataset
 from perception.core.structures import DataError, Frame, class_key
 from perception.datasets.kitti.reader import KittiFrames
 from perception.datasets.nuscenes.reader import NuScenesFrames
+from perception.datasets.samples.made_up import MadeUpFrames
+from perception.datasets.samples.mosi import MosiFrames
+from perception.datasets.samples.utd_mhad import UtdMhadFrames
 
-DATASETS.register_module(module=KittiFrames)
-DATASETS.register_module(module=NuScenesFrames)
+for reader in (KittiFrames, NuScenesFrames, UtdMhadFrames, MosiFrames, MadeUpFrames):
+    DATASETS.register_module(module=reader)
 
 
 @DATASETS.register_module()

@@ -6,6 +6,7 @@ require_mmcv_ops()  # before mmdet fails on them with a bare `mmcv._ext`
 import_mmdet()
 
 from perception.models.branch import SensorBranch
+from perception.models.classifier import MultiModalClassifier
 from perception.models.consensus.base import Aggregator
 from perception.models.consensus.consensus import ConsensusAggregator
 from perception.models.consensus.median import MedianAggregator
@@ -17,8 +18,14 @@ from perception.models.fusion import (
     MeanFusion,
     OddOneOutFusion,
 )
+from perception.models.heads.linear import LinearHead
 from perception.models.output import DetectorOutput
 from perception.models.preprocessor import MultiModalPreprocessor
+from perception.models.sequences import (
+    SignalBackbone,
+    VectorBackbone,
+    VideoBackbone,
+)
 
 __all__ = [
     "Aggregator",
@@ -27,10 +34,15 @@ __all__ = [
     "DetectorOutput",
     "FusionNeck",
     "LatentEnsembleFusion",
+    "LinearHead",
     "MeanFusion",
     "MedianAggregator",
+    "MultiModalClassifier",
     "MultiModalDetector",
     "MultiModalPreprocessor",
     "OddOneOutFusion",
     "SensorBranch",
+    "SignalBackbone",
+    "VectorBackbone",
+    "VideoBackbone",
 ]

@@ -47,10 +47,11 @@ class MultiModalPreprocessor(BaseDataPreprocessor):
         """Rasterise, pad and stack one batch; one already stacked is left as it is.
 
         Args:
-            data: ``inputs``: for each sensor a list of N tensors, ``image`` and
-                ``depth`` sensors (C, H, W), ``points`` (P, 3 + F); and
-                ``data_samples``: N samples with ``img_shape`` and, for points,
-                ``projections`` ({sensor: (3, 4) sensor coordinates to pixels}).
+            data: ``inputs``: for each sensor a list of N tensors, ``image``,
+                ``depth`` and ``array`` sensors (C, H, W), the last all of one size,
+                ``points`` (P, 3 + F); and ``data_samples``: N samples with
+                ``img_shape`` and, for points, ``projections`` ({sensor: (3, 4) sensor
+                coordinates to pixels}).
             training: Unused; augmentation belongs to the data pipeline.
 
         Returns:
@@ -75,6 +76,9 @@ class MultiModalPreprocessor(BaseDataPreprocessor):
             ]
             longest = max(image.shape[1] for image in images)
             room = (longest, 1) if spec.is_table else shape
+            if spec.kind == "array":
+                height, width = images[0].shape[-2:]
+                room = (height, width)
             inputs[name] = torch.stack([padded(image, room) for image in images])
         return {"inputs": inputs, "data_samples": samples}
 

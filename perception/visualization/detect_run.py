@@ -42,6 +42,8 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
     """
     _check(run)
     subjects = [load_subject(one, run.attacks) for one in run.contestants]
+    for subject in subjects:
+        subject.require_boxes("pictures are")
     observers = [
         Observer(one.target, one.dataset, _detector_name(one)) for one in subjects
     ]

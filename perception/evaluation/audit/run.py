@@ -15,7 +15,7 @@ from perception.core.files import read_json, write_json
 from perception.core.structures import DataError
 from perception.evaluation.audit.checks import audit
 from perception.evaluation.audit.subject import AuditReport, AuditSettings, Check
-from perception.evaluation.detection.kitti_ap import evaluate, mean_ap
+from perception.evaluation.detection.scoring import headline_of
 from perception.evaluation.robustness.results import AuditResult
 from perception.evaluation.robustness.spec import AuditRun
 from perception.evaluation.robustness.subject import Subject, load_subject
@@ -107,9 +107,8 @@ def joined_audits(audits: Iterable[AuditResult]) -> AuditResult | None:
 def _score(
     subject: Subject, batches: Sequence[AttackBatch]
 ) -> Callable[[Sequence[Mapping[str, Tensor]]], float]:
-    """The headline mean AP of the detector on attacked inputs of the batches."""
+    """The headline figure of the detector on attacked inputs of the batches."""
     truth = [sample.objects for batch in batches for sample in batch.samples]
-    scoring = subject.scoring
 
     @torch.no_grad()
     def score(attacked: Sequence[Mapping[str, Tensor]]) -> float:
@@ -118,13 +117,6 @@ def _score(
             for inputs, batch in zip(attacked, batches, strict=True)
             for prediction in subject.target.predict(inputs, batch.samples)
         ]
-        result = evaluate(
-            truth,
-            found,
-            classes=scoring.rules["headline"],
-            metrics=("2d",),
-            difficulties=scoring.difficulties,
-        )
-        return mean_ap(result, "2d", scoring.headline)
+        return headline_of(truth, found, subject.scoring)
 
     return score

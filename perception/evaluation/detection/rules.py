@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -131,12 +132,35 @@ class Scoring:
         difficulties: What has to be found.
         headline: Name of the difficulty that mean AP is about.
         score_threshold: Detections below it do not count for per-frame success.
+        metric: ``accuracy`` for classifiers, whose only detection is their answer: the
+            figures are then shares of samples, of all and of each class.
     """
 
     overlaps: Mapping[str, float]
     difficulties: tuple[Difficulty, ...] = KITTI_DIFFICULTIES
     headline: str = "moderate"
     score_threshold: float = 0.3
+    metric: Literal["ap", "accuracy"] = "ap"
+
+    @classmethod
+    def of_classifier(cls, classes: Iterable[str]) -> Scoring:
+        """How the answers of a classifier are judged."""
+        every = Difficulty("all", 0.0, 3, 1.0)
+        overlaps = dict.fromkeys(classes, 0.5)
+        return cls(overlaps, (every,), every.name, 0.0, "accuracy")
+
+    @property
+    def figure(self) -> str:
+        """What tables call the figure that all is about."""
+        return "accuracy" if self.metric == "accuracy" else "mean AP"
+
+    @property
+    def explained(self) -> str:
+        """The same in full."""
+        if self.metric == "accuracy":
+            return "accuracy in percent"
+        overlaps = ", ".join(f"{n} {v:g}" for n, v in self.overlaps.items())
+        return f"mean AP in percent (R40, {self.headline}; overlaps {overlaps})"
 
     @property
     def rules(self) -> dict[str, tuple[ClassRule, ...]]:

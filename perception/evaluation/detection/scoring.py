@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -13,9 +13,11 @@ from perception.core.checkpoints import local_file
 from perception.core.config import first_evaluator
 from perception.core.files import write_json
 from perception.core.provenance import settings_of, versions
-from perception.core.structures import DataError
+from perception.core.structures import DataError, Objects
 from perception.datasets.kitti.files import require_words
 from perception.datasets.reader import labels_of
+from perception.evaluation.classification.accuracy import hits
+from perception.evaluation.detection.kitti_ap import evaluate, mean_ap
 from perception.evaluation.detection.report import check_result_folder
 from perception.evaluation.detection.rules import (
     KITTI_DIFFICULTIES,
@@ -36,6 +38,8 @@ def scoring_of(config: Config, score_threshold: float = 0.3) -> Scoring:
     """
     evaluator = first_evaluator(config)
     classes = config.test_dataloader.dataset.classes
+    if evaluator.get("type") == "AccuracyMetric":
+        return Scoring.of_classifier(classes)
     kitti = evaluator.get("type") == "KittiMetric"
     overlaps = evaluator.get("overlaps", "kitti" if kitti else None)
     if overlaps is None:
@@ -53,6 +57,22 @@ def scoring_of(config: Config, score_threshold: float = 0.3) -> Scoring:
             f"{', '.join(names)}, got {headline!r}"
         )
     return Scoring(dict(overlaps), difficulties, headline, score_threshold)
+
+
+def headline_of(
+    truth: Sequence[Objects], found: Sequence[Objects], scoring: Scoring
+) -> float:
+    """The figure that all is about, in percent: mean AP, or a classifier's accuracy."""
+    if scoring.metric == "accuracy":
+        return 100 * float(hits(truth, found).mean())
+    result = evaluate(
+        truth,
+        found,
+        classes=scoring.rules["headline"],
+        metrics=("2d",),
+        difficulties=scoring.difficulties,
+    )
+    return mean_ap(result, "2d", scoring.headline)
 
 
 def score_checkpoint(
@@ -90,6 +110,8 @@ def score_checkpoint(
     config.load_from = None
     config.resume = False
     if dump_kitti is not None:
+        if (kind := first_evaluator(config).get("type")) != "KittiMetric":
+            raise DataError(f"{config.filename}: {kind} writes no KITTI result files")
         first_evaluator(config)["dump_dir"] = str(dump_kitti)
     runner = build_runner(config, launcher)
     dataset: Any = runner.test_dataloader.dataset

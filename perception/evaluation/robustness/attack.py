@@ -63,7 +63,8 @@ def run_attacks(run: AttackRun) -> Results:
         means = (result.ap.clean.headline.mean, result.mean)
         clean, left = ("n/a" if mean is None else f"{mean:.2f}" for mean in means)
         star = " *" if result.ineffective else ""
-        tqdm.write(f"{result.name}: mean AP {clean} -> {left}{star}")
+        figure = subject.scoring.figure
+        tqdm.write(f"{result.name}: {figure} {clean} -> {left}{star}")
     return results
 
 

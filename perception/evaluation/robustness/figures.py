@@ -13,9 +13,12 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
 from perception.core.gate_state import ALARM, NOBODY, attributed, gate_state
+from perception.core.structures import Objects
+from perception.evaluation.classification.accuracy import hits
 from perception.evaluation.detection.bootstrap import mean_ap_interval
 from perception.evaluation.detection.kitti_ap import Result, evaluate, mean_ap
 from perception.evaluation.detection.rules import ClassRule, Scoring
@@ -374,6 +377,8 @@ def _accuracy(records: Sequence[FrameRecord], when: str, scoring: Scoring) -> Ac
     """AP of the detections ``clean``, ``attacked`` or ``oracle``."""
     truth = [record.truth for record in records]
     found = [getattr(record, when) for record in records]
+    if scoring.metric == "accuracy":
+        return _of_answers(truth, found, scoring)
     made = {
         name: _mean_ap(
             evaluate(
@@ -393,6 +398,24 @@ def _accuracy(records: Sequence[FrameRecord], when: str, scoring: Scoring) -> Ac
     interval = mean_ap_interval(truth, found, classes=rules, difficulty=level)
     made["headline"] = replace(made["headline"], interval=interval)
     return Accuracy(**made)
+
+
+def _of_answers(
+    truth: Sequence[Objects], found: Sequence[Objects], scoring: Scoring
+) -> Accuracy:
+    """Shares of right answers in percent, in the places of AP; Wilson's interval."""
+    right = hits(truth, found)
+    names = np.array([one.names[0] for one in truth])
+    classes = {}
+    for name in scoring.overlaps:
+        own = right[names == name]
+        share = 100 * float(own.mean()) if len(own) else None
+        classes[name] = {scoring.headline: ClassAP(share, share, len(own))}
+    mean = 100 * float(right.mean())
+    ends = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
+    interval = 100 * float(ends.low), 100 * float(ends.high)
+    headline = MeanAP(mean, scoring.overlaps, classes, interval)
+    return Accuracy(headline, MeanAP(None, {}, {}))
 
 
 def _mean_ap(result: Result, rules: Sequence[ClassRule], headline: str) -> MeanAP:

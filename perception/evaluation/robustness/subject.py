@@ -72,6 +72,13 @@ class Subject:
         names = frame_ids_of(self.dataset)
         return [names[index] for index in self.indices]
 
+    def require_boxes(self, what: str) -> None:
+        """Raise DataError for a classifier, which has none."""
+        if self.scoring.metric == "accuracy":
+            raise DataError(
+                f"{self.spec.config}: {what} of boxes, and this classifies samples"
+            )
+
     @cached_property
     def settings(self) -> dict[str, Any]:
         """What determines its results, apart from attacks."""

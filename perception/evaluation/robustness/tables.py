@@ -32,11 +32,11 @@ CLEAN_ROW = "none (clean)"
 def markdown(results: Results) -> str:
     """All tables of a run."""
     run, scoring = results.run, results.scoring
-    overlaps = ", ".join(f"{n} {v:g}" for n, v in scoring.overlaps.items())
+    said = scoring.explained
     lines = [
         "# Robustness",
         "",
-        f"Mean AP in percent (R40, {scoring.headline}; overlaps {overlaps}) on "
+        f"{said[0].upper()}{said[1:]} on "
         f"{len(results.frame_ids)} frames of `{run.split}` in `{run.data_root}`; "
         f"attacks `{' '.join(run.suite)}`, attack seed "
         f"{', '.join(map(str, run.seeds))}. Differences are to "
@@ -91,9 +91,9 @@ def attack_table(results: Results) -> str:
             *(told for _, told in _warnings(results)),
             f"objects to find: {_objects(results)}",
             *_few_note(results),
-            f"clean, attacked: mean AP in percent ({results.scoring.headline}, R40, "
-            "this task's overlaps), in brackets its 95 % interval over frames like "
-            "these; classes: clean > attacked; KITTI: at KITTI's own overlaps;",
+            f"clean, attacked: {results.scoring.explained}, in brackets its 95 % "
+            "interval over frames like these; classes: clean > attacked; KITTI: mean "
+            "AP at KITTI's own overlaps;",
             "success: frames where an object was lost or a false detection appeared; "
             "loss: detection loss; gate: how often its alarm is attributed to an "
             "attacked sensor",
@@ -355,7 +355,7 @@ def _groups(results: Results) -> list[str]:
             for name, value in figures.items()
             if value is not None
         ]
-    return table(["config", "trainings", "figure", "mean AP"], rows)
+    return table(["config", "trainings", "figure", results.scoring.figure], rows)
 
 
 def _confusions(results: Results) -> list[str]:
@@ -413,7 +413,10 @@ def _curves(results: Results) -> list[str]:
         for name, points in detector.curves.items():
             shown = ", ".join(f"×{p.scale:g}: {ap(p.mean)}" for p in points)
             rows.append([detector.name, name, shown])
-    return table(["detector", "attack", "mean AP by factor of the budget"], rows)
+    return table(
+        ["detector", "attack", f"{results.scoring.figure} by factor of the budget"],
+        rows,
+    )
 
 
 def _gaps(results: Results) -> Iterator[str]:

@@ -16,6 +16,7 @@ from perception.models.heads.fcos_frame_losses import (
     can_take_frames_at_once,
     fcos_frame_losses,
 )
+from perception.models.heads.linear import LinearHead
 from perception.models.heads.outputs import HeadOutputs
 
 
@@ -55,6 +56,8 @@ def losses_of_frames(
 
 def losses_by_frame(head: Any, outputs: HeadOutputs, samples: Sequence) -> Tensor:
     """(N,) sum of the head's losses of each frame, normalised over it alone."""
+    if isinstance(head, LinearHead):
+        return head.frame_losses(outputs, [sample.gt_instances for sample in samples])
     if can_take_frames_at_once(head):
         truth = [sample.gt_instances for sample in samples]
         return fcos_frame_losses(head, outputs, truth)

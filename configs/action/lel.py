@@ -1,0 +1,4 @@
+"""Latent ensemble layer, clean training."""
+
+_base_ = "concat.py"
+model = dict(fusion=dict(type="LatentEnsembleFusion"))

@@ -1,0 +1,5 @@
+"""Latent ensemble layer, with single-source adversarial training."""
+
+_base_ = "concat_at.py"
+model = dict(fusion=dict(type="LatentEnsembleFusion"))
+load_from = "work_dirs/action_lel/epoch_40.pth"

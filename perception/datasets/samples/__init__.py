@@ -1,0 +1,1 @@
+"""Samples that are classified as a whole, as frames of arrays."""

@@ -16,15 +16,19 @@ from perception.models.fusion import (
     MeanFusion,
     OddOneOutFusion,
 )
+from perception.models.heads.last_layer import LastLayerFCOSHead
 from perception.models.output import DetectorOutput
 from perception.models.preprocessor import MultiModalPreprocessor
+from perception.models.tower import ConvTower
 
 __all__ = [
     "Aggregator",
     "ConcatFusion",
     "ConsensusAggregator",
+    "ConvTower",
     "DetectorOutput",
     "FusionNeck",
+    "LastLayerFCOSHead",
     "LatentEnsembleFusion",
     "MeanFusion",
     "MedianAggregator",

@@ -48,7 +48,13 @@ class Bowl:
 
     def __init__(self, batch: AttackBatch, target: float) -> None:
         self.batch, self.target = batch, target
-        self.calls = 0
+        self.calls, self.start = 0, None
+
+    def of(self, frames: list[int], start: Tensor | None = None) -> Bowl:
+        """The same bowl for some frames, with a place to start at."""
+        bowl = Bowl(self.batch.select(frames), self.target)
+        bowl.start = start
+        return bowl
 
     def objective(self, changed: dict[str, Tensor], goal: object) -> Tensor:
         """(M N,) minus the squared distance."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from pathlib import Path
+from types import ModuleType
+
+from perception.core.structures import DataError
 
 HOW_TO_GET_OPERATORS = """\
 In a checkout, `make setup` does everything. In an environment of your own, with torch
@@ -48,4 +51,19 @@ def require_mmcv_ops() -> None:
         raise ImportError(
             f"mmcv's compiled operators do not load, most often because they were "
             f"built for another torch ({error}).\n{HOW_TO_GET_OPERATORS}"
+        ) from error
+
+
+def require_extra(module: str, extra: str) -> ModuleType:
+    """A module that only an extra installs.
+
+    Raises:
+        DataError: If it cannot be imported; tells how to install it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        reason = "" if isinstance(error, ModuleNotFoundError) else f" ({error})"
+        raise DataError(
+            f"{module} is not installed{reason}; run: pip install -e '.[{extra}]'"
         ) from error

@@ -51,7 +51,13 @@ class Bowl:
     def __init__(self, batch: AttackBatch, top: float) -> None:
         self.batch, self.top = batch, top
         self.touched, self.target = ("camera",), SimpleNamespace(sensors=SENSORS)
-        self.calls = 0
+        self.calls, self.start = 0, None
+
+    def of(self, frames: list[int], start: Tensor | None = None) -> Bowl:
+        """The same bowl for some frames, with a place to start at."""
+        bowl = Bowl(self.batch.select(frames), self.top)
+        bowl.start = start
+        return bowl
 
     def respond(self, changed: dict[str, Tensor], *_: object) -> SimpleNamespace:
         """What only has a loss."""

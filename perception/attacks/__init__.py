@@ -31,6 +31,7 @@ from perception.attacks.searches.black_box import (
     TransferAttack,
     with_sources,
 )
+from perception.attacks.searches.ensemble import Ensemble
 from perception.attacks.searches.interval import IntervalPGD
 from perception.attacks.searches.pgd import PGD
 from perception.attacks.target import Target
@@ -50,6 +51,7 @@ __all__ = [
     "Adaptive",
     "Attack",
     "AttackBatch",
+    "Ensemble",
     "FixedPatch",
     "Goal",
     "IntervalPGD",

@@ -222,14 +222,15 @@ class Search:
         self.best_value = torch.full((len(self.batch),), -torch.inf)
 
     def start(self, *, random: bool) -> Tensor:
-        """First variables (R N, …): random ones, or the clean one."""
+        """First variables (R N, …): random ones, or the victim's start for all."""
         clean_batch = self.victim.batch
         restarts = range(self.threat.restarts)
         if random:
-            starts = [self.threat.random(clean_batch, r) for r in restarts]
-        else:
-            starts = [self.threat.clean(clean_batch) for _ in restarts]
-        return torch.cat(starts)
+            return torch.cat([self.threat.random(clean_batch, r) for r in restarts])
+        start = self.victim.start
+        if start is None:
+            start = self.threat.clean(clean_batch)
+        return torch.cat([start for _ in restarts])
 
     def ascent(
         self, variable: Tensor, surrogate: Judge | None = None

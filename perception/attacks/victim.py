@@ -38,12 +38,19 @@ class Victim:
         target: Within its ``frozen`` context, see :mod:`perception.attacks.target`.
         batch: The N clean frames.
         touched: Sensors whose inputs the attack supplies.
+        start: Where searches begin that begin at no random place: a threat's variable
+            (N, …) within the budget; None is the clean input.
     """
 
     def __init__(
-        self, target: Target, batch: AttackBatch, touched: tuple[str, ...]
+        self,
+        target: Target,
+        batch: AttackBatch,
+        touched: tuple[str, ...],
+        start: Tensor | None = None,
     ) -> None:
         self.target, self.batch, self.touched = target, batch, touched
+        self.start = start
         self._side_by_side: dict[tuple[str, int], Any] = {}
         self._kept: dict[str, Any] = {}
         if isinstance(target, HasFeatures):
@@ -53,6 +60,10 @@ class Victim:
                     for name in target.sensors
                     if name not in touched
                 }
+
+    def of(self, frames: Sequence[int], start: Tensor | None = None) -> Victim:
+        """The same target on some of the frames, where searches begin at ``start``."""
+        return Victim(self.target, self.batch.select(frames), self.touched, start)
 
     def respond(
         self,

@@ -10,6 +10,7 @@ from perception.cli.options import (
     Parser,
     add_runner,
     command_line,
+    option,
 )
 
 EXAMPLES = """\
@@ -27,11 +28,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(description=__doc__, epilog=EXAMPLES)
     add = parser.add_argument
     add("config", help="config file the checkpoint was trained with")
-    add("checkpoint", help=".pth or .safetensors file")
+    add("checkpoint", help=".pth or .safetensors file, or .onnx for that backend")
     what = "write KITTI result files, one per frame; DIR must hold none of others"
     add("--dump-kitti", metavar="DIR", help=what)
     what = "write the figures and how to reproduce them"
     add("--json", metavar="FILE", help=what)
+    what = "what runs the detector; weights are exported for onnxruntime first"
+    option(parser, "--backend", what, "torch", choices=("torch", "onnxruntime"))
     add_runner(parser)
     args = parser.parse_args(argv)
     from perception.core.config import default_work_dir, load_config
@@ -49,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "cfg_options": args.cfg_options or {},
         },
         launcher=args.launcher,
+        backend=args.backend,
     )
     for name, value in figures.items():
         if "mAP" in name or name.endswith("/top1"):

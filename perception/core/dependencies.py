@@ -8,6 +8,9 @@ import io
 import warnings
 from contextlib import redirect_stdout
 from pathlib import Path
+from types import ModuleType
+
+from perception.core.structures import DataError
 
 HOW_TO_GET_OPERATORS = """\
 In a checkout, `make setup` does everything. In an environment of your own, with torch
@@ -69,3 +72,18 @@ def import_mmdet() -> None:
         importlib.import_module("mmdet.datasets")
         importlib.import_module("mmdet.evaluation")
     warnings.filterwarnings("ignore", message="torch.meshgrid: in an upcoming release")
+
+
+def require_extra(module: str, extra: str) -> ModuleType:
+    """A module that only an extra installs.
+
+    Raises:
+        DataError: If it cannot be imported; tells how to install it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        reason = "" if isinstance(error, ModuleNotFoundError) else f" ({error})"
+        raise DataError(
+            f"{module} is not installed{reason}; run: pip install -e '.[{extra}]'"
+        ) from error

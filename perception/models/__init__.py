@@ -18,6 +18,7 @@ from perception.models.fusion import (
     MeanFusion,
     OddOneOutFusion,
 )
+from perception.models.heads.last_layer import LastLayerFCOSHead
 from perception.models.heads.linear import LinearHead
 from perception.models.output import DetectorOutput
 from perception.models.preprocessor import MultiModalPreprocessor
@@ -26,13 +27,16 @@ from perception.models.sequences import (
     VectorBackbone,
     VideoBackbone,
 )
+from perception.models.tower import ConvTower
 
 __all__ = [
     "Aggregator",
     "ConcatFusion",
     "ConsensusAggregator",
+    "ConvTower",
     "DetectorOutput",
     "FusionNeck",
+    "LastLayerFCOSHead",
     "LatentEnsembleFusion",
     "LinearHead",
     "MeanFusion",

@@ -22,6 +22,8 @@ class SensorBranch(BaseModule):
         std: C values the input is then divided by.
         backbone: Config of any MMDetection backbone.
         neck: Config of an MMDetection neck such as FPN, or None.
+        tower: Config of what prepares the pyramid for a last layer, such as
+            :class:`~perception.models.tower.ConvTower`, or None.
         init_cfg: MMEngine initialisation config, e.g. ``Pretrained``.
     """
 
@@ -32,6 +34,7 @@ class SensorBranch(BaseModule):
         std: Sequence[float],
         backbone: dict,
         neck: dict | None = None,
+        tower: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -44,8 +47,11 @@ class SensorBranch(BaseModule):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), False)
         self.backbone = MODELS.build(backbone)
         self.neck = None if neck is None else MODELS.build(neck)
+        self.tower = None if tower is None else MODELS.build(tower)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """(N, C, H, W) in physical units to the pyramid of (N, C_l, H_l, W_l)."""
         features = self.backbone((image - self.mean) / self.std)
-        return tuple(features if self.neck is None else self.neck(features))
+        if self.neck is not None:
+            features = self.neck(features)
+        return tuple(features if self.tower is None else self.tower(features))

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from perception.core.dependencies import require_extra
 from perception.core.files import replacing
 from perception.core.gate_state import ALARM, NOBODY
 from perception.core.geometry import transform_points
@@ -41,15 +42,7 @@ def load_rerun() -> ModuleType:
     Raises:
         DataError: If it is not installed; tells how to install it.
     """
-    try:
-        import rerun
-    except ImportError as error:
-        reason = "" if isinstance(error, ModuleNotFoundError) else f" ({error})"
-        raise DataError(
-            f"the Rerun viewer is not installed{reason}; "
-            "run: pip install -e '.[viewer]'"
-        ) from error
-    return rerun
+    return require_extra("rerun", "viewer")
 
 
 def write_recording(

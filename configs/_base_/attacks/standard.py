@@ -122,6 +122,23 @@ transfer = dict(
     depth_transfer=dict(type="TransferAttack", source=source, threat=depth),
 )
 
+# The strongest attack here: the worst of these for every frame. Report this one.
+members = [
+    dict(type="IntervalPGD"),
+    dict(type="IntervalPGD", step_fraction=0.02, warm=True, effort=0.7),
+    dict(**softly, step_fraction=0.05, goal="detection|none*0.03"),
+    dict(type="IntervalPGD", goal="rank", warm=True, effort=0.7),
+    dict(type="APGD", goal="rank", effort=0.3),
+    dict(type="TransferAttack", source=source, effort=0.3),
+    dict(type="SquareAttack", effort=2.0),
+]
+together = dict(type="Ensemble", members=members, patience=3)
+strongest = dict(
+    camera_strongest=dict(**together, threat=dict(camera, steps=60)),
+    lidar_strongest=dict(**together, threat=dict(lidar, steps=60)),
+    depth_strongest=dict(**together, threat=dict(depth, steps=60)),
+)
+
 # Raw LiDAR points: moved along their ray or anywhere, added, dropped, repainted.
 shift = dict(type="PointShift", sensor="lidar", radius_m=0.5, steps=steps)
 add = dict(type="PointAdd", sensor="lidar", count=200, steps=steps)
@@ -192,6 +209,7 @@ attacks = dict(
     **adaptive,
     **black_box,
     **transfer,
+    **strongest,
     **points,
     **patches,
     **several,
@@ -207,6 +225,7 @@ suites = dict(
         *quiet,
         *careful,
         *interval,
+        *strongest,
         *adaptive,
         *points,
         *("camera_patch_face", "camera_patch_road", "camera_patch_free"),
@@ -216,6 +235,7 @@ suites = dict(
     full=[name for name in attacks if name not in transfer],
     adaptive=[*adaptive, *careful, *interval],
     interval=list(interval),
+    strongest=list(strongest),
     transfer=list(transfer),
     failures=list(failures),
 )

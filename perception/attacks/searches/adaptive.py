@@ -9,16 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from perception.attacks.base import Attack, nan_is_least, try_goal
+from perception.attacks.base import Attack, try_goal
 from perception.attacks.build import search_for
 from perception.attacks.goals import GateTerm, Goal, Through
 from perception.attacks.registry import ATTACKS
+from perception.attacks.searches.ensemble import WorstFound
 from perception.attacks.target import DoesNotApplyError
 from perception.attacks.threats.base import ThreatModel
-from perception.attacks.victim import Query, Victim
+from perception.attacks.victim import Victim
 from perception.core.parts import LeaveOut
 
 WAYS = ("none", "attribute", "expert", "branch", "fused", "parts")
@@ -78,52 +78,28 @@ class Adaptive(Attack):
 
     def run(self, victim: Victim) -> Tensor:
         """Every goal in turn; each frame's worst variable, (N, …)."""
-        batch = victim.batch
-        best = self.threat.clean(batch).clone()
-        highest = torch.full((len(batch),), -torch.inf)
+        worst = WorstFound(self.threat, victim)
         goals = self.goals(victim)
-        winner = [goals[0]] * len(batch)
-        everything = list(range(len(batch)))
+        everything = list(range(len(victim.batch)))
+        winner = [goals[0]] * len(everything)
         for goal in goals:
-            better = self._pursue(victim, everything, goal, best, highest)
+            better = worst.pursue(self._search(goal), everything)
             winner = [goal if b else w for b, w in zip(better, winner, strict=True)]
         for goal in goals if self.patience else ():
             frames = [n for n in everything if winner[n] == goal]
             if frames:
-                self._pursue(victim, frames, goal, best, highest, again=True)
-        return best
+                worst.pursue(self._search(goal, again=True), frames)
+        return worst.variable
 
-    def _pursue(
-        self,
-        victim: Victim,
-        frames: Sequence[int],
-        goal: Goal,
-        best: Tensor,
-        highest: Tensor,
-        *,
-        again: bool = False,
-    ) -> list[bool]:
-        """Attack some frames; what is worse goes into ``best`` and ``highest``."""
-        if len(frames) < len(victim.batch):
-            chosen = victim.batch.select(frames)
-            victim = Victim(victim.target, chosen, victim.touched)
+    def _search(self, goal: Goal, *, again: bool = False) -> Attack:
+        """The search for one goal; ``again`` from another start and for longer."""
         threat = replace(
             self.threat,
             goal=goal,
             steps=self.threat.steps * (self.patience if again else 1),
             seed=self.threat.seed + again,
         )
-        variable = search_for(threat, self.search).run(victim).detach()
-        variable = threat.project(variable, victim.batch)
-        with torch.no_grad():
-            rendered = threat.render(variable, victim.batch)
-            value = nan_is_least(self.goal.value(Query(victim, rendered))).cpu()
-        index = torch.tensor(frames)
-        # Where nothing but NaN was found yet, the latest: never the clean input.
-        better = (value > highest[index]) | highest[index].isneginf()
-        highest[index[better]] = value[better]
-        best[index[better].to(best.device)] = variable[better.to(variable.device)]
-        return better.tolist()
+        return search_for(threat, self.search)
 
     def goals(self, victim: Victim) -> list[Goal]:
         """The goals to try on this target, the threat model's own first."""

@@ -187,11 +187,13 @@ def with_sources(
 
     Args:
         config: Config of an attack; ``source`` is a dict of ``config`` and
-            ``checkpoint``, the paths of a detector.
+            ``checkpoint``, the paths of a detector. Its ``members`` may have some, too.
         load: Returns the target of these two paths; called at the first attack.
     """
-    source = config.get("source")
-    if not isinstance(source, Mapping):
-        return dict(config)
-    paths = source["config"], source["checkpoint"]
-    return dict(config) | {"source": lambda: load(*paths)}
+    loadable, source = dict(config), config.get("source")
+    if isinstance(source, Mapping):
+        paths = source["config"], source["checkpoint"]
+        loadable["source"] = lambda: load(*paths)
+    if "members" in config:
+        loadable["members"] = [with_sources(one, load) for one in config["members"]]
+    return loadable

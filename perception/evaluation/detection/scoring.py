@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from mmengine.config import Config
+from mmengine.runner import Runner
 
 from perception.core.checkpoints import local_file
 from perception.core.config import first_evaluator
@@ -25,7 +27,11 @@ from perception.evaluation.detection.rules import (
     Scoring,
     kitti_rules,
 )
+from perception.models.export import GraphSpec, export_onnx
+from perception.models.onnx_runtime import OnnxDetector
 from perception.training.runner import build_runner
+
+Backend = Literal["torch", "onnxruntime"]
 
 
 def scoring_of(config: Config, score_threshold: float = 0.3) -> Scoring:
@@ -84,18 +90,22 @@ def score_checkpoint(
     json_file: str | os.PathLike | None = None,
     invocation: Mapping[str, Any] | None = None,
     launcher: str = "none",
+    backend: Backend = "torch",
 ) -> dict[str, float]:
     """Score a checkpoint on the config's test frames, with its test evaluators.
 
     Args:
         config: The run that the checkpoint came from.
-        checkpoint: ``.pth`` or ``.safetensors``, a file or an http(s) address.
+        checkpoint: ``.pth`` or ``.safetensors``, a file or an http(s) address; an
+            ``.onnx`` file for that backend.
         work_dir: Folder of logs.
         dump_kitti: Folder for one KITTI result file per frame; files of these frames
             are replaced.
         json_file: File for the figures and what is needed to reproduce them.
         invocation: What that file says of how the run was started, e.g. ``command``.
         launcher: One of ``perception.training.runner.LAUNCHERS``.
+        backend: What runs the detector; weights that are no ``.onnx`` file are exported
+            into ``work_dir`` first.
 
     Returns:
         The metric's figures by name.
@@ -124,13 +134,7 @@ def score_checkpoint(
             f"frame {frame_ids[0]}: no labels, which AP needs; --dump-kitti DIR writes "
             "the detections without them"
         )
-    try:  # MMEngine would only warn, and score weights that are half random
-        runner.load_checkpoint(str(weights), strict=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise DataError(
-            f"{checkpoint}: does not fit {config.filename}: {reason}"
-        ) from error
+    _load(runner, weights, backend)
     figures = {name: float(value) for name, value in runner.test().items()}
     if json_file is not None:
         content = {
@@ -144,3 +148,28 @@ def score_checkpoint(
         }
         write_json(json_file, content)
     return figures
+
+
+def _load(runner: Runner, weights: Path, backend: Backend) -> None:
+    """Give a runner's model its weights, or put an exported one in its place."""
+    exported = weights.suffix == ".onnx"
+    if exported and backend != "onnxruntime":
+        raise DataError(f"{weights}: an ONNX file needs --backend onnxruntime")
+    if not exported:
+        try:  # MMEngine would only warn, and score weights that are half random
+            runner.load_checkpoint(str(weights), strict=True)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:300]
+            raise DataError(
+                f"{weights}: does not fit {runner.cfg.filename}: {reason}"
+            ) from error
+    if backend == "torch":
+        return
+    detector: Any = runner.model
+    if not exported:
+        first: Any = next(iter(runner.test_dataloader))
+        packed = detector.data_preprocessor(first)
+        weights = Path(runner.work_dir) / "exported.onnx"
+        shape = packed["data_samples"][0].batch_input_shape
+        export_onnx(detector, weights, GraphSpec(size=shape))
+    runner.model = OnnxDetector(detector, weights)

@@ -241,6 +241,7 @@ def describe(
         name: value
         for name, value in vars(perturbation).items()
         if name not in ("threat", "goal")
+        and not name.startswith("_")
         and isinstance(value, bool | int | float | str | tuple | dict | None)
     }
     described = plain(told | {"threat": perturbation.threat})
@@ -258,6 +259,8 @@ def _with_files(
     if "source" in config:
         weights = local_file(config["source"]["checkpoint"])
         told["source"] = {**config["source"], "sha256": sha256(weights)}
+    if "members" in config:
+        told["members"] = [_with_files(plain(one), one) for one in config["members"]]
     return told
 
 

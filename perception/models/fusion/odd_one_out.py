@@ -207,16 +207,23 @@ def hard_routes(weights: Tensor, threshold: float) -> Tensor:
     count = weights.shape[1] - 1
     probability, sensor = weights[:, :count].max(dim=1)
     chosen = torch.where(probability > threshold, sensor, count)
-    routes = F.one_hot(chosen, count + 1).movedim(-1, 1)
-    return routes.to(weights)
+    numbers = torch.arange(count + 1, device=weights.device)
+    numbers = numbers.view(1, -1, *[1] * (weights.ndim - 2))
+    return (chosen.unsqueeze(1) == numbers).to(weights)
 
 
 def _resize(feature: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Bilinear up, average down, so that no cell is skipped."""
-    height, width = size
-    if feature.shape[-2:] == (height, width):
+    """Bilinear up, average down, so that no cell is skipped.
+
+    A trace keeps the sizes that it saw, and pools by whole blocks, as ONNX can.
+    """
+    height, width = int(size[0]), int(size[1])
+    own_height, own_width = int(feature.shape[-2]), int(feature.shape[-1])
+    if (own_height, own_width) == (height, width):
         return feature
-    if feature.shape[-1] > width:
+    if own_width > width:
+        if torch.jit.is_tracing() and not (own_height % height or own_width % width):
+            return F.avg_pool2d(feature, (own_height // height, own_width // width))
         return F.adaptive_avg_pool2d(feature, (height, width))
     return F.interpolate(
         feature, size=(height, width), mode="bilinear", align_corners=False

@@ -18,6 +18,8 @@ from mmdet.models.dense_heads import FCOSHead
 from mmdet.models.losses import CrossEntropyLoss, FocalLoss, GIoULoss, IoULoss
 from torch import Tensor
 
+from perception.models.heads.last_layer import LastLayerFCOSHead
+
 # MMDetection adds it to what it divides a loss's sum by.
 _EPS = torch.finfo(torch.float32).eps
 
@@ -27,7 +29,7 @@ def can_take_frames_at_once(head: Any) -> bool:
 
     A subclass may change anything, and a loss of another type may mix locations.
     """
-    if type(head) is not FCOSHead:
+    if type(head) not in (FCOSHead, LastLayerFCOSHead):
         return False
     score, box, center = head.loss_cls, head.loss_bbox, head.loss_centerness
     plain = type(score) is FocalLoss and type(center) is CrossEntropyLoss

@@ -1,0 +1,15 @@
+"""The small detector whose sensors each have a tower; heads are a last layer only."""
+
+_base_ = "fcos_small.py"
+
+channels = 32
+tower = dict(type="ConvTower", in_channels=channels, channels=channels, num_convs=2)
+bbox_head = dict(_base_.bbox_head, _delete_=True, type="LastLayerFCOSHead")
+for convolutions in ("stacked_convs", "feat_channels"):
+    bbox_head.pop(convolutions)
+model = dict(
+    branches=dict(
+        camera=dict(tower=tower), lidar=dict(tower=tower), depth=dict(tower=tower)
+    ),
+    bbox_head=bbox_head,
+)

@@ -10,7 +10,7 @@ from mmdet.registry import DATASETS
 from mmengine.config import Config
 from torch.utils.data import DataLoader, Subset
 
-from perception.core.config import as_config
+from perception.core.config import as_config, usable
 from perception.datasets.frame_dataset import FrameDataset, collate_frames
 
 Part = Literal["train", "val", "test"]
@@ -21,7 +21,8 @@ def build_dataset(
 ) -> FrameDataset:
     """The data set of a config: ``train``, ``val`` or ``test``."""
     config = as_config(config)
-    return DATASETS.build(config[f"{part}_dataloader"].dataset)
+    with usable(config, f"{part}_dataloader"):
+        return DATASETS.build(config[f"{part}_dataloader"].dataset)
 
 
 def build_loader(

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar
 import cv2
 import numpy as np
 
+from perception.core.files import files_in
 from perception.core.parallel import Bar, run_jobs
 from perception.core.structures import DataError
 from perception.datasets.kitti import files
@@ -102,7 +103,7 @@ def check_kitti(
         others = files.find_files(base / name, (suffix,), required=False)
         if extra := sorted(set(others) - set(known)):
             problems.append(f"{base / name}: no image for {listing(extra)}")
-    splits = sorted((root / "ImageSets").glob("*.txt"))
+    splits = files_in(root / "ImageSets", ".txt")
     if splits and subset == "training":
         problems += [
             f"{root}/ImageSets/{name}.txt: missing, the configs read it"

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from perception.core.images import MAX_PIXELS
 from perception.core.structures import Calibration, DataError, Frame, SensorKind
 from perception.datasets.kitti.files import (
     SUFFIXES,
@@ -91,6 +92,7 @@ class KittiFrames(FrameReader):
         image_dir: Folder of the reference (left) image, whose size is the frame's.
         right_dir: Folder of the right image, for the stereo fallback.
         label_dir: Folder of the labels; without it ``objects`` is None.
+        max_pixels: Pictures of more pixels are refused before they are decoded.
 
     Raises:
         DataError: If a folder, a file of a sensor that is not optional, or the
@@ -110,7 +112,9 @@ class KittiFrames(FrameReader):
         image_dir: str = "image_2",
         right_dir: str = "image_3",
         label_dir: str = "label_2",
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
+        self._max_pixels = max_pixels
         self.base = Path(root) / subset
         self.sources = pick_sources(SensorSource, sources, sensors, optional_sensors)
         self._images = find_files(self.base / image_dir, SUFFIXES["image"])
@@ -180,22 +184,28 @@ class KittiFrames(FrameReader):
             if not source.stereo_fallback or right is None:
                 return None
             left = self._images[frame.frame_id]
-            depth_m = read_stereo_depth(left, right, frame.calibration)
+            depth_m = read_stereo_depth(
+                left, right, frame.calibration, max_pixels=self._max_pixels
+            )
             return depth_m, f"stereo pair {left}, {right}"
         if source.kind == "points":
             return read_points(path, source.columns), str(path)
-        array = read_image(path) if source.kind == "image" else read_depth(path)
+        read = read_image if source.kind == "image" else read_depth
+        array = read(path, max_pixels=self._max_pixels)
         check_size(path, array, frame.image_size, self._images[frame.frame_id])
         return array, str(path)
 
 
-def read_stereo_depth(left: Path, right: Path, calibration: Calibration) -> np.ndarray:
+def read_stereo_depth(
+    left: Path, right: Path, calibration: Calibration, *, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """(H, W) float32 metres, 0 = no match, from a pair of image files.
 
     Raises:
         DataError: If a picture is damaged, the sizes disagree or P3 is unknown.
     """
-    left_rgb, right_rgb = read_image(left), read_image(right)
+    left_rgb = read_image(left, max_pixels=max_pixels)
+    right_rgb = read_image(right, max_pixels=max_pixels)
     try:
         return stereo_depth(left_rgb, right_rgb, calibration)
     except DataError as error:

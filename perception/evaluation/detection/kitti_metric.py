@@ -11,6 +11,7 @@ from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
+from perception.core.files import path_part
 from perception.core.structures import Objects
 from perception.datasets.kitti.files import write_objects
 from perception.evaluation.detection.kitti_ap import Result, evaluate, mean_ap
@@ -91,7 +92,8 @@ class KittiMetric(BaseMetric):
         """Score all frames, log the tables and write the result files."""
         if self.dump_dir is not None:
             for frame_id, _, detections in results:
-                write_objects(Path(self.dump_dir) / f"{frame_id}.txt", detections)
+                name = path_part(frame_id, "the data set")
+                write_objects(Path(self.dump_dir) / f"{name}.txt", detections)
         classes = self._classes()
         official = kitti_rules(classes)
         # The official figures are always there, so that either can choose the best

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from perception.core.files import files_in
 from perception.core.structures import DataError
 from perception.datasets.kitti.files import read_objects
-from perception.datasets.splits import listing
+from perception.datasets.splits import listing, read_split
 from perception.evaluation.detection.kitti_ap import (
     RECALLS,
     AveragePrecision,
@@ -61,7 +62,7 @@ def check_result_folder(folder: str | os.PathLike, frame_ids: Iterable[str]) -> 
 
     Whoever scores the folder would take them for results of the same run.
     """
-    names = {path.stem for path in Path(folder).glob("*.txt")}
+    names = {path.stem for path in files_in(folder, ".txt")}
     if others := sorted(names.difference(frame_ids)):
         raise DataError(
             f"{folder}: holds results of other frames ({listing(others)}); remove "
@@ -70,17 +71,14 @@ def check_result_folder(folder: str | os.PathLike, frame_ids: Iterable[str]) -> 
 
 
 def _results_in(result_dir: Path) -> list[str]:
-    frame_ids = sorted(path.stem for path in result_dir.glob("*.txt"))
+    frame_ids = [path.stem for path in files_in(result_dir, ".txt")]
     if not frame_ids:
         raise DataError(f"{result_dir}: expected result files (*.txt), found none")
     return frame_ids
 
 
 def _read_split(path: Path) -> list[str]:
-    try:
-        frame_ids = path.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot read the split file: {error}") from error
+    frame_ids = read_split(path)
     if not frame_ids:
         raise DataError(f"{path}: expected a frame name per line, the file is empty")
     return frame_ids

@@ -19,6 +19,7 @@ from perception.attacks.goals import Goal
 from perception.attacks.searches.black_box import with_sources
 from perception.core.checkpoints import local_file, sha256
 from perception.core.config import require_config_file
+from perception.core.files import path_part
 from perception.core.structures import DataError
 from perception.core.words import did_you_mean
 from perception.corruptions import CORRUPTIONS, build_perturbation
@@ -71,6 +72,8 @@ class AttackFile:
         self.suites: dict[str, list[str]] = content.get("suites", {})
         if not self.attacks:
             raise DataError(f"{path}: defines no `attacks`")
+        for name in self.attacks:
+            path_part(name, path)  # results of an attack lie in a folder of its name
 
     def names(
         self, wanted: Iterable[str], sensors: Iterable[str] | None = None

@@ -175,19 +175,13 @@ def read_json(path: str | os.PathLike, *, what: str = "JSON") -> Any:
 
 
 def parse_json(content: bytes, where: str) -> Any:
-    """The value that UTF-8 text holds as JSON, or DataError that begins with ``where``.
-
-    Texts that no file can hold again (lone surrogates) are refused as well.
-    """
+    """The value that UTF-8 text holds as JSON, or DataError that begins with ``where``."""
     try:
-        value = json.loads(content.decode("utf-8"))
-        if b"\\u" in content:
-            json.dumps(value, ensure_ascii=False).encode()
+        return json.loads(content.decode("utf-8"))
     except RecursionError as error:
         raise DataError(f"{where}: nested too deep") from error
     except ValueError as error:
         raise DataError(f"{where}: not JSON ({error})") from error
-    return value
 
 
 def write_json(path: str | os.PathLike, value: Any, *, indent: int | None = 1) -> None:

@@ -31,8 +31,9 @@ class PointAdd(PointThreat):
     The frustum has its apex in the sensor and is divided into ``candidates`` cells of
     azimuth and elevation, each with one candidate that may lie anywhere in it at any
     range, but not below the frame's lowest return: a sensor sees no ground from beneath
-    (those that measure no height are free). The variable is (N, M, 4 + F): score, azimuth and elevation in degrees, range
-    in metres, features. Chosen candidates are added, behind the true points in order.
+    (those that measure no height are free). The variable is (N, M, 4 + F): score,
+    azimuth and elevation in degrees, range in metres, features. Chosen candidates are
+    added, behind the true points in order.
 
     Attributes:
         count: How many points may be added.

@@ -175,7 +175,7 @@ def read_json(path: str | os.PathLike, *, what: str = "JSON") -> Any:
 
 
 def parse_json(content: bytes, where: str) -> Any:
-    """The value that UTF-8 text holds as JSON, or DataError that begins with ``where``."""
+    """The value of a JSON text, or DataError that begins with ``where``."""
     try:
         return json.loads(content.decode("utf-8"))
     except RecursionError as error:

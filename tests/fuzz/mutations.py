@@ -6,10 +6,59 @@ import struct
 import zipfile
 import zlib
 
-NUMBERS = [0, -1, 1, 2**31, 2**63, 10**400, -0.0, 0.5, 1e308, float("inf"), float("nan")]
-TEXTS = ["", " ", "../../x", "/etc/passwd", "a/b", "\ud800", "\0", "x" * 5000, "نص", "."]
-VALUES = [None, True, False, *NUMBERS, *TEXTS, [], {}, [[]], [None], {"a": 1}, [1] * 999]
-WORDS = ["nan", "inf", "-inf", "1e999", "-1", "0", "", "x", "٣", "1_0", "0x1", "..", "a/b"]
+NUMBERS = [
+    0,
+    -1,
+    1,
+    2**31,
+    2**63,
+    10**400,
+    -0.0,
+    0.5,
+    1e308,
+    float("inf"),
+    float("nan"),
+]
+TEXTS = [
+    "",
+    " ",
+    "../../x",
+    "/etc/passwd",
+    "a/b",
+    "\ud800",
+    "\0",
+    "x" * 5000,
+    "نص",
+    ".",
+]
+VALUES = [
+    None,
+    True,
+    False,
+    *NUMBERS,
+    *TEXTS,
+    [],
+    {},
+    [[]],
+    [None],
+    {"a": 1},
+    [1] * 999,
+]
+WORDS = [
+    "nan",
+    "inf",
+    "-inf",
+    "1e999",
+    "-1",
+    "0",
+    "",
+    "x",
+    "٣",
+    "1_0",
+    "0x1",
+    "..",
+    "a/b",
+]
 
 
 def damaged(content, kind, rng):
@@ -45,7 +94,9 @@ def damaged_bytes(content, rng):
         start -= start % 4
         data[start : start + 4] = struct.pack("<f", value)
     else:
-        data[:] = rng.choice((b"", b"\0", b"null", rng.randbytes(64), b"\xff\xfe{\0}\0"))
+        data[:] = rng.choice(
+            (b"", b"\0", b"null", rng.randbytes(64), b"\xff\xfe{\0}\0")
+        )
     return bytes(data)
 
 
@@ -135,7 +186,9 @@ def damaged_zip(content, rng):
             entries = {name: archive.read(name) for name in archive.namelist()}
     except Exception:
         return damaged_bytes(content, rng)
-    name = rng.choice([one for one in entries if one.endswith("data.pkl")] * 3 + [*entries])
+    name = rng.choice(
+        [one for one in entries if one.endswith("data.pkl")] * 3 + [*entries]
+    )
     entries[name] = damaged_bytes(entries[name], rng)
     how = zipfile.ZIP_DEFLATED if rng.random() < 0.05 else zipfile.ZIP_STORED
     whole = io.BytesIO()

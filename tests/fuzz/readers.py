@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,6 @@ from perception.models.consensus.monitor import SensorMonitor  # noqa: E402
 from perception.training.work_folder import latest_checkpoint  # noqa: E402
 from perception.visualization.report.gallery import read_gallery  # noqa: E402
 from perception.visualization.report.page import write_report  # noqa: E402
-
 
 FACE = {
     "type": "PatchThreat",
@@ -86,7 +85,9 @@ def _kitti(root):
     found = root / "results" / f"{name}.txt"
     objects = kitti.read_objects(labels / f"{name}.txt")
     scores = np.array([0.5, 0.25])
-    kitti.write_objects(found, Objects.from_boxes(objects.names, objects.boxes_px, scores))
+    kitti.write_objects(
+        found, Objects.from_boxes(objects.names, objects.boxes_px, scores)
+    )
 
     def frame(path):
         return KittiFrames(root, "train")[0].sensors
@@ -119,14 +120,19 @@ def _nuscenes(root):
         load_scene.cache_clear()
         found = NuScenesFrames(plain if plain in path.parents else indexed)
         frame = found[0]
-        return [*frame.sensors.values(), *vars(frame.calibration)["cam_T_sensor"].values()]
+        return [
+            *frame.sensors.values(),
+            *vars(frame.calibration)["cam_T_sensor"].values(),
+        ]
 
     first = next((indexed / "samples" / "LIDAR_TOP").iterdir())
     radar = next((indexed / "samples" / "RADAR_FRONT").iterdir())
     tables = [*TABLES, "splits"]
     return [
         *(
-            Reader(f"table {name}", plain / VERSION / f"{name}.json", "json", frames, 0.05)
+            Reader(
+                f"table {name}", plain / VERSION / f"{name}.json", "json", frames, 0.05
+            )
             for name in tables
         ),
         Reader("index", folder / "index.json", "json", frames),
@@ -179,7 +185,9 @@ def _ours(root):
     save_weights(bare, weights)
 
     def stored(path):
-        again = FrameStore(store.folder, {"seed": 0, "sensors": ["camera"]}, resume=True)
+        again = FrameStore(
+            store.folder, {"seed": 0, "sensors": ["camera"]}, resume=True
+        )
         again.check(Environment.here("cpu"), ["000000"])
         return [one.attacked.boxes_px for one in again.read().values()]
 
@@ -189,7 +197,9 @@ def _ours(root):
         return [np.array([one.threshold, state.score])]
 
     def audited(path):
-        return [c["name"] for c in read_audit(path).get("audit", {"checks": []})["checks"]]
+        return [
+            c["name"] for c in read_audit(path).get("audit", {"checks": []})["checks"]
+        ]
 
     def built(path):
         file = AttackFile(path)
@@ -209,24 +219,41 @@ def _ours(root):
     return [
         Reader("frames.jsonl", root / "store" / "frames.jsonl", "lines", stored, 3),
         Reader("settings.json", root / "store" / "settings.json", "json", stored),
-        Reader("environments.json", root / "store" / "environments.json", "json", stored),
+        Reader(
+            "environments.json", root / "store" / "environments.json", "json", stored
+        ),
         Reader("monitor.json", monitor, "json", watched, 3),
         Reader("audit.json", audit, "json", audited, 3),
         Reader("robustness.json", results, "json", page, 0.3),
         Reader("pair", pair, "json", shown, 0.5),
         Reader("pair's picture", picture, "", shown, 0.5),
         Reader("patch", patch, "png", lambda path: [load_patch(path)[0]], 0.5),
-        Reader("patch.json", patch.with_suffix(".json"), "json", lambda path: load_patch(patch)),
+        Reader(
+            "patch.json",
+            patch.with_suffix(".json"),
+            "json",
+            lambda path: load_patch(patch),
+        ),
         Reader("attacks file", attacks, "json", built, 0.5),
         Reader("checkpoint", checkpoint, "zip", weighed, 2),
         Reader("safetensors", bare, "", weighed, 2),
-        Reader("last_checkpoint", last, "words", lambda path: latest_checkpoint(path.parent)),
+        Reader(
+            "last_checkpoint",
+            last,
+            "words",
+            lambda path: latest_checkpoint(path.parent),
+        ),
     ]
 
 
 def _attacks():
     eps = {"depth_m": 1.0, "reflectance": 0.1}
-    lidar = {"type": "MapThreat", "sensor": "lidar", "eps": eps, "goal": "hide|none*0.1"}
+    lidar = {
+        "type": "MapThreat",
+        "sensor": "lidar",
+        "eps": eps,
+        "goal": "hide|none*0.1",
+    }
     camera = {"type": "MapThreat", "sensor": "camera", "eps": 16.0, "norm": "l2"}
     add = {"type": "PointAdd", "sensor": "lidar", "count": 5, "candidates": [2, 3]}
     face = FACE
@@ -237,6 +264,9 @@ def _attacks():
         "c": {"type": "PGD", "threat": add},
         "d": {"type": "FixedPatch", "texture": "grey", "threat": face},
         "e": {"type": "Adaptive", "search": {"type": "PGD"}, "threat": camera},
-        "f": {"type": "PGD", "threat": {"type": "JointThreat", "parts": [lidar, camera]}},
+        "f": {
+            "type": "PGD",
+            "threat": {"type": "JointThreat", "parts": [lidar, camera]},
+        },
         "g": {"type": "Corruption", "sensor": "lidar", "kind": "fog", "severity": 3},
     }

@@ -70,6 +70,12 @@ class AttackFile:
             raise DataError(f"{path}: not a usable attacks file ({reason})") from error
         self.attacks: dict[str, dict] = content.get("attacks", {})
         self.suites: dict[str, list[str]] = content.get("suites", {})
+        named = isinstance(self.attacks, dict) and isinstance(self.suites, dict)
+        if not named or not all(isinstance(one, list) for one in self.suites.values()):
+            raise DataError(
+                f"{path}: expected `attacks` {{name: attack}} and `suites` "
+                "{name: [attacks]}"
+            )
         if not self.attacks:
             raise DataError(f"{path}: defines no `attacks`")
         for name in self.attacks:
@@ -149,7 +155,13 @@ class AttackFile:
         loadable = with_sources(config, partial(load_target, device=device))
         try:
             attack = build_perturbation(name, loadable, **changes)
-        except (ValueError, KeyError) as error:
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            OverflowError,
+        ) as error:
             raise DataError(str(error)) from error
         return Named(attack, _with_files(describe(attack, config), config))
 
@@ -217,10 +229,12 @@ class AttackFile:
 
     def _config(self, name: str) -> dict[str, Any]:
         config = self.attacks[name]
-        corruption = config.get("type") in CORRUPTIONS.module_dict
-        if "type" not in config or not (
-            corruption or "type" in config.get("threat", {})
-        ):
+        threat = config.get("threat") if isinstance(config, dict) else None
+        whole = _is_typed(config) and (
+            config["type"] in CORRUPTIONS.module_dict
+            or (_is_typed(threat) and _all_typed(threat.get("parts", [])))
+        )
+        if not whole:
             raise DataError(
                 f"{self.path}: attack {name!r} must be a dict with type and "
                 "threat=dict(type=…, …), or a corruption"
@@ -288,6 +302,14 @@ def prepare(
         file.fitting(name, subject, changes or {}, source=attacks.source, patch=patch)
         for name in names
     ]
+
+
+def _is_typed(config: Any) -> bool:
+    return isinstance(config, dict) and isinstance(config.get("type"), str)
+
+
+def _all_typed(parts: Any) -> bool:
+    return isinstance(parts, list | tuple) and all(map(_is_typed, parts))
 
 
 def threat_of(config: Mapping[str, Any]) -> dict[str, Any]:

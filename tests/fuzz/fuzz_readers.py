@@ -1,6 +1,6 @@
 """Damage files of every kind and read them: one line or a value, nothing else.
 
-    python tests/fuzz/run.py --inputs 100000 --seed 0 [--only NAME ...]
+    python tests/fuzz/fuzz_readers.py --inputs 100000 --seed 0 [--only NAME ...]
 
 A finding is an exception that is no ``DataError`` (a traceback), a read of more than
 ``--limit`` seconds (a hang), or numbers that are not finite; each is printed with what
@@ -37,7 +37,7 @@ class HangError(Exception):
     """A read that does not end."""
 
 
-def fuzz(inputs, seed, *, folder, only=(), limit_s=5):
+def fuzz(inputs, seed, *, folder, only=(), limit_s=5, notify=lambda text: None):
     """Findings {(kind, what): (how often, first input's number)}, and reads by kind."""
     kinds = [one for one in readers(Path(folder)) if not only or one.name in only]
     whole = {one.name: one.file.read_bytes() for one in kinds}
@@ -53,6 +53,8 @@ def fuzz(inputs, seed, *, folder, only=(), limit_s=5):
         one.file.write_bytes(whole[one.name])
         counts[one.name, what[0]] += 1
         if what[0] not in ("read", "refused"):
+            if (one.name, what[1]) not in findings:
+                notify(f"{one.name}: {what[1]}, --seed {seed} input {number}")
             times, first, how = findings.get((one.name, what[1]), (0, number, what[2]))
             findings[one.name, what[1]] = times + 1, first, how
     return findings, counts
@@ -84,7 +86,11 @@ def _outcome(one, limit_s, strict=False):
         if strict:
             raise
         last = traceback.extract_tb(error.__traceback__)[-1]
-        ours = [f for f in traceback.extract_tb(error.__traceback__) if "perception" in f.filename]
+        ours = [
+            f
+            for f in traceback.extract_tb(error.__traceback__)
+            if "perception" in f.filename
+        ]
         place = ours[-1] if ours else last
         where = f"{Path(place.filename).name}:{place.lineno}"
         return "traceback", f"{type(error).__name__} at {where}", traceback.format_exc()
@@ -104,9 +110,16 @@ def main():
     args = parser.parse_args()
     logging.disable(logging.CRITICAL)
     start = time.monotonic()
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory(
+        dir="/dev/shm" if Path("/dev/shm").is_dir() else None
+    ) as folder:
         findings, counts = fuzz(
-            args.inputs, args.seed, folder=folder, only=args.only, limit_s=args.limit
+            args.inputs,
+            args.seed,
+            folder=folder,
+            only=args.only,
+            limit_s=args.limit,
+            notify=print,
         )
     for (kind, what), (times, first, how) in sorted(findings.items()):
         print(f"{kind}: {what}, {times} times, first --seed {args.seed} input {first}")
@@ -117,7 +130,10 @@ def main():
         total[what] += count
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     told = ", ".join(f"{count} {what}" for what, count in total.most_common())
-    print(f"{args.inputs} inputs in {time.monotonic() - start:.0f} s: {told}; peak {peak:.2f} GB")
+    print(
+        f"{args.inputs} inputs in {time.monotonic() - start:.0f} s: {told}; "
+        f"peak {peak:.2f} GB"
+    )
     sys.exit(bool(findings))
 
 

@@ -80,6 +80,19 @@ def _remove_leftovers(folder: Path) -> None:
                 os.close(number)
 
 
+def make_folder(folder: str | os.PathLike) -> None:
+    """Make a folder, and those that it lies in.
+
+    Raises:
+        DataError: If it cannot be made, or a file is there.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(f"{folder}: cannot make this folder: {reason}") from error
+
+
 def files_in(folder: str | os.PathLike, suffix: str) -> list[Path]:
     """A folder's files of this suffix, sorted; not the hidden ones, nor unfinished.
 

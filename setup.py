@@ -60,9 +60,6 @@ EXTRAS = {
         "maite==0.10.3",  # its own tools run the adapters in tests
     ],
     "onnx": [
-        "onnxruntime==1.23.2",  # detectors as ONNX files; the last for Python 3.10
-    ],
-    "onnx": [
         "onnx==1.20.1",  # writes exported detectors
         "ml-dtypes==0.5.4",  # required by onnx; the last that lives with numpy 1.26
         "onnxruntime==1.23.2",  # runs them; the last for Python 3.10

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from perception.core.files import read_json, write_json
 from perception.core.provenance import UNKNOWN, Environment, distinct
+from perception.core.schema import read_as
 from perception.core.structures import DataError
 from perception.evaluation.robustness.records import FrameRecord, Measured
 
@@ -85,7 +86,13 @@ class FrameStore:
                 begin += len(line)
                 try:
                     value = parse(json.loads(line))
-                except (ValueError, TypeError, KeyError) as error:
+                except (
+                    ValueError,
+                    TypeError,
+                    KeyError,
+                    AttributeError,
+                    RecursionError,
+                ) as error:
                     raise DataError(
                         f"{self._lines}, line {number}: not a record of an attacked "
                         f"frame ({error})"
@@ -120,11 +127,8 @@ class FrameStore:
             return ()
         if not self._environments.is_file():
             return (UNKNOWN,)
-        try:
-            noted = read_json(self._environments, what="environments")
-            return tuple(Environment(**one) for one in noted)
-        except TypeError as error:
-            raise DataError(f"{self._environments}: damaged: {error}") from error
+        kind = tuple[Environment, ...]
+        return read_as(kind, self._environments, what="list of environments")
 
     def check(self, now: Environment, frame_ids: Iterable[str]) -> None:
         """Whether ``now`` may attack those of the frames that are not yet there.

@@ -90,7 +90,7 @@ def attack_table(results: Results) -> str:
             *([f"* {INEFFECTIVE}"] if any(one.ineffective for one in attacks) else []),
             *(told for _, told in _warnings(results)),
             f"objects to find: {_objects(results)}",
-            *_few_note(results),
+            *filter(None, _few_note(results)),
             f"clean, attacked: mean AP in percent ({results.scoring.headline}, R40, "
             "this task's overlaps), in brackets its 95 % interval over frames like "
             "these; classes: clean > attacked; KITTI: at KITTI's own overlaps;",

@@ -15,15 +15,10 @@ from perception.core.structures import DataError
 from perception.evaluation.detection.rules import Scoring
 from perception.evaluation.robustness.attack_file import Named
 from perception.evaluation.robustness.spec import (
-    AttacksSpec,
-    DetectorRun,
     DetectorSpec,
     DetectRun,
-    FramesSpec,
-    Running,
 )
 from perception.evaluation.robustness.subject import (
-    Subject,
     choose_frames,
     frame_ids_of,
     load_subject,
@@ -46,14 +41,14 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
         DataError: If anything asked for is impossible.
     """
     _check(run)
-    subjects = _contestants(run)
+    subjects = [load_subject(one, run.attacks) for one in run.contestants]
     observers = [
-        Observer(one.target.detector, one.dataset, _detector_name(*pair))
-        for one, pair in zip(subjects, run.detectors, strict=True)
+        Observer(one.target.detector, one.dataset, _detector_name(one.spec))
+        for one in subjects
     ]
     first, judge = subjects[0], _judge(subjects[0].scoring)
     rounds: list[list[Perturbation | None]] = [[None] * len(subjects)]
-    if run.threats:
+    if run.attacks is not None:
         rounds, left_out = shared_attacks([one.attacks for one in subjects])
         if left_out:
             tqdm.write(f"not for every detector, left out: {', '.join(left_out)}")
@@ -84,28 +79,6 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
     if run.rerun:
         write_recording(run.rerun, scenes, judge)
         yield Path(run.rerun)
-
-
-def _contestants(run: DetectRun) -> list[Subject]:
-    """Every detector with its frames and attacks; none for clean input alone."""
-    frames = FramesSpec(split=run.split, frames=run.frames, num=run.num)
-    asked = AttacksSpec(
-        threats=run.threats,
-        attacks_file=run.attacks_file,
-        changes=run.changes or {},
-    )
-    runs = [
-        DetectorRun(
-            detector=DetectorSpec(
-                config=config, checkpoint=checkpoint, cfg_options=run.cfg_options
-            ),
-            frames=frames,
-            running=Running(device=run.device),
-            score_threshold=run.score_threshold,
-        )
-        for config, checkpoint in run.detectors
-    ]
-    return [load_subject(one, asked if run.threats else None) for one in runs]
 
 
 def shared_attacks(
@@ -192,10 +165,10 @@ def _path(run: DetectRun, scene: Scene, ending: str) -> Path:
     return Path(run.out) / f"{name}{ending}"
 
 
-def _detector_name(config: str | Path, checkpoint: str | Path) -> str:
+def _detector_name(spec: DetectorSpec) -> str:
     """Config, checkpoint and the beginning of the checkpoint's SHA-256."""
-    file = local_file(checkpoint)
-    return f"{Path(config).stem} · {file.name} · {sha256(file)[:8]}"
+    file = local_file(spec.checkpoint)
+    return f"{Path(spec.config).stem} · {file.name} · {sha256(file)[:8]}"
 
 
 def _check(run: DetectRun) -> None:
@@ -204,10 +177,9 @@ def _check(run: DetectRun) -> None:
     for wrong, message in (
         (run.width < MIN_WIDTH, f"--width must be at least {MIN_WIDTH}"),
         (not run.fps > 0, "--fps must be positive"),
-        (not run.threats and run.changes, "--eps and --steps need --threat"),
-        (not run.threats and steps, "--video-of steps needs --threat"),
-        (len(run.detectors) < 2 and run.transfer, "--transfer needs --compare"),
-        (not run.threats and run.transfer, "--transfer needs --threat"),
+        (run.attacks is None and steps, "--video-of steps needs --threat"),
+        (len(run.contestants) < 2 and run.transfer, "--transfer needs --compare"),
+        (run.attacks is None and run.transfer, "--transfer needs --threat"),
     ):
         if wrong:
             raise DataError(message)

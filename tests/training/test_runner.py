@@ -297,11 +297,7 @@ def test_small_kitti_configs_start_from_shipped_weights(repo_root, monkeypatch):
     assert {"concat_at_mini.py", "consensus_robust_mini.py"} < set(given)
     for name, start in given.items():
         assert start.parent == Path("data/zoo") and start.is_file(), name
-        own = load_detector(repo_root / "configs" / "kitti" / name).state_dict()
-        weights = load_checkpoint(start)["state_dict"]
-        assert {k: v.shape for k, v in own.items()} == {
-            k: v.shape for k, v in weights.items()
-        }
+        load_detector(repo_root / "configs" / "kitti" / name, start)  # they all fit
 
 
 def test_a_start_that_is_not_there_says_what_else_to_take(repo_root, tmp_path):

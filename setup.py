@@ -55,8 +55,6 @@ EXTRAS = {
         "mypy==2.4.1",  # the same for type checks
         "adversarial-robustness-toolbox==1.20.1",  # attacks are compared with its own
         "playwright==1.65.2",  # opens the report page in the system's Chromium
-        "onnx==1.20.1",  # makes the tests' models
-        "ml-dtypes==0.5.4",  # required by onnx; the last that lives with numpy 1.26
         "maite==0.10.3",  # its own tools run the adapters in tests
     ],
     "onnx": [

@@ -176,7 +176,7 @@ def certify(
             for name, attack in attacks.items():
                 count = counts[name]
                 count["certified"] += sum(int(mask.sum()) for mask in sure[name])
-                if attack is None:
+                if not check_steps:
                     continue
                 inputs = attack(target, batch).inputs
                 still = _detected(detector, batch, inputs, overlaps, threshold)

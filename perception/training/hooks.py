@@ -100,5 +100,49 @@ class MissedValidation(Hook):
             runner.val_loop.run()
 
 
+class SameSchedule(Hook):
+    """Refuses to resume with another optimiser or learning rate schedule.
+
+    A checkpoint holds the state of both, which would silently replace what was asked
+    for.
+    """
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compare what was built from the config with what is gone on from."""
+        optimizer: Any = runner.optim_wrapper
+        saved = checkpoint.get("optimizer", {}).get("param_groups", [])
+        for ours, theirs in zip(optimizer.param_groups, saved, strict=False):
+            _require_same("optimizer", ours, theirs, {"params", "lr"})
+        schedules: Any = runner.param_schedulers
+        states = checkpoint.get("param_schedulers", [])
+        for number, theirs in enumerate(states if isinstance(states, list) else []):
+            what = f"param_scheduler.{number}"
+            if number >= len(schedules):
+                raise DataError(f"{what} is gone; {_SAME}")
+            ours = schedules[number].state_dict()
+            _require_same(what, ours, theirs, _PROGRESS)
+
+
+_PROGRESS = {"last_step", "_global_step", "_last_value", "verbose", "base_values"}
+_SAME = (
+    "--resume goes on as the training began; to train otherwise start from the "
+    "checkpoint, with another --work-dir and --cfg-options load_from=..."
+)
+
+
+def _require_same(
+    what: str, ours: Mapping[str, Any], theirs: Mapping[str, Any], but: set[str]
+) -> None:
+    for name in sorted((ours.keys() & theirs.keys()) - but):
+        one, other = ours[name], theirs[name]
+        if isinstance(one, list | tuple):
+            one, other = list(one), list(other)
+        if one != other:
+            raise DataError(
+                f"{what}: {name} is {one}, in the checkpoint to go on from {other}; "
+                + _SAME
+            )
+
+
 def _number(value: Any) -> float:
     return float(torch.as_tensor(value).detach())

@@ -24,7 +24,7 @@ from perception.core.locks import sole_user
 from perception.core.structures import DataError
 from perception.datasets.loading import with_mortal_workers
 from perception.models.loading import compute_in_float32
-from perception.training.hooks import MissedValidation
+from perception.training.hooks import MissedValidation, SameSchedule
 from perception.training.labels import LabelHook
 from perception.training.work_folder import best_checkpoint, latest_checkpoint
 
@@ -53,8 +53,9 @@ def train(
         launcher: One of ``none``, ``pytorch`` (torchrun) and ``slurm``.
 
     Raises:
-        DataError: If the data or a checkpoint cannot be used, a loss is not finite, or
-            ``work_dir`` holds another training, or this one and ``resume`` is not set.
+        DataError: If the data or a checkpoint cannot be used, a loss is not finite,
+            what is resumed had another schedule, or ``work_dir`` holds another
+            training, or this one and ``resume`` is not set.
     """
     config.work_dir = str(work_dir)
     if seed is not None:
@@ -80,6 +81,8 @@ def train(
             _check_start(runner.model, config.load_from)
         runner.register_hook(MissedValidation(), priority="LOWEST")
         runner.register_hook(LabelHook(), priority="HIGHEST")
+        if config.resume:
+            runner.register_hook(SameSchedule())
         runner.train()
         barrier()  # the first process may still be writing the last checkpoint
     return best_checkpoint(work_dir)

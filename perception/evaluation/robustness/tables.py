@@ -90,7 +90,7 @@ def attack_table(results: Results) -> str:
             *([f"* {INEFFECTIVE}"] if any(one.ineffective for one in attacks) else []),
             *(told for _, told in _warnings(results)),
             f"objects to find: {_objects(results)}",
-            *_few_note(results),
+            *filter(None, _few_note(results)),
             f"clean, attacked: {results.scoring.explained}, in brackets its 95 % "
             "interval over frames like these; classes: clean > attacked; KITTI: mean "
             "AP at KITTI's own overlaps;",

@@ -75,8 +75,7 @@ def attack_result(
         scoring: How detections are judged.
     """
     records, description = measured.records, measured.description
-    how = (scoring.rules["headline"], scoring.difficulties[-1], scoring.score_threshold)
-    outcomes = [outcome_of(record, *how) for record in records]
+    outcomes = _outcomes(records, scoring)
     frames = tuple(
         _frame_result(record, outcome, sensors)
         for record, outcome in zip(records, outcomes, strict=True)
@@ -398,6 +397,20 @@ def _accuracy(records: Sequence[FrameRecord], when: str, scoring: Scoring) -> Ac
     interval = mean_ap_interval(truth, found, classes=rules, difficulty=level)
     made["headline"] = replace(made["headline"], interval=interval)
     return Accuracy(**made)
+
+
+def _outcomes(records: Sequence[FrameRecord], scoring: Scoring) -> list[Outcome]:
+    """What was changed in each frame; of a classifier whether its answer is right."""
+    if scoring.metric != "accuracy":
+        how = (scoring.rules["headline"], scoring.difficulties[-1])
+        return [outcome_of(one, *how, scoring.score_threshold) for one in records]
+    truth = [record.truth for record in records]
+    clean = hits(truth, [record.clean for record in records])
+    lost = clean & ~hits(truth, [record.attacked for record in records])
+    return [
+        Outcome(int(was), int(gone), int(not was), int(gone))
+        for was, gone in zip(clean, lost, strict=True)
+    ]
 
 
 def _of_answers(

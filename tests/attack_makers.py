@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
@@ -44,13 +46,18 @@ def made_batch(
 
 
 class Bowl:
-    """A victim whose objective is highest where the camera shows ``target``."""
+    """A victim whose objective is highest where the camera shows ``top``."""
 
-    def __init__(self, batch: AttackBatch, target: float) -> None:
-        self.batch, self.target = batch, target
+    def __init__(self, batch: AttackBatch, top: float) -> None:
+        self.batch, self.top = batch, top
+        self.touched, self.target = ("camera",), SimpleNamespace(sensors=SENSORS)
         self.calls = 0
 
-    def objective(self, changed: dict[str, Tensor], goal: object) -> Tensor:
-        """(M N,) minus the squared distance."""
+    def respond(self, changed: dict[str, Tensor], *_: object) -> SimpleNamespace:
+        """What only has a loss."""
         self.calls += 1
-        return -((changed["camera"] - self.target) ** 2).flatten(1).sum(dim=1)
+        return SimpleNamespace(losses=lambda part: self.height(changed))
+
+    def height(self, changed: dict[str, Tensor]) -> Tensor:
+        """(M N,) minus the squared distance."""
+        return -((changed["camera"] - self.top) ** 2).flatten(1).sum(dim=1)

@@ -9,6 +9,7 @@ import torch
 
 from perception.apis import load_detector
 from perception.core.checkpoints import sha256
+from perception.core.files import write_json
 from perception.core.provenance import Environment
 from perception.core.structures import DataError
 from perception.evaluation.detection.rules import Scoring
@@ -67,7 +68,7 @@ def results(folder: Path, digest: str) -> Path:
     made = dict(name="a", config="", config_sha256="", checkpoint="")
     made["checkpoint_sha256"] = digest
     run = RunInfo("python tools/robustness.py …", "", (), "", "", (), 8, 1, 1.0, "", {})
-    Results(
+    results = Results(
         run=run,
         frame_ids=("000001", "000002"),
         classes=(),
@@ -77,7 +78,8 @@ def results(folder: Path, digest: str) -> Path:
         baseline="a",
         detectors=(detector_result(made, ["camera"], attacks),),
         environments=(Environment("GPU", torch="2.9"),),
-    ).write(folder / "robustness.json")
+    )
+    write_json(folder / "robustness.json", results.to_json())
     return folder / "robustness.json"
 
 

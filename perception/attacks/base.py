@@ -113,7 +113,7 @@ class Perturbation(ABC):
             with torch.no_grad():
                 loss = value = detection_loss(victim, changed)
                 if self.goal != Goal():
-                    value = victim.objective(changed, self.goal)
+                    value = self.goal.value(Query(victim, changed))
         if stray := set(changed) - set(self.touched):
             raise RuntimeError(f"{self.name} rendered other sensors: {sorted(stray)}")
         inputs = {
@@ -194,7 +194,7 @@ class Attack(Perturbation):
 def detection_loss(victim: Victim, changed: Mapping[str, Tensor]) -> Tensor | None:
     """(N,) loss of the whole target on these inputs; None if it has no losses."""
     try:
-        return victim.objective(changed, Goal())
+        return Goal().value(Query(victim, changed))
     except DoesNotApplyError:
         return None
 
@@ -248,13 +248,9 @@ class Search:
             variable = variable.clone() if variable.is_inference() else variable
             variable = variable.detach().requires_grad_()
             changed = self.threat.render_draws(variable, self.batch)
-            if surrogate is None:
-                climbed = value = self._mean(
-                    self.victim.objective(changed, self.goal), variable
-                )
-            else:  # both judge the same responses
-                query = Query(self.victim, changed)
-                value = self._mean(self.goal.value(query), variable)
+            query = Query(self.victim, changed)
+            climbed = value = self._mean(self.goal.value(query), variable)
+            if surrogate is not None:  # both judge the same responses
                 climbed = surrogate.value(query)
             if climbed.requires_grad:
                 (gradient,) = torch.autograd.grad(
@@ -271,7 +267,7 @@ class Search:
         """Objective (R N,) without a gradient; remembers the best so far."""
         with torch.no_grad():
             changed = self.threat.render_draws(variable, self.batch)
-            value = self._mean(self.victim.objective(changed, self.goal), variable)
+            value = self._mean(self.goal.value(Query(self.victim, changed)), variable)
         self.remember(variable, value)
         return value
 
@@ -334,7 +330,7 @@ def check_graph(victim: Victim, changed: Mapping[str, Tensor], goal: Goal) -> No
     clean = {name: victim.batch.inputs[name].clone() for name in target.sensors}
     inputs = {name: value.requires_grad_() for name, value in clean.items()}
     whole = Victim(target, victim.batch, tuple(inputs))
-    value = whole.objective(inputs, Goal(goal.objective)).sum()
+    value = Goal(goal.objective).value(Query(whole, inputs)).sum()
     given: tuple[Tensor | None, ...] = ()
     if value.requires_grad:
         given = torch.autograd.grad(value, [*inputs.values()], allow_unused=True)
@@ -358,4 +354,4 @@ def try_goal(victim: Victim, goal: Goal) -> None:
         DoesNotApplyError: If the target cannot be attacked by it.
     """
     inputs = victim.batch.inputs
-    victim.objective({name: inputs[name] for name in victim.touched}, goal)
+    goal.value(Query(victim, {name: inputs[name] for name in victim.touched}))

@@ -54,19 +54,6 @@ class Victim:
                     if name not in touched
                 }
 
-    def objective(self, changed: Mapping[str, Tensor], goal: Judge) -> Tensor:
-        """What the attacker ascends, (M N,), differentiable in ``changed``.
-
-        Args:
-            changed: Model inputs (M N, C, H, W) of the touched sensors, for the M
-                restarts one after the other.
-            goal: What to ascend.
-
-        Raises:
-            DoesNotApplyError: If the target lacks what the goal needs.
-        """
-        return goal.value(Query(self, changed))
-
     def respond(
         self,
         changed: Mapping[str, Tensor],
@@ -142,9 +129,11 @@ class Query:
 
     Args:
         victim: Whom to ask.
-        changed: Model inputs (M N, C, H, W) of the touched sensors.
+        changed: Model inputs (M N, C, H, W) of the touched sensors, for the M restarts
+            one after the other.
 
     Attributes:
+        changed: As given.
         touched: Names of these sensors.
         sensors: Names of all sensors, in the gate's order.
         samples: The M N samples.
@@ -155,7 +144,7 @@ class Query:
         self.touched = victim.touched
         self.sensors = tuple(victim.target.sensors)
         self.samples = list(victim.batch.samples) * (total // len(victim.batch))
-        self._victim, self._changed = victim, changed
+        self._victim, self.changed = victim, changed
         self._features: dict[str, Any] = {}
         self._responses: dict[LeaveOut | None, Response] = {}
 
@@ -163,6 +152,6 @@ class Query:
         """What the target says, its fusion told to leave a sensor out or (None) not."""
         if leave_out not in self._responses:
             self._responses[leave_out] = self._victim.respond(
-                self._changed, self.samples, self._features, leave_out
+                self.changed, self.samples, self._features, leave_out
             )
         return self._responses[leave_out]

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Certify and print one line per sensor."""
     args = parse_args(argv)
     from perception.core.provenance import versions
-    from perception.evaluation.certified_run import certify
+    from perception.evaluation.certified import certify
     from perception.evaluation.robustness.subject import load_subject
 
     run = run_of(CertifyRun, args, "certify.py", argv)

@@ -105,8 +105,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
-    from perception.evaluation.recording import follow_recording
-    from perception.evaluation.recording_report import in_words
+    from perception.evaluation.recording import follow_recording, in_words
     from perception.visualization.timeline import write_timeline
 
     monitor = args.monitor or CleanFrames(root=args.calibration_root, **args.clean)

@@ -23,7 +23,15 @@ from perception.cli.options import (
     from_args,
     pick_device,
 )
-from perception.evaluation.robustness.spec import DetectorSpec, DetectRun
+from perception.core.structures import DataError
+from perception.evaluation.robustness.spec import (
+    AttacksSpec,
+    DetectorRun,
+    DetectorSpec,
+    DetectRun,
+    FramesSpec,
+    Running,
+)
 
 DATA = """\
 One sheet for each frame of a data set: the image with its labelled 2D boxes, LiDAR,
@@ -63,8 +71,15 @@ examples (CONFIG is a config file, BEST its checkpoint):
       --video gif --video-of steps --width 960
   python tools/visualize.py detect CONFIG BEST --num 20 --rerun work_dirs/val.rrd
 """
-# What is said otherwise of fields of DetectRun.
+# What is said otherwise of fields of a run.
 OPTIONS: dict[str, Any] = {
+    "frames": "names of the frames, instead of --num",
+    "num": {"default": 8},
+    "threats": {
+        "default": (),
+        "help": "names of attacks or suites; none draws the clean input only",
+    },
+    "score_threshold": "detections below it are not drawn",
     "out": {"default": "work_dirs/detections"},
     "cfg_options": "set entries of every config, e.g. data_root=data/kitti",
 }
@@ -93,8 +108,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def _add_frames(parser: Any) -> None:
     """``--frames`` or ``--num``, and ``--split``."""
     which = parser.add_mutually_exclusive_group()
-    add_options(which, DetectRun, "frames", "num", **OPTIONS)
-    add_options(parser, DetectRun, "split", **OPTIONS)
+    add_options(which, FramesSpec, "frames", "num", **OPTIONS)
+    add_options(parser, FramesSpec, "split", **OPTIONS)
 
 
 def _add_data(commands: argparse._SubParsersAction) -> None:
@@ -122,7 +137,7 @@ def _add_detect(commands: argparse._SubParsersAction) -> None:
     add_detector(parser, own=True)
     _add_frames(parser.add_argument_group("frames"))
     group = parser.add_argument_group("attack")
-    add_options(group, DetectRun, "threats", "attacks_file", **OPTIONS)
+    add_options(group, AttacksSpec, "threats", "attacks_file", **OPTIONS)
     for name in ("eps", "steps"):
         group.add_argument(f"--{name}", **CHANGES[name])
     group = parser.add_argument_group("several detectors")
@@ -135,11 +150,12 @@ def _add_detect(commands: argparse._SubParsersAction) -> None:
         help="another detector beside the first; repeat for more",
     )
     add_options(group, DetectRun, "transfer", **OPTIONS)
-    names = ("out", "width", "score_threshold", "video", "video_of", "fps", "rerun")
     group = parser.add_argument_group("output")
-    add_options(group, DetectRun, *names, **OPTIONS)
+    add_options(group, DetectRun, "out", "width", **OPTIONS)
+    add_options(group, DetectorRun, "score_threshold", **OPTIONS)
+    add_options(group, DetectRun, "video", "video_of", "fps", "rerun")
     group = parser.add_argument_group("running")
-    add_options(group, DetectRun, "device", **OPTIONS)
+    add_options(group, Running, "device")
     add_options(group, DetectorSpec, "cfg_options", **OPTIONS)
     parser.set_defaults(run=draw_detect, parser=parser)
 
@@ -163,13 +179,16 @@ def draw_detect(args: argparse.Namespace) -> None:
     """Draw what was asked for and print where it is."""
     from perception.visualization.detect_run import draw_detections
 
-    run = from_args(
-        DetectRun,
-        args,
-        detectors=args.detectors,
-        changes=threat_changes(args, ("eps", "steps")),
-        device=pick_device(args.device),
-    )
+    changes = threat_changes(args, ("eps", "steps"))
+    if changes and not args.threats:
+        raise DataError("--eps and --steps need --threat")
+    device = pick_device(args.device)
+    contestants = [
+        from_args(DetectorRun, args, detector=one, device=device)
+        for one in args.detectors
+    ]
+    attacks = from_args(AttacksSpec, args, changes=changes) if args.threats else None
+    run = from_args(DetectRun, args, contestants=contestants, attacks=attacks)
     for path in draw_detections(run):
         tqdm.write(str(path))
 

@@ -15,11 +15,7 @@ from perception.core.structures import DataError
 from perception.evaluation.detection.rules import Scoring
 from perception.evaluation.robustness.attack_file import Named
 from perception.evaluation.robustness.spec import (
-    AttacksSpec,
-    DetectorRun,
     DetectRun,
-    FramesSpec,
-    Running,
 )
 from perception.evaluation.robustness.subject import (
     Subject,
@@ -45,13 +41,13 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
         DataError: If anything asked for is impossible.
     """
     _check(run)
-    subjects = _contestants(run)
+    subjects = [load_subject(one, run.attacks) for one in run.contestants]
     observers = [
         Observer(one.target, one.dataset, _detector_name(one)) for one in subjects
     ]
     first, judge = subjects[0], _judge(subjects[0].scoring)
     rounds: list[list[Perturbation | None]] = [[None] * len(subjects)]
-    if run.threats:
+    if run.attacks is not None:
         rounds, left_out = shared_attacks([one.attacks for one in subjects])
         if left_out:
             tqdm.write(f"not for every detector, left out: {', '.join(left_out)}")
@@ -82,26 +78,6 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
     if run.rerun:
         write_recording(run.rerun, scenes, judge)
         yield Path(run.rerun)
-
-
-def _contestants(run: DetectRun) -> list[Subject]:
-    """Every detector with its frames and attacks; none for clean input alone."""
-    frames = FramesSpec(split=run.split, frames=run.frames, num=run.num)
-    asked = AttacksSpec(
-        threats=run.threats,
-        attacks_file=run.attacks_file,
-        changes=run.changes or {},
-    )
-    runs = [
-        DetectorRun(
-            detector=spec,
-            frames=frames,
-            running=Running(device=run.device),
-            score_threshold=run.score_threshold,
-        )
-        for spec in run.detectors
-    ]
-    return [load_subject(one, asked if run.threats else None) for one in runs]
 
 
 def shared_attacks(
@@ -203,10 +179,9 @@ def _check(run: DetectRun) -> None:
     for wrong, message in (
         (run.width < MIN_WIDTH, f"--width must be at least {MIN_WIDTH}"),
         (not run.fps > 0, "--fps must be positive"),
-        (not run.threats and run.changes, "--eps and --steps need --threat"),
-        (not run.threats and steps, "--video-of steps needs --threat"),
-        (len(run.detectors) < 2 and run.transfer, "--transfer needs --compare"),
-        (not run.threats and run.transfer, "--transfer needs --threat"),
+        (run.attacks is None and steps, "--video-of steps needs --threat"),
+        (len(run.contestants) < 2 and run.transfer, "--transfer needs --compare"),
+        (run.attacks is None and run.transfer, "--transfer needs --threat"),
     ):
         if wrong:
             raise DataError(message)

@@ -92,7 +92,7 @@ def test_the_detector_is_left_as_it_was(tiny_detector, tiny_batch):
 
 
 def test_the_best_restart_of_each_frame_is_returned():
-    search = Search(PGD(threat(restarts=3)), Bowl(made_batch(), target=0.0))
+    search = Search(PGD(threat(restarts=3)), Bowl(made_batch(), top=0.0))
     variable = torch.arange(6.0).view(6, 1, 1, 1).expand(-1, 3, 8, 8).clone()
     # Rows are restart by restart: frame 0 is 0, 2, 4 and frame 1 is 1, 3, 5.
     search.remember(variable, torch.tensor([5.0, 1.0, 7.0, 9.0, 6.0, 2.0]))
@@ -101,7 +101,7 @@ def test_the_best_restart_of_each_frame_is_returned():
 
 
 def test_nan_is_worse_than_any_value_and_the_last_one_counts():
-    search = Search(PGD(threat()), Bowl(made_batch(3), target=0.0))
+    search = Search(PGD(threat()), Bowl(made_batch(3), top=0.0))
     variable = torch.zeros(3, 3, 8, 8)
     search.remember(variable + 1, torch.tensor([math.nan, 4.0, math.nan]))
     search.remember(variable + 2, torch.tensor([-9.0, math.nan, math.nan]))
@@ -175,12 +175,12 @@ def test_anything_with_losses_can_be_attacked_and_audited():
 class OwnBowl(Bowl):
     """Looks at each frame without its padding, at all sensors it is shown."""
 
-    def objective(self, changed, goal):
+    def height(self, changed):
         total = 0
         for images in changed.values():
             sizes = self.batch.sizes("camera") * (len(images) // len(self.batch))
             own = [x[:, :h, :w] for x, (h, w) in zip(images, sizes, strict=True)]
-            total += torch.stack([-((x - self.target) ** 2).sum() for x in own])
+            total += torch.stack([-((x - self.top) ** 2).sum() for x in own])
         return total
 
 
@@ -218,7 +218,7 @@ def test_frames_fare_alike_however_far_they_are_padded(search, budget):
     attack = build_attack("x", config)
     found = []
     for batch in (small, together):
-        variable = attack.run(OwnBowl(batch, target=107.0))
+        variable = attack.run(OwnBowl(batch, top=107.0))
         found.append(attack.threat.render(variable, batch))
     for name, image in found[0].items():
         torch.testing.assert_close(found[1][name][:1, :, :, :8], image)
@@ -229,7 +229,7 @@ def test_a_copy_keeps_to_a_smaller_budget(search):
     """As adversarial training asks of it while it warms up."""
     attack = build_attack("x", {"type": search, "threat": CAMERA})
     attack.threat = scaled(attack.threat, 0.25)
-    found = attack.run(Bowl(made_batch(), target=200.0))
+    found = attack.run(Bowl(made_batch(), top=200.0))
     assert 103 < found.max() <= 104
 
 

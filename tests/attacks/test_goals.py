@@ -10,7 +10,7 @@ from perception.attacks import PGD, MapThreat
 from perception.attacks.goals import GateTerm, Goal, Through
 from perception.attacks.objectives import Create, Hide, Rank, TakenFor
 from perception.attacks.target import frozen
-from perception.attacks.victim import Victim
+from perception.attacks.victim import Query, Victim
 from perception.core.parts import LeaveOut
 from perception.targets import DetectorTarget
 
@@ -63,7 +63,7 @@ def values(detector, batch, goal, sensor="camera", **changed):
     with frozen(detector), torch.no_grad():
         victim = Victim(detector, batch, (sensor,))
         inputs = {sensor: changed.get(sensor, batch.inputs[sensor])}
-        return victim.objective(inputs, Goal.parse(goal))
+        return Goal.parse(goal).value(Query(victim, inputs))
 
 
 def test_detection_is_the_whole_loss_of_each_frame(tiny_target, tiny_batch):
@@ -103,7 +103,7 @@ def test_no_graph_reaches_weights_or_other_sensors(tiny_target, tiny_batch):
     with frozen(tiny_target):
         victim = Victim(tiny_target, tiny_batch, ("camera",))
         image = tiny_batch.inputs["camera"].clone().requires_grad_()
-        value = victim.objective({"camera": image}, Goal())
+        value = Goal().value(Query(victim, {"camera": image}))
         (gradient,) = torch.autograd.grad(value.sum(), image)
         assert not gradient.requires_grad
         kept = victim._kept["lidar"] + victim._kept["depth"]

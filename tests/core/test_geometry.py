@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from box_checks import points_in_boxes, project_boxes
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -10,8 +11,6 @@ from perception.core.geometry import (
     box_corners,
     disparity_to_depth,
     inverse_transform,
-    points_in_boxes,
-    project_boxes,
     project_to_image,
     rotation_y_to_alpha,
     transform_points,

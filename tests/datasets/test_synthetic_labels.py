@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
+from box_checks import points_in_boxes, project_boxes
 from synthetic_makers import CAMERA_HEIGHT_M, scene_of, wall
 
 from perception.core.geometry import (
     box_corners,
-    points_in_boxes,
-    project_boxes,
     transform_points,
 )
 from perception.datasets.synthetic.assets.meshes import box

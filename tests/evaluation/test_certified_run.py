@@ -13,7 +13,7 @@ from tiny_kitti import write_config, write_kitti
 
 from perception.apis import load_detector
 from perception.core.checkpoints import sha256
-from perception.evaluation.certified_run import certify
+from perception.evaluation.certified import certify
 from perception.evaluation.detection.rules import Scoring
 from perception.evaluation.robustness.spec import DetectorRun, DetectorSpec, Running
 from perception.evaluation.robustness.subject import load_subject

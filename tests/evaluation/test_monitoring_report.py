@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from perception.evaluation.recording_report import (
+from perception.evaluation.recording import (
     Moment,
     in_words,
     summarise,

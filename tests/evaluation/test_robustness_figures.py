@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from perception.core.files import write_json
 from perception.core.structures import DataError, Objects
 from perception.evaluation.detection.rules import Scoring
 from perception.evaluation.robustness import figures
@@ -461,7 +462,7 @@ def everything():
 
 def test_what_is_written_is_read(tmp_path):
     results, path = everything(), tmp_path / "results.json"
-    results.write(path)
+    write_json(path, results.to_json())
     assert read_results(path) == results
 
 
@@ -496,7 +497,7 @@ def test_what_is_written_is_read(tmp_path):
 )
 def test_damaged_results_are_named(tmp_path, damage, message):
     path = tmp_path / "results.json"
-    everything().write(path)
+    write_json(path, everything().to_json())
     values = figures_of(path)
     damage(values)
     path.write_text(json.dumps(values))

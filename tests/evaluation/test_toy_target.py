@@ -11,6 +11,7 @@ from perception.attacks import build_attack
 from perception.attacks.batch import AttackBatch
 from perception.attacks.target import Scores
 from perception.attacks.threats.maps import MapThreat
+from perception.core.files import write_json
 from perception.core.structures import Channel, DataError, Objects, SensorSpec
 from perception.corruptions import build_perturbation
 from perception.evaluation.audit.checks import audit
@@ -115,7 +116,7 @@ def test_attacked_corrupted_and_tabled(batches, tmp_path):
         baseline="toy",
         detectors=(detector,),
     )
-    results.write(tmp_path / "results.json")
+    write_json(tmp_path / "results.json", results.to_json())
     assert read_results(tmp_path / "results.json") == results
     text = markdown(results)
     assert "| eye_pgd | eye |" in text and "| eye | noise |" in text

@@ -7,7 +7,7 @@ import torch
 
 from perception.attacks import MapThreat
 from perception.attacks.goals import Goal
-from perception.attacks.victim import Victim
+from perception.attacks.victim import Query, Victim
 from perception.models.modes import in_eval_mode, laid_out_for_speed
 
 
@@ -49,12 +49,12 @@ def test_the_layout_that_is_fast_changes_no_objective(tiny_target, tiny_batch):
     changed = {"camera": tiny_batch.inputs["camera"]}
     with torch.no_grad(), in_eval_mode(detector), detector.for_losses():
         victim = Victim(tiny_target, tiny_batch, ("camera",))
-        plain = victim.objective(changed, Goal())
+        plain = Goal().value(Query(victim, changed))
         with laid_out_for_speed(detector):
             assert convolution.is_contiguous(memory_format=torch.channels_last)
             victim = Victim(tiny_target, tiny_batch, ("camera",))
-            fast = victim.objective(changed, Goal())
-            assert torch.equal(victim.objective(changed, Goal()), fast)
+            fast = Goal().value(Query(victim, changed))
+            assert torch.equal(Goal().value(Query(victim, changed)), fast)
     torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-5)
     with pytest.raises(KeyError), laid_out_for_speed(detector):
         raise KeyError

@@ -1,8 +1,7 @@
 import pytest
 from PIL import Image
 
-from perception.evaluation.recording import Recording
-from perception.evaluation.recording_report import Moment, summarise
+from perception.evaluation.recording import Moment, Recording, summarise
 from perception.models.consensus.monitor import SensorMonitor
 from perception.visualization.style import YELLOW, sensor_colour
 from perception.visualization.timeline import Lane, lanes_of, write_timeline

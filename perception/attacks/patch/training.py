@@ -22,7 +22,7 @@ from perception.attacks.base import check_graph
 from perception.attacks.batch import AttackBatch
 from perception.attacks.patch.threat import PatchThreat
 from perception.attacks.target import Target, frozen
-from perception.attacks.victim import Victim
+from perception.attacks.victim import Query, Victim
 from perception.core.checkpoints import load_checkpoint
 from perception.core.files import replacing
 from perception.core.structures import DataError
@@ -184,7 +184,7 @@ class _Training:
         changed = threat.render_draws(texture, batch)
         with frozen(target):  # for this batch alone: it remembers the ground truth
             victim = Victim(target, batch, threat.touched)
-            value = victim.objective(changed, threat.goal).mean()
+            value = threat.goal.value(Query(victim, changed)).mean()
             if not value.requires_grad:
                 check_graph(victim, changed, threat.goal)
             self.optimiser.zero_grad()

@@ -18,7 +18,7 @@ from perception.attacks.goals import GateTerm, Goal, Through
 from perception.attacks.registry import ATTACKS
 from perception.attacks.target import DoesNotApplyError
 from perception.attacks.threats.base import ThreatModel
-from perception.attacks.victim import Victim
+from perception.attacks.victim import Query, Victim
 from perception.core.parts import LeaveOut
 
 WAYS = ("none", "attribute", "expert", "branch", "fused", "parts")
@@ -117,7 +117,7 @@ class Adaptive(Attack):
         variable = threat.project(variable, victim.batch)
         with torch.no_grad():
             rendered = threat.render(variable, victim.batch)
-            value = nan_is_least(victim.objective(rendered, self.goal)).cpu()
+            value = nan_is_least(self.goal.value(Query(victim, rendered))).cpu()
         index = torch.tensor(frames)
         # Where nothing but NaN was found yet, the latest: never the clean input.
         better = (value > highest[index]) | highest[index].isneginf()

@@ -32,7 +32,7 @@ from perception.attacks.target import NoGradientError, Target, frozen
 from perception.attacks.threats.budgets import frame_norm, generator, scaled
 from perception.attacks.threats.joint import JointThreat
 from perception.attacks.threats.maps import MapThreat
-from perception.attacks.victim import Victim
+from perception.attacks.victim import Query, Victim
 from perception.evaluation.audit.subject import (
     AuditReport,
     AuditSettings,
@@ -177,7 +177,7 @@ def same_twice(subject: Subject, threat: MapThreat) -> Check:
     with frozen(subject.target), torch.no_grad():
         victim = Victim(subject.target, batch, threat.touched)
         again = [
-            victim.objective(threat.render(variable, batch), search.goal)
+            search.goal.value(Query(victim, threat.render(variable, batch)))
             for _ in range(2)
         ]
     figures = {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from perception.core.files import write_json
 from perception.core.provenance import Environment, distinct, versions
 from perception.evaluation.robustness.cell import fill
 from perception.evaluation.robustness.export import KittiSaver
@@ -20,7 +21,7 @@ from perception.evaluation.robustness.results import (
     Results,
     RunInfo,
 )
-from perception.evaluation.robustness.spec import AttackRun, AttacksSpec, Running
+from perception.evaluation.robustness.spec import AttackRun, RobustnessRun
 from perception.evaluation.robustness.store import FrameStore
 from perception.evaluation.robustness.subject import Subject, load_subject
 
@@ -58,8 +59,7 @@ def run_attacks(run: AttackRun) -> Results:
         found[result.name] = result
         wall_s = time.perf_counter() - begin
         detector = detector_result(made_of(subject), sensors, found)
-        info = run_info(run.attacks, running, subject, found.values(), wall_s)
-        results = write_results(out / "results.json", subject, [detector], info)
+        results = write_results(out / "results.json", run, subject, [detector], wall_s)
         means = (result.ap.clean.headline.mean, result.mean)
         clean, left = ("n/a" if mean is None else f"{mean:.2f}" for mean in means)
         tqdm.write(f"{result.name}: mean AP {clean} -> {left}")
@@ -77,60 +77,53 @@ def made_of(subject: Subject) -> dict[str, str]:
     }
 
 
-def run_info(
-    asked: AttacksSpec,
-    running: Running,
+def write_results(
+    path: Path,
+    run: AttackRun | RobustnessRun,
     subject: Subject,
-    results: Iterable[AttackResult],
+    detectors: Sequence[DetectorResult],
     wall_s: float,
+    *,
     processes: int = 1,
-) -> RunInfo:
-    """How a run was started, that ends now."""
-    seeds = {one.threat.get("seed", 0) for one in results}
-    return RunInfo(
-        command=running.command,
-        attacks_file=str(asked.attacks_file),
-        suite=tuple(asked.threats),
+    **more: Any,
+) -> Results:
+    """Write the results of a run that ends now; returns them.
+
+    Args:
+        path: The file.
+        run: How it was started.
+        subject: A detector, of whose frames, classes and scoring all are.
+        detectors: What was measured.
+        wall_s: Seconds it took.
+        processes: How many worked at a time.
+        **more: Further fields of :class:`Results`, or others than of this detector.
+    """
+    attacks = [one for detector in detectors for one in detector.attacks.values()]
+    seeds = {one.threat.get("seed", 0) for one in attacks}
+    info = RunInfo(
+        command=run.running.command,
+        attacks_file=str(run.attacks.attacks_file),
+        suite=tuple(run.attacks.threats),
         data_root=subject.settings["data_root"],
         split=subject.settings["split"],
         seeds=tuple(sorted(seed for seed in seeds if isinstance(seed, int))),
-        batch_size=running.batch_size,
+        batch_size=run.running.batch_size,
         processes=processes,
         wall_s=round(wall_s, 2),
         finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         versions=versions(),
     )
-
-
-def write_results(
-    path: Path,
-    subject: Subject,
-    detectors: Iterable[DetectorResult],
-    run: RunInfo,
-    **more: Any,
-) -> Results:
-    """Write the results of detectors on the frames of one of them; returns them.
-
-    Args:
-        path: The file.
-        subject: One of them, of whose classes and scoring all are.
-        detectors: What was measured.
-        run: How.
-        **more: Further fields of :class:`Results`, or others than of this detector.
-    """
-    detectors = tuple(detectors)
-    attacks = [one for detector in detectors for one in detector.attacks.values()]
     fields: Mapping[str, Any] = {
-        "run": run,
+        "run": info,
         "frame_ids": tuple(subject.frame_ids),
         "classes": tuple(subject.target.classes),
         "sensors": dict(subject.target.sensors),
         "scoring": subject.scoring,
         "attacks": tuple(dict.fromkeys(one.name for one in attacks)),
         "baseline": detectors[0].name,
-        "detectors": detectors,
+        "detectors": tuple(detectors),
         "environments": distinct(e for one in attacks for e in one.environments),
     }
     results = Results(**{**fields, **more})
-    results.write(path)
+    write_json(path, results.to_json())
     return results

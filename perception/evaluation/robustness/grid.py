@@ -21,7 +21,7 @@ from perception.core.provenance import Environment
 from perception.core.structures import DataError
 from perception.datasets.splits import listing
 from perception.evaluation.audit.run import joined_audits, read_audit
-from perception.evaluation.robustness.attack import made_of, run_info, write_results
+from perception.evaluation.robustness.attack import made_of, write_results
 from perception.evaluation.robustness.attack_file import AttackFile
 from perception.evaluation.robustness.figures import (
     attack_result,
@@ -101,13 +101,13 @@ def run_robustness(run: RobustnessRun) -> Results | None:
     ]
     detectors = compared(alone, baseline)
     group_of = {one.name: name_of(one.spec) for one in subjects}
-    attacks = [one for detector in detectors for one in detector.attacks.values()]
-    wall_s, processes = time.perf_counter() - begin, run.processes * ranks.count
     results = write_results(
         Path(run.out) / "robustness.json",
+        run,
         subjects[0],
         detectors,
-        run_info(run.attacks, run.running, subjects[0], attacks, wall_s, processes),
+        time.perf_counter() - begin,
+        processes=run.processes * ranks.count,
         sensors={k: v for one in subjects for k, v in one.target.sensors.items()},
         attacks=tuple(attack_file.names(threats)),
         baseline=baseline,
@@ -214,10 +214,8 @@ def measured_detector(
     made, frames_file = made_of(subject), f"{subject.name}/results.json"
     if every:
         whole = detector_result(made, sensors, every)
-        info = run_info(
-            run.attacks, run.running, subject, every.values(), whole.seconds
-        )
-        write_results(out / "results.json", subject, [whole], info)
+        path = out / "results.json"
+        write_results(path, run, subject, [whole], whole.seconds)
     short = {name: replace(one, frames=()) for name, one in every.items()}
     return detector_result(
         made,

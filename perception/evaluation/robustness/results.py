@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
-from perception.core.files import read_json, write_json
+from perception.core.files import read_json
 from perception.core.provenance import Environment
 from perception.core.structures import DataError, SensorSpec
 from perception.evaluation.detection.rules import Scoring
@@ -524,13 +524,10 @@ class Results:
     format: str = FORMAT
     version: int = FORMAT_VERSION
 
-    def write(self, path: str | os.PathLike) -> None:
-        """Write the file, atomically.
-
-        Raises:
-            DataError: If it cannot be written.
-        """
-        write_json(path, _adapter().dump_python(self, mode="json"))
+    def to_json(self) -> dict[str, Any]:
+        """The file's content, as :func:`read_results` takes it."""
+        content: dict[str, Any] = _adapter().dump_python(self, mode="json")
+        return content
 
 
 @cache

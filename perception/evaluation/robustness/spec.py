@@ -266,38 +266,24 @@ class DetectRun:
     """What to draw: ``tools/visualize.py detect``.
 
     Attributes:
-        detectors: Which; with more than one, sheets compare them.
+        contestants: Detectors with their frames; sheets compare several.
         out: Folder of the pictures.
-        threats: Names of attacks or suites; none draws the clean input only.
-        attacks_file: File that defines the names.
-        changes: Fields of the threat models to replace, e.g. eps.
+        attacks: Attacks to draw; None draws the clean input only.
         transfer: Attack the first detector only and show that to all; otherwise each
             one is attacked by itself (white-box).
-        frames: Names of the frames, instead of ``num``.
-        num: So many frames, spread evenly over the split.
-        split: Name of a split file instead of the config's test frames.
         video: Also write a video.
         video_of: Of the sheets, or of an attack's steps on each frame.
         fps: Sheets per second of a video.
         rerun: Also write a recording for the Rerun viewer (pip install -e '.[viewer]').
         width: Width of a sheet in pixels.
-        score_threshold: Detections below it are not drawn.
-        device: Where detectors run.
     """
 
-    detectors: Sequence[DetectorSpec]
+    contestants: Sequence[DetectorRun]
     out: str
-    threats: Sequence[str] = ()
-    attacks_file: str = ""
-    changes: Mapping[str, Any] | None = None
+    attacks: AttacksSpec | None = None
     transfer: bool = False
-    frames: Sequence[str] | None = None
-    num: int = 8
-    split: str | None = None
     video: Literal["mp4", "gif"] | None = None
     video_of: Literal["frames", "steps"] = "frames"
     fps: float = 2.0
     rerun: str | None = None
     width: int = 1600
-    score_threshold: float = 0.3
-    device: str = "cpu"

@@ -5,7 +5,7 @@ from perception.attacks import PGD, Adaptive, build_attack
 from perception.attacks.base import try_goal
 from perception.attacks.goals import Goal
 from perception.attacks.target import DoesNotApplyError, frozen
-from perception.attacks.victim import Victim
+from perception.attacks.victim import Query, Victim
 
 CAMERA = dict(type="MapThreat", sensor="camera", eps=8.0, steps=2)
 CONFIG = dict(type="Adaptive", search=dict(type="PGD"), weights=(1.0,), threat=CAMERA)
@@ -74,7 +74,7 @@ def test_the_threats_own_goal_is_the_judge(tiny_target, tiny_batch):
             one = build_attack("b", dict(type="PGD", threat=CAMERA), goal=goal)
             changed = one.craft(tiny_target, tiny_batch)
             with torch.no_grad():
-                value = victim.objective(changed, Goal.parse("rank"))
+                value = Goal.parse("rank").value(Query(victim, changed))
             assert (worst.value >= value - 1e-4 * value.abs()).all(), goal
 
 
@@ -110,10 +110,10 @@ def test_a_detector_that_answers_nan_is_still_attacked(
 ):
     """An objective of NaN must not pass for robustness: the clean input untouched."""
 
-    def nothing(victim, changed, goal):
-        return torch.nan * changed["camera"].flatten(1).sum(dim=1)
+    def nothing(goal, query):
+        return torch.nan * query.changed["camera"].flatten(1).sum(dim=1)
 
-    monkeypatch.setattr(Victim, "objective", nothing)
+    monkeypatch.setattr(Goal, "value", nothing)
     result = build_attack("a", CONFIG)(tiny_target, tiny_batch)
     change = (result.inputs["camera"] - tiny_batch.inputs["camera"]).abs()
     assert (change.flatten(1).amax(dim=1) > 4).all()

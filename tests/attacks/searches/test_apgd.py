@@ -24,7 +24,7 @@ def test_finds_what_fixed_steps_miss():
     distances = []
     patient = threat(steps=100)
     for attack in (PGD(patient, step_fraction=0.5), APGD(patient)):
-        found = attack.run(Bowl(batch, target=107.3))
+        found = attack.run(Bowl(batch, top=107.3))
         distances.append(float((found[:, :, :6] - 107.3).abs().max()))
     assert distances[1] < 1.0 < distances[0]
 
@@ -32,14 +32,14 @@ def test_finds_what_fixed_steps_miss():
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_reaches_the_edge(norm):
     batch = made_batch()
-    found = APGD(threat(norm=norm)).run(Bowl(batch, target=200.0))
+    found = APGD(threat(norm=norm)).run(Bowl(batch, top=200.0))
     change = (found - batch.inputs["camera"])[:, :, :6]
     reached = change.amax() if norm == "linf" else change.flatten(1).norm(dim=1).min()
     assert float(reached) == pytest.approx(16, rel=1e-4)
 
 
 def test_as_many_evaluations_as_pgd():
-    bowl = Bowl(made_batch(), target=200.0)
+    bowl = Bowl(made_batch(), top=200.0)
     APGD(threat(steps=7, restarts=2)).run(bowl)
     assert bowl.calls == 8
 

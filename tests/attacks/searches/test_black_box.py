@@ -28,33 +28,33 @@ def threat(**fields) -> MapThreat:
 
 
 def test_squares_climb_at_extreme_values_only():
-    bowl = Bowl(made_batch(), target=200.0)
+    bowl = Bowl(made_batch(), top=200.0)
     values = []
     for steps in (1, 10, 40):
         found = SquareAttack(threat(steps=steps)).run(bowl)
         assert set(found[:, :, :6].unique().tolist()) <= {84.0, 116.0}
         assert (found[:, :, 6:] == 0).all()
-        values.append(float(bowl.objective({"camera": found}, None).mean()))
+        values.append(float(bowl.height({"camera": found}).mean()))
     assert values[0] < values[1] < values[2]
 
 
 def test_squares_ask_as_often_as_agreed():
-    bowl = Bowl(made_batch(), target=200.0)
+    bowl = Bowl(made_batch(), top=200.0)
     SquareAttack(threat(steps=12, restarts=2)).run(bowl)
     assert bowl.calls == 12
 
 
 def test_squares_keep_an_l2_budget():
     batch = made_batch()
-    found = SquareAttack(threat(norm="l2", eps=20.0)).run(Bowl(batch, target=200.0))
+    found = SquareAttack(threat(norm="l2", eps=20.0)).run(Bowl(batch, top=200.0))
     change = (found - batch.inputs["camera"]).flatten(1).norm(dim=1)
     assert (change <= 20.001).all()
 
 
 def test_squares_are_the_same_in_any_batch():
     attack = SquareAttack(threat())
-    together = attack.run(Bowl(made_batch(3), target=110.0))
-    alone = attack.run(Bowl(made_batch(1, first_id=2), target=110.0))
+    together = attack.run(Bowl(made_batch(3), top=110.0))
+    alone = attack.run(Bowl(made_batch(1, first_id=2), top=110.0))
     assert torch.equal(together[2:], alone)
 
 
@@ -67,9 +67,9 @@ def test_squares_need_a_map():
 
 
 def test_more_noise_is_no_weaker():
-    bowl = Bowl(made_batch(), target=105.0)
+    bowl = Bowl(made_batch(), top=105.0)
     few, many = (RandomNoise(threat(steps=n)).run(bowl) for n in (1, 20))
-    gain = [bowl.objective({"camera": found}, None) for found in (few, many)]
+    gain = [bowl.height({"camera": found}) for found in (few, many)]
     assert (gain[1] >= gain[0]).all() and (gain[1] > gain[0]).any()
 
 

@@ -15,26 +15,26 @@ def threat(**fields) -> MapThreat:
 
 def test_reaches_the_edge_of_the_box():
     attack = PGD(threat(steps=10))
-    found = attack.run(Bowl(made_batch(), target=200.0))
+    found = attack.run(Bowl(made_batch(), top=200.0))
     torch.testing.assert_close(found[:, :, :6], torch.full((2, 3, 6, 8), 116.0))
     assert (found[:, :, 6:] == 0).all()
 
 
 def test_reaches_the_edge_of_the_ball():
     batch = made_batch()
-    found = PGD(threat(norm="l2", eps=12.0, steps=10)).run(Bowl(batch, target=200.0))
+    found = PGD(threat(norm="l2", eps=12.0, steps=10)).run(Bowl(batch, top=200.0))
     change = found - batch.inputs["camera"]
     assert change.flatten(1).norm(dim=1).tolist() == pytest.approx([12, 12], rel=1e-4)
 
 
 def test_one_evaluation_per_step_and_one_at_the_end():
-    bowl = Bowl(made_batch(), target=200.0)
+    bowl = Bowl(made_batch(), top=200.0)
     PGD(threat(steps=7, restarts=3)).run(bowl)
     assert bowl.calls == 8
 
 
 def test_the_best_iterate_counts():
-    bowl = Bowl(made_batch(), target=101.0)
+    bowl = Bowl(made_batch(), top=101.0)
     attack = PGD(threat(steps=3), step_fraction=1.0, momentum=0.0, random_start=False)
     found = attack.run(bowl)
     assert (found[:, :, :6] == 100).all(), "full steps overshoot"

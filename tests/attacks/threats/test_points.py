@@ -13,7 +13,7 @@ from perception.attacks.threats.point_add import PointAdd
 from perception.attacks.threats.point_drop import PointDrop, limit_chosen
 from perception.attacks.threats.points import PointFeatures, PointShift
 from perception.attacks.threats.splat import View, splat
-from perception.attacks.victim import Victim
+from perception.attacks.victim import Query, Victim
 from perception.core.structures import SensorSpec
 
 SIZE = (4, 8)
@@ -309,9 +309,9 @@ def test_pgd_finds_more_than_chance(name, tiny_target, tiny_batch):
     with frozen(tiny_target), torch.no_grad():
         victim = Victim(tiny_target, tiny_batch, ("lidar",))
         goal = Goal()
-        clean = victim.objective({"lidar": tiny_batch.inputs["lidar"]}, goal)
+        clean = goal.value(Query(victim, {"lidar": tiny_batch.inputs["lidar"]}))
         chance = threat.render(threat.random(tiny_batch, 9), tiny_batch)
-        random = victim.objective(chance, goal)
+        random = goal.value(Query(victim, chance))
     assert (result.detection_loss > clean).all()
     assert result.detection_loss.mean() > random.mean()
     assert torch.equal(result.inputs["lidar"], again.inputs["lidar"])

@@ -7,7 +7,7 @@ from tiny_kitti import write_config, write_kitti
 from perception.attacks import PGD, MapThreat
 from perception.attacks.goals import Goal
 from perception.attacks.target import frozen
-from perception.attacks.victim import Victim
+from perception.attacks.victim import Query, Victim
 from perception.core.structures import DataError
 from perception.evaluation.benchmarks.attack_speed import (
     compare_attacks,
@@ -43,8 +43,8 @@ def test_the_toolbox_attacks_as_we_do(tiny_detector, tiny_batch):
     target = DetectorTarget(tiny_detector)
     with frozen(target), torch.no_grad():
         victim = Victim(target, tiny_batch, ("camera",))
-        clean = victim.objective({"camera": tiny_batch.inputs["camera"]}, Goal())
-        damage = victim.objective({"camera": theirs}, Goal())
+        clean = Goal().value(Query(victim, {"camera": tiny_batch.inputs["camera"]}))
+        damage = Goal().value(Query(victim, {"camera": theirs}))
     ours = candidates["ours"]().detection_loss
     assert damage.mean() > clean.mean()
     gains = (damage - clean).mean() / (ours - clean).mean()

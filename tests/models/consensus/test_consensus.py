@@ -18,7 +18,7 @@ from tiny_detectors import (
 
 from perception.attacks import Adaptive, build_attack
 from perception.attacks.goals import Goal
-from perception.attacks.victim import Victim
+from perception.attacks.victim import Query, Victim
 from perception.core.parts import BranchPrediction, ExpertPrediction, LeaveOut
 from perception.models import ConsensusAggregator
 from perception.models.consensus.gate import Verdict
@@ -296,5 +296,5 @@ def test_an_attacker_reaches_all_that_is_chosen_from():
             for part in (BranchPrediction("thermal"), *experts)
         ]
         image = {"thermal": batch.inputs["thermal"]}
-        together = victim.objective(image, Goal.parse("detection|parts"))
+        together = Goal.parse("detection|parts").value(Query(victim, image))
     torch.testing.assert_close(together, torch.stack(of_parts).mean(dim=0))

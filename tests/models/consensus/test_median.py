@@ -19,7 +19,7 @@ from tiny_detectors import (
 from perception.attacks import build_attack
 from perception.attacks.goals import Goal
 from perception.attacks.target import DoesNotApplyError
-from perception.attacks.victim import Victim
+from perception.attacks.victim import Query, Victim
 from perception.core.parts import BranchPrediction, ExpertPrediction, LeaveOut
 from perception.models import MedianAggregator
 from perception.models.consensus.gate import Verdict
@@ -203,7 +203,7 @@ def test_attacks_reach_each_branch_and_the_fused_prediction():
     image = {"thermal": batch.inputs["thermal"]}
     with frozen(plain), pytest.raises(DoesNotApplyError, match="no part"):
         victim = Victim(target, target.batch(make_batch()), ("thermal",))
-        victim.objective(image, Goal.parse("hide|branch"))
+        Goal.parse("hide|branch").value(Query(victim, image))
 
 
 def test_where_a_branch_lies_beyond_the_others_only_the_branch_has_a_gradient():

@@ -199,6 +199,9 @@ class Corruption(Perturbation):
         image = reading.value
         if reading.spec.kind == "points":
             assert reading.projection is not None, "points come with a projection"
+            if reading.spec.is_table:  # it shows what is wrong by itself
+                right = torch.as_tensor(batch.samples[frame].projections[self.sensor])
+                image = seen_through(image, reading.projection, right)
             image = draw_points(image, reading.spec, reading.projection, reading.size)
         height, width = batch.inputs[self.sensor].shape[-2:]
         return padded(image, (height, width))
@@ -265,6 +268,22 @@ class Corruption(Perturbation):
                 f"this one {tuple(now.shape)}; stale frames must have the same size"
             )
         return older.to(now.device)
+
+
+def seen_through(points: Tensor, wrong: Tensor, right: Tensor) -> Tensor:
+    """Points (P, 3 + F) where they would have to be to look right as they look wrong.
+
+    Args:
+        points: Seen through a wrong projection.
+        wrong: (3, 4) that projection.
+        right: (3, 4) the one that is taken for right.
+    """
+    if torch.equal(wrong, right):
+        return points
+    xyz, wrong, right = points[:, :3].double(), wrong.double(), right.double()
+    seen = xyz @ wrong[:, :3].T + wrong[:, 3] - right[:, 3]
+    moved = torch.linalg.solve(right[:, :3], seen.T).T
+    return torch.cat([moved.to(points), points[:, 3:]], dim=1)
 
 
 def build_perturbation(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,12 +19,12 @@ from perception.core.checkpoints import load_checkpoint, secure_mmengine
 from perception.core.structures import DataError
 from perception.models.loading import compute_in_float32
 from perception.models.modes import giving_losses, in_eval_mode
-from perception.targets.camera import Found, TrainableCameraTarget
+from perception.targets.camera import Found
+from perception.targets.mmdetection_config import labels_of, picture_of
 from perception.targets.multimodal import scores_of_levels
 from perception.targets.pictures import PictureFormat
 from perception.targets.registry import TARGETS
-
-_NOTHING = ("LoadImageFromFile", "LoadAnnotations", "PackDetInputs")
+from perception.targets.trainable import TrainableCameraTarget
 
 
 @TARGETS.register_module()
@@ -32,7 +32,7 @@ class MMDetectionTarget(TrainableCameraTarget):
     """A detector of MMDetection.
 
     Size, padding, channel order and scale are those of its test pipeline and its data
-    preprocessor; ``scores`` are there for dense heads with sigmoid scores.
+    preprocessor; dense heads with sigmoid scores give ``scores``.
 
     Args:
         config: Its config file.
@@ -67,7 +67,7 @@ class MMDetectionTarget(TrainableCameraTarget):
             raise DataError(
                 f"{checkpoint}: does not fit the config: {reason}"
             ) from error
-        labels = labels or _labels(config, loaded.get("meta", {}))
+        labels = labels or labels_of(config, loaded.get("meta", {}))
         if not labels:
             raise DataError(f"{checkpoint}: does not name its classes: give `labels`")
         picture = picture or picture_of(config, model.data_preprocessor)
@@ -109,46 +109,11 @@ class MMDetectionTarget(TrainableCameraTarget):
         return Scores(torch.stack(logits, dim=2), centers)
 
 
-def picture_of(config: Config, preprocessor: Any) -> PictureFormat:
-    """What the test pipeline (reading BGR) and the data preprocessor make of a file."""
-    fields: dict[str, Any] = {"divisor": preprocessor.pad_size_divisor}
-    swapped = preprocessor._channel_conversion
-    fields["order"] = "rgb" if swapped else "bgr"
-    if preprocessor._enable_normalize:
-        fields["mean"] = tuple(preprocessor.mean.flatten().tolist())
-        fields["std"] = tuple(preprocessor.std.flatten().tolist())
-    data = config.get("test_dataloader", {}).get("dataset", {})
-    for step in data.get("pipeline", config.get("test_pipeline", ())):
-        if step["type"] == "Resize":
-            fields["size"] = tuple(step["scale"])[::-1]
-            fields["keep_ratio"] = step.get("keep_ratio", False)
-        elif step["type"] == "Pad" and tuple(step["size"])[::-1] == fields.get("size"):
-            value = step.get("pad_val", 0)
-            value = value.get("img", 0) if isinstance(value, Mapping) else value
-            fields["fill"] = float(
-                value if isinstance(value, int | float) else value[0]
-            )
-        elif step["type"] not in _NOTHING:
-            raise DataError(f"test pipeline: {step} is not understood: give `picture`")
-    return PictureFormat(**fields)
-
-
 def _sample(image: Tensor) -> DetDataSample:
-    size = _size(image)
-    same = dict.fromkeys(
-        ("img_shape", "ori_shape", "pad_shape", "batch_input_shape"), size
-    )
+    sizes = ("img_shape", "ori_shape", "pad_shape", "batch_input_shape")
+    same = dict.fromkeys(sizes, _size(image))
     return DetDataSample(metainfo={**same, "scale_factor": (1.0, 1.0)})
 
 
 def _size(image: Tensor) -> tuple[int, int]:
     return image.shape[2], image.shape[3]
-
-
-def _labels(config: Config, meta: Mapping[str, Any]) -> Sequence[str]:
-    told = meta.get("dataset_meta") or {}
-    data = config.get("test_dataloader", {}).get("dataset", {})
-    names = told.get("classes", told.get("CLASSES")) or data.get("metainfo", {}).get(
-        "classes"
-    )
-    return tuple(names or ())

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from perception.models.modes import giving_losses, in_eval_mode
-from perception.targets.camera import Found, TrainableCameraTarget
+from perception.targets.camera import Found
 from perception.targets.pictures import PictureFormat
 from perception.targets.registry import TARGETS
+from perception.targets.trainable import TrainableCameraTarget
 
 
 @TARGETS.register_module()

@@ -209,7 +209,7 @@ def write_json(path, content):
 
 def write_results(path, content):
     """Results as a file, whether or not they are right."""
-    write_json(path, content.to_json())
+    path.write_bytes(content.to_json())
     return path
 
 

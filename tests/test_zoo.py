@@ -9,7 +9,6 @@ import torch
 
 from perception.apis import load_detector
 from perception.core.checkpoints import sha256
-from perception.core.files import write_json
 from perception.core.provenance import Environment
 from perception.core.structures import DataError
 from perception.evaluation.detection.rules import Scoring
@@ -79,7 +78,7 @@ def results(folder: Path, digest: str) -> Path:
         detectors=(detector_result(made, ["camera"], attacks),),
         environments=(Environment("GPU", torch="2.9"),),
     )
-    write_json(folder / "robustness.json", results.to_json())
+    (folder / "robustness.json").write_bytes(results.to_json())
     return folder / "robustness.json"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from perception.cli.options import Parser, add_options, from_args
-from perception.evaluation.robustness.spec import DetectorSpec
+from perception.evaluation.robustness.spec import DetectorSpec, ExportRun
 
 EXAMPLES = """\
 examples:
@@ -22,8 +22,6 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Export, compare, say what the file takes and gives."""
-    from perception.evaluation.exported import ExportRun, run_export
-
     parser = Parser(description=__doc__, epilog=EXAMPLES)
     add_options(parser, DetectorSpec, "config", "checkpoint")
     add_options(parser, ExportRun, "out", out=dict(metavar="FILE.onnx"))
@@ -33,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_options(parser, ExportRun, "check", check=dict(type=int, metavar="FRAMES"))
     add_options(parser, DetectorSpec, "cfg_options")
     args = parser.parse_args(argv)
+    from perception.evaluation.exported import run_export
+
     found = run_export(from_args(ExportRun, args))
     print(f"{args.out}: {found.megabytes:.1f} MB, {args.precision}")
     for title, tensors in (("in", found.inputs), ("out", found.outputs)):

@@ -6,7 +6,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from perception.core.structures import DataError
@@ -20,39 +20,48 @@ def sole_user(folder: str | os.PathLike, what: str) -> Iterator[None]:
     """Hold a folder for this process; the system lets go of it when the process ends.
 
     Args:
-        folder: Made if need be; its ``.lock`` stays behind and says nothing by itself.
+        folder: Made if need be, and removed if nothing has been put there in the end.
         what: What this process does there, for the other one's error.
 
     Raises:
         DataError: If another process holds it, or the folder cannot be written.
     """
-    folder = Path(folder)
+    lock = Path(folder) / ".lock"
+    number = _locked(lock)
+    if number is None:
+        raise DataError(
+            f"{folder}: another program is at work there ({what}); wait for it, or "
+            "choose another folder"
+        )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Never through a link that somebody else put there.
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        number = os.open(folder / ".lock", flags, 0o644)
-    except OSError as error:
-        raise DataError(f"{folder}: cannot write: {error.strerror or error}") from error
-    try:
-        if not _locked(number):
-            raise DataError(
-                f"{folder}: another program is at work there ({what}); wait for it, or "
-                "choose another folder"
-            )
         yield
     finally:
+        with suppress(OSError):
+            lock.unlink()
         os.close(number)
+        with suppress(OSError):  # something is there
+            lock.parent.rmdir()
 
 
-def _locked(number: int) -> bool:
-    """Lock a file, if it is free or soon will be."""
+def _locked(lock: Path) -> int | None:
+    """Create and lock a file; None if another process holds it and goes on doing so."""
     end = time.monotonic() + _PATIENCE_S
+    # Never through a link that somebody else put there.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     while True:
         try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            number = os.open(lock, flags, 0o644)
+        except FileNotFoundError:  # its last user has just removed the folder
+            continue
+        except OSError as error:
+            reason = error.strerror or error
+            raise DataError(f"{lock.parent}: cannot write: {reason}") from error
+        with suppress(OSError):
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except OSError:
-            if time.monotonic() > end:
-                return False
-            time.sleep(0.05)
+            if os.fstat(number).st_nlink:  # else its last user has just removed it
+                return number
+        os.close(number)
+        if time.monotonic() > end:
+            return None
+        time.sleep(0.05)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,44 +15,14 @@ from torch import Tensor
 from perception.core.config import load_config
 from perception.core.structures import DataError
 from perception.datasets.loading import build_dataset, build_loader
-from perception.evaluation.robustness.spec import DetectorSpec
-from perception.models.export import Boxes, ExportedGraph, GraphSpec, export_onnx
+from perception.evaluation.robustness.spec import ExportRun
+from perception.models.export import ExportedGraph, GraphSpec, export_onnx
 from perception.models.loading import load_detector
 from perception.models.onnx_runtime import halve, open_session, quantize
 
 TOLERANCE = 1e-3
 """Largest difference from PyTorch's outputs, relative to those beyond 1."""
 _CALIBRATION_FRAMES = 32
-
-Precision = Literal["float32", "float16", "int8"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportRun:
-    """What to export.
-
-    Attributes:
-        detector: Which detector.
-        out: The ``.onnx`` file to write.
-        size: Height and width of the input in pixels; default: that of the config's
-            frames.
-        boxes: What the graph gives: the head's ``raw`` outputs, ``decoded`` boxes and
-            scores, or ``nms``, which also says which of them are left after
-            non-maximum suppression.
-        points: Draw points in the graph: point sensors go in as points, with their
-            projections, instead of maps.
-        precision: Of the weights; ``int8`` is calibrated on training frames, and
-            neither it nor ``float16`` has to be within the tolerance.
-        check: So many of the config's test frames are compared with PyTorch; 0: none.
-    """
-
-    detector: DetectorSpec
-    out: str
-    size: tuple[int, int] | None = None
-    boxes: Boxes = "decoded"
-    points: bool = False
-    precision: Precision = "float32"
-    check: int = 8
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,7 @@ def summary(results: Results, asked: TaskTable) -> str:
         plain = [[_plain(one, name) for one in own] for name in sensors]
         worst = [[one.worst[name].mean for one in own] for name in sensors]
         told = [[o.mean for o in one.oracle.values()] for one in own]
+        cells: list[Sequence[float | None]]
         cells = [[one.clean_mean for one in own], *plain, _least(plain)]
         cells += [*worst, _least(worst), [min(o) for o in told if o]]
         gates = [one.gate for one in own if one.gate is not None]

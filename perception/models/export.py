@@ -287,9 +287,8 @@ def _add_suppression(path: Path, test_cfg: Any) -> None:
         "NonMaxSuppression", ["boxes", "scores_by_class", *constants], ["selected"]
     )
     graph.node.extend([by_class, chosen])
-    shape = ["selected", 3]
     graph.output.append(
-        helper.make_tensor_value_info("selected", TensorProto.INT64, shape)
+        helper.make_tensor_value_info("selected", TensorProto.INT64, ["boxes_left", 3])
     )
     onnx.checker.check_model(model)
     onnx.save(model, str(path))

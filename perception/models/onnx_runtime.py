@@ -143,7 +143,7 @@ def quantize(path: str | os.PathLike, batches: Iterable[Arrays]) -> None:
     """
     quantization = require_extra("onnxruntime.quantization", "onnx")
 
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[name-defined,misc]
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[name-defined]
         """Hands out the batches one by one."""
 
         def __init__(self, arrays: Sequence[Arrays]) -> None:

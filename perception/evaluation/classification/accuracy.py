@@ -19,7 +19,9 @@ def hits(truth: Sequence[Objects], found: Sequence[Objects]) -> np.ndarray:
     """(N,) whether each sample's likeliest object has the first true one's name."""
     return np.array(
         [
-            len(said) > 0 and said.names[np.argmax(said.scores)] == real.names[0]
+            said.scores is not None
+            and len(said) > 0
+            and said.names[np.argmax(said.scores)] == real.names[0]
             for real, said in zip(truth, found, strict=True)
         ]
     )

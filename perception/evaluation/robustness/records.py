@@ -127,7 +127,8 @@ class FrameRecord:
             DataError: If an entry is missing or is not what it should be.
         """
         what = "record of an attacked frame"
-        fields = dict(checked(_Saved, values, values.get("frame_id"), what=what))
+        saved: Any = checked(_Saved, values, values.get("frame_id"), what=what)
+        fields: dict[str, Any] = dict(saved)
         for name in _DETECTIONS:
             if fields[name] is not None:
                 fields[name] = _objects_from_json(fields[name])

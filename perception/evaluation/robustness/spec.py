@@ -287,3 +287,31 @@ class DetectRun:
     fps: float = 2.0
     rerun: str | None = None
     width: int = 1600
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRun:
+    """What to export.
+
+    Attributes:
+        detector: Which detector.
+        out: The ``.onnx`` file to write.
+        size: Height and width of the input in pixels; default: that of the config's
+            frames.
+        boxes: What the graph gives: the head's ``raw`` outputs, ``decoded`` boxes and
+            scores, or ``nms``, which also says which of them are left after
+            non-maximum suppression.
+        points: Draw points in the graph: point sensors go in as points, with their
+            projections, instead of maps.
+        precision: Of the weights; ``int8`` is calibrated on training frames, and
+            neither it nor ``float16`` has to be within the tolerance.
+        check: So many of the config's test frames are compared with PyTorch; 0: none.
+    """
+
+    detector: DetectorSpec
+    out: str
+    size: tuple[int, int] | None = None
+    boxes: Literal["raw", "decoded", "nms"] = "decoded"
+    points: bool = False
+    precision: Literal["float32", "float16", "int8"] = "float32"
+    check: int = 8

@@ -20,13 +20,14 @@ def sole_user(folder: str | os.PathLike, what: str) -> Iterator[None]:
     """Hold a folder for this process; the system lets go of it when the process ends.
 
     Args:
-        folder: Made if need be, and removed if nothing has been put there in the end.
+        folder: Made if need be, then removed if nothing has been put there.
         what: What this process does there, for the other one's error.
 
     Raises:
         DataError: If another process holds it, or the folder cannot be written.
     """
     lock = Path(folder) / ".lock"
+    was_there = lock.parent.is_dir()
     number = _locked(lock)
     if number is None:
         raise DataError(
@@ -39,8 +40,9 @@ def sole_user(folder: str | os.PathLike, what: str) -> Iterator[None]:
         with suppress(OSError):
             lock.unlink()
         os.close(number)
-        with suppress(OSError):  # something is there
-            lock.parent.rmdir()
+        if not was_there:
+            with suppress(OSError):  # something has been put there
+                lock.parent.rmdir()
 
 
 def _locked(lock: Path) -> int | None:

@@ -32,6 +32,7 @@ from perception.cli.attacking import (
     run_of,
 )
 from perception.cli.options import Parser, add_options, add_running, option
+from perception.core.locks import sole_user
 from perception.evaluation.robustness.spec import AttackRun, AttacksSpec, AuditRun
 
 EXAMPLES = """\
@@ -96,11 +97,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     if args.audit:
         run = run_of(AuditRun, args, "attack.py", argv)
-        report = audit_detector(run, lambda check: print(check.line(), flush=True))
+        with sole_user(args.out, "an audit"):
+            report = audit_detector(run, lambda check: print(check.line(), flush=True))
         print(
             f"{len(report.checks) - len(report.failed())} checks passed, "
             f"{len(report.failed())} failed; {args.out}/audit.json"
         )
         sys.exit(0 if report.passed else 1)
-    print(attack_table(run_attacks(run_of(AttackRun, args, "attack.py", argv))))
+    with sole_user(args.out, "attacks"):
+        results = run_attacks(run_of(AttackRun, args, "attack.py", argv))
+    print(attack_table(results))
     print(f"{args.out}/results.json")

@@ -9,10 +9,13 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from perception.cli.options import Parser, option
 from perception.core.files import claim
+from perception.core.locks import sole_user
+from perception.core.parallel import end_with_parent
 from perception.core.structures import DataError
 
 REPO = Path(__file__).resolve().parents[2]
@@ -139,7 +142,12 @@ def run(step: Step) -> float:
         print(f"== {step.title}: done before ({step.done})", flush=True)
         return 0.0
     print(f"== {step.title}\n   python {' '.join(step.command)}", flush=True)
-    status = subprocess.run([sys.executable, *step.command], cwd=REPO, check=False)
+    status = subprocess.run(
+        [sys.executable, *step.command],
+        cwd=REPO,
+        check=False,
+        preexec_fn=partial(end_with_parent, os.getpid()),
+    )
     if status.returncode:
         raise DataError(f"{step.title}: failed with status {status.returncode}")
     return time.monotonic() - started
@@ -150,9 +158,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     os.chdir(REPO)
     settings = {name: value for name, value in vars(args).items() if name != "out"}
-    claim(Path(args.out) / "demo.json", settings, taken="train")
     todo = steps(args)
-    took = [run(step) for step in todo]
+    with sole_user(args.out, "the demo"):
+        claim(Path(args.out) / "demo.json", settings, taken="train")
+        took = [run(step) for step in todo]
     print("\nDone. Where everything is, and how long it took:")
     for step, seconds in zip(todo, took, strict=True):
         print(f"  {seconds:6.0f} s  {step.title}: {step.result}")

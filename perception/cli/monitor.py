@@ -42,6 +42,7 @@ from perception.cli.options import (
     from_args,
     option,
 )
+from perception.core.locks import sole_user
 from perception.evaluation.robustness.spec import AttacksSpec, CleanFrames, MonitorRun
 
 EXAMPLES = """\
@@ -113,8 +114,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     attack = from_args(AttacksSpec, args) if args.threats else None
     more = {"monitor": monitor, "attack": attack}
     run = run_of(MonitorRun, args, "monitor.py", argv, **more)
-    recording = follow_recording(run)
     picture = Path(args.out) / "trust.png"
-    write_timeline(picture, recording)
+    with sole_user(args.out, "a monitor"):
+        recording = follow_recording(run)
+        write_timeline(picture, recording)
     print(in_words(recording.summary))
     print(picture)

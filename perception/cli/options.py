@@ -16,6 +16,7 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from perception.core.parallel import end_with_parent
 from perception.core.structures import DataError
 from perception.core.words import did_you_mean, one_line, value_of
 from perception.evaluation.robustness.spec import DetectorSpec, Running
@@ -32,6 +33,8 @@ def run_tool(main: Callable[[], None]) -> None:
     # Idle OpenMP threads must sleep, not spin: with as many busy programs as cores,
     # spinning made a training step ten times slower. PyTorch reads it when imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun's ranks end with it
+        end_with_parent()
     try:
         main()
     except DataError as error:

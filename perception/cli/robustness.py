@@ -24,12 +24,15 @@ Results are the same whatever --jobs, since each attack runs on one CPU thread.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from perception.cli.attacking import add_attacks, add_frames, run_of
 from perception.cli.options import Parser, add_options, add_running, option
+from perception.core.locks import sole_user
 from perception.core.structures import DataError
 from perception.evaluation.robustness.spec import DetectorSpec, RobustnessRun
 
@@ -131,7 +134,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         audit=args.audit == "",
         audit_dir=args.audit or None,
     )
-    results = run_robustness(run)
+    first = int(os.environ.get("RANK", 0)) == 0  # torchrun's others are its helpers
+    with sole_user(args.out, "attacks") if first else nullcontext():
+        results = run_robustness(run)
     if results is None:  # a rank of torchrun that only helped
         return
     print(markdown(results))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from perception.core.structures import DataError
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp(\..*)?")
 
 
 @contextmanager
@@ -19,7 +24,8 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
     The temporary name keeps the suffix, because image writers choose the format by
     it, and nobody can foretell it to put a link there. On any error the temporary file
-    is removed and ``path`` stays as it was.
+    is removed and ``path`` stays as it was. What a killed process left in this folder
+    is removed by the first that writes there after it.
 
     Raises:
         DataError: If the file cannot be written (disk full, no permission).
@@ -28,15 +34,34 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        yield temporary
-        os.replace(temporary, path)
+        _remove_leftovers(path.parent.absolute())
+        number = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX)  # somebody is writing it
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            os.close(number)
     except OSError as error:
         raise DataError(f"{path}: cannot write: {error.strerror or error}") from error
     finally:
         # The folder itself may be what could not be made.
         with suppress(OSError):
             temporary.unlink()
+
+
+@cache  # once per folder and process: large folders take long to list
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of processes that are gone."""
+    for entry in os.scandir(folder):
+        if _TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+            with suppress(OSError):  # another one writes it, or has removed it
+                number = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW)
+                try:
+                    fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(entry.path)
+                finally:
+                    os.close(number)
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:

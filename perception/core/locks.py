@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from perception.core.structures import DataError
+
+# So long may the processes of a killed program take to be gone.
+_PATIENCE_S = 2.0
 
 
 @contextmanager
@@ -31,13 +35,24 @@ def sole_user(folder: str | os.PathLike, what: str) -> Iterator[None]:
     except OSError as error:
         raise DataError(f"{folder}: cannot write: {error.strerror or error}") from error
     try:
-        try:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not _locked(number):
             raise DataError(
                 f"{folder}: another program is at work there ({what}); wait for it, or "
                 "choose another folder"
-            ) from error
+            )
         yield
     finally:
         os.close(number)
+
+
+def _locked(number: int) -> bool:
+    """Lock a file, if it is free or soon will be."""
+    end = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.05)

@@ -2,11 +2,12 @@
 
 Worker processes are started afresh (``spawn``): forking after OpenCV or torch started
 threads may hang. Each keeps to one thread, on which the last bits of a result may
-depend.
+depend. No process outlives the one that started it, however that ended.
 """
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -34,6 +35,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Note = Callable[[int, Any], None]
 
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -231,8 +233,27 @@ def _starting() -> Iterator[None]:
                 os.environ[name] = value
 
 
+def end_with_parent(parent: int | None = None) -> None:
+    """Have the kernel kill this process as soon as its parent is gone, by kill -9 too.
+
+    Called first in every process that another one starts. To the kernel the parent is
+    the thread that started this process, which therefore has to outlive its work.
+
+    Args:
+        parent: The parent's id, where multiprocessing does not know it; it may be gone
+            already.
+    """
+    if parent is None:
+        known = multiprocessing.parent_process()
+        parent = os.getppid() if known is None else known.pid
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _begin(setup: Callable[[], object] | None) -> None:
     """A worker's first act; it is its parent that ends it."""
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)
     if setup is not None:

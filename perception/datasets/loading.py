@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Literal
 
 from mmdet.registry import DATASETS
@@ -11,6 +12,7 @@ from mmengine.config import Config
 from torch.utils.data import DataLoader, Subset
 
 from perception.core.config import as_config
+from perception.core.parallel import end_with_parent
 from perception.datasets.frame_dataset import FrameDataset, collate_frames
 
 Part = Literal["train", "val", "test"]
@@ -51,9 +53,22 @@ def build_loader(
                 f"frames are numbered 0 … {len(dataset) - 1}, got {bad[0]}"
             )
         chosen = Subset(dataset, numbers)
-    return DataLoader(
+    loader = DataLoader(
         chosen, batch_size, num_workers=workers, collate_fn=collate_frames
     )
+    return with_mortal_workers(loader)
+
+
+def with_mortal_workers(loader: DataLoader) -> DataLoader:
+    """The loader; its workers will not outlive the process that reads from it."""
+    loader.worker_init_fn = partial(_begin_worker, loader.worker_init_fn)
+    return loader
+
+
+def _begin_worker(then: Callable[[int], object] | None, number: int) -> None:
+    end_with_parent()
+    if then is not None:
+        then(number)
 
 
 def numbered_batches(

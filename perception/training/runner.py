@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.dist import barrier
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 from perception.core.checkpoints import (
     load_checkpoint,
@@ -17,6 +19,7 @@ from perception.core.checkpoints import (
 )
 from perception.core.locks import sole_user
 from perception.core.structures import DataError
+from perception.datasets.loading import with_mortal_workers
 from perception.models.loading import compute_in_float32
 from perception.training.hooks import MissedValidation
 from perception.training.labels import LabelHook
@@ -114,9 +117,14 @@ def build_runner(config: Config, launcher: str = "none") -> Runner:
 
 
 class _Runner(Runner):
-    """MMEngine's, which prints the whole config; it is in the work folder as well."""
+    """MMEngine's, without its print of the whole config, and with mortal workers."""
+
+    @staticmethod
+    def build_dataloader(*args: Any, **settings: Any) -> DataLoader:
+        """Whose workers do not outlive this process."""
+        return with_mortal_workers(Runner.build_dataloader(*args, **settings))
 
     def _log_env(self, env_cfg: dict) -> None:
-        """One line instead of some hundreds."""
+        """One line instead of some hundreds; the config is in the work folder."""
         folder = Path(self.work_dir)
         self.logger.info(f"config {self.cfg.filename}, seed {self.seed}, in {folder}")

@@ -1,11 +1,18 @@
 """Reading JSON: a value, or one line that says what is wrong with which file."""
 
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from perception.core.files import read_json, replacing, write_json
+from perception.core.files import (
+    _remove_leftovers,
+    read_json,
+    replacing,
+    write_json,
+)
 from perception.core.structures import DataError
 
 
@@ -52,3 +59,35 @@ def test_temporary_names_cannot_be_foretold(tmp_path):
             assert temporary.is_file() and not temporary.is_symlink()
             names.add(temporary.name)
     assert len(names) == 2 and os.listdir(tmp_path) == ["a.json"]
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path):
+    script = (
+        "import os, sys\n"
+        "from perception.core.files import replacing\n"
+        "with replacing(sys.argv[1]) as temporary:\n"
+        "    temporary.write_text('half')\n"
+        "    {end}\n"
+    )
+    kept = tmp_path / ".mine.tmp.json"
+    kept.touch()
+    words = [sys.executable, "-c", script.format(end="os._exit(9)")]
+    subprocess.run([*words, str(tmp_path / "a.json")], check=False)
+    assert len(left := set(tmp_path.iterdir()) - {kept}) == 1
+    wait = script.format(end="print(temporary, flush=True); sys.stdin.read()")
+    with subprocess.Popen(
+        [sys.executable, "-c", wait, str(tmp_path / "b.json")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as writer:
+        being_written = Path(writer.stdout.readline().strip())
+        assert set(tmp_path.iterdir()) == {kept, being_written} and left
+        # Another file in the folder, and another process at work on its own.
+        subprocess.run([*words, str(tmp_path / "c.json")], check=False)
+        assert being_written.read_text() == "half"
+        writer.communicate()
+    assert (tmp_path / "b.json").read_text() == "half"
+    _remove_leftovers.cache_clear()
+    write_json(tmp_path / "d.json", 1)
+    assert {path.name for path in tmp_path.iterdir()} == {kept.name, "b.json", "d.json"}

@@ -143,3 +143,55 @@ def _die_first(folder, then, number):
     except FileExistsError:
         return then(number)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _touch_then_wait(folder, number):
+    Path(folder, f"{number}.{os.getpid()}.pid").touch()
+    time.sleep(120)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "run_jobs(wait, range(4), jobs=2)",
+        "[context.Process(target=begin, args=(0, wait)).start() for _ in range(2)]",
+    ],
+    ids=["spawned", "forked"],
+)
+def test_no_worker_outlives_a_parent_that_is_killed(tmp_path, start):
+    script = (
+        "import multiprocessing, test_parallel\n"
+        "from functools import partial\n"
+        "from perception.core.parallel import end_with_parent, run_jobs\n"
+        f"wait = partial(test_parallel._touch_then_wait, {str(tmp_path)!r})\n"
+        "def begin(number, then):\n"
+        "    end_with_parent()\n"
+        "    then(number)\n"
+        "context = multiprocessing.get_context('fork')\n"
+        f"if __name__ == '__main__':\n    {start}\n"
+    )
+    path = [str(Path(__file__).parent), *sys.path]
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path)},
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("*.pid"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    workers = [int(file.suffixes[0][1:]) for file in tmp_path.glob("*.pid")]
+    assert len(workers) == 2 and all(map(_lives, workers))
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 30
+    while any(map(_lives, workers)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not any(map(_lives, workers))
+
+
+def _lives(process):
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"

@@ -13,6 +13,7 @@ import numpy as np
 
 from perception.core.files import claim
 from perception.core.geometry import project_to_image, transform_points
+from perception.core.locks import sole_user
 from perception.core.structures import Calibration, DataError, Objects
 from perception.datasets.kitti import files as kitti_files
 from perception.datasets.splits import write_split
@@ -94,28 +95,31 @@ def generate(
     check_at_least(0, val_frames=val_frames, seed=seed)
     check_at_least(1, jobs=jobs)
     root, recipe = Path(out), Recipe(seed, *parse_size(size), full_lidar)
-    claim(root / "synthetic.json", asdict(recipe), taken="training")
-    everything = [f"{index:06d}" for index in range(frames + val_frames)]
-    splits = {"train": everything[:frames], "val": everything[frames:]}
-    names = everything if only is None else splits[only]
-    if not names:
-        raise DataError(f"--only {only}: there are no such frames; give --val-frames")
-    make_missing(
-        partial(write_frame, root, recipe),
-        [name for name in names if not _complete(root, name)],
-        total=len(names),
-        jobs=jobs,
-        unit="frame",
-        progress=progress,
-    )
-    written = splits | {"trainval": everything} if only is None else {only: names}
-    for split, ids in written.items():
-        path = root / "ImageSets" / f"{split}.txt"
-        if ids:
-            write_split(path, ids)
-        else:
-            # Left by a run that had validation frames, it would overlap now.
-            path.unlink(missing_ok=True)
+    with sole_user(root, "making data"):
+        claim(root / "synthetic.json", asdict(recipe), taken="training")
+        everything = [f"{index:06d}" for index in range(frames + val_frames)]
+        splits = {"train": everything[:frames], "val": everything[frames:]}
+        names = everything if only is None else splits[only]
+        if not names:
+            raise DataError(
+                f"--only {only}: there are no such frames; give --val-frames"
+            )
+        make_missing(
+            partial(write_frame, root, recipe),
+            [name for name in names if not _complete(root, name)],
+            total=len(names),
+            jobs=jobs,
+            unit="frame",
+            progress=progress,
+        )
+        written = splits | {"trainval": everything} if only is None else {only: names}
+        for split, ids in written.items():
+            path = root / "ImageSets" / f"{split}.txt"
+            if ids:
+                write_split(path, ids)
+            else:
+                # Left by a run that had validation frames, it would overlap now.
+                path.unlink(missing_ok=True)
     return root
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from perception.core.files import claim, read_json, write_bytes, write_json
 from perception.core.images import write_image
+from perception.core.locks import sole_user
 from perception.core.structures import DataError
 from perception.datasets.synthetic.generate import (
     check_at_least,
@@ -125,16 +126,17 @@ def generate_nuscenes(
     check_at_least(1, jobs=jobs)
     names = scene_names(version, scenes, val_scenes)
     root, recipe = Path(out), Recipe(version, seed, *parse_size(size), samples)
-    claim(root / "synthetic.json", asdict(recipe), taken=version)
-    make_missing(
-        partial(write_scene, root, recipe),
-        [name for name in names if not part_path(root, name).exists()],
-        total=len(names),
-        jobs=jobs,
-        unit="scene",
-        progress=progress,
-    )
-    _write_tables(root, version, names)
+    with sole_user(root, "making data"):
+        claim(root / "synthetic.json", asdict(recipe), taken=version)
+        make_missing(
+            partial(write_scene, root, recipe),
+            [name for name in names if not part_path(root, name).exists()],
+            total=len(names),
+            jobs=jobs,
+            unit="scene",
+            progress=progress,
+        )
+        _write_tables(root, version, names)
     return root
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -81,10 +82,26 @@ def _require_numbers(path: Path, weights: Mapping[str, Any]) -> None:
     for name, value in weights.items():
         if not isinstance(value, torch.Tensor):
             continue
+        # Views of a few bytes may claim terabytes.
+        if value.layout != torch.strided or value.device.type == "meta":
+            raise DataError(f"{path}: {name} is no plain tensor")
+        if value.nbytes > value.untyped_storage().nbytes():
+            raise DataError(f"{path}: {name} claims more values than the file holds")
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise DataError(f"{path}: {name} holds values that are not finite numbers")
         if value.ndim > 0 and value.dtype in (torch.int8, torch.uint8):
             raise DataError(f"{path}: {name} is {value.dtype}; expected floating point")
+
+
+def _require_stored(path: Path) -> None:
+    """Raise DataError if a checkpoint is compressed: PyTorch never does that."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise DataError(f"{path}: not a whole checkpoint ({error})") from error
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise DataError(f"{path}: not a checkpoint of PyTorch: it is compressed")
 
 
 def local_file(path: str | os.PathLike) -> Path:
@@ -97,6 +114,8 @@ def local_file(path: str | os.PathLike) -> Path:
         path = Path(path).expanduser()
         if not path.is_file():
             raise DataError(f"{path}: no such checkpoint")
+        if path.suffix != ".safetensors" and zipfile.is_zipfile(path):
+            _require_stored(path)
         return path
     url = str(path)
     name = f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{url.rsplit('/')[-1]}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,24 @@ def _import_all(config: Config) -> None:
     """Import the modules that register what a config names."""
     if "custom_imports" in config:
         import_modules_from_strings(**config.custom_imports)
+
+
+@contextmanager
+def usable(config: Config, part: str) -> Iterator[None]:
+    """Make one line of whatever goes wrong where a part of a config is built.
+
+    Constructors meet wrong names and types of a config with errors of any kind.
+
+    Raises:
+        DataError: Names the config and the part.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        raise DataError(f"{config.filename}: not a usable {part} ({reason})") from error
 
 
 def first_evaluator(config: Config) -> dict[str, Any]:

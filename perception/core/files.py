@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -15,7 +16,8 @@ from typing import Any
 
 from perception.core.structures import DataError
 
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp(\..*)?")
+_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{16}\.tmp(\.[^.]*)?", re.DOTALL)
+_LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary names are longer
 
 
 @contextmanager
@@ -24,8 +26,8 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
     The temporary name keeps the suffix, because image writers choose the format by
     it, and nobody can foretell it to put a link there. On any error the temporary file
-    is removed and ``path`` stays as it was. What a killed process left in this folder
-    is removed by the first that writes there after it.
+    is removed and ``path`` stays as it was. What a killed process left in the folder is
+    removed by the next one that writes there.
 
     Raises:
         DataError: If the file cannot be written (disk full, no permission).
@@ -34,14 +36,13 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path.parent.absolute())
-        number = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        _remove_leftovers(path.parent.resolve())
+        held = _create_held(temporary)
         try:
-            fcntl.flock(number, fcntl.LOCK_EX)  # somebody is writing it
             yield temporary
             os.replace(temporary, path)
         finally:
-            os.close(number)
+            os.close(held)
     except OSError as error:
         raise DataError(f"{path}: cannot write: {error.strerror or error}") from error
     finally:
@@ -50,18 +51,67 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
             temporary.unlink()
 
 
-@cache  # once per folder and process: large folders take long to list
+def _create_held(temporary: Path) -> int:
+    """Create a file and hold its lock, which the system lets go of after a kill."""
+    while True:
+        held = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(held, fcntl.LOCK_SH)
+        if os.fstat(held).st_nlink:
+            return held
+        os.close(held)  # taken for a leftover before it was held
+
+
+@cache
 def _remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of processes that are gone."""
-    for entry in os.scandir(folder):
-        if _TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
-            with suppress(OSError):  # another one writes it, or has removed it
-                number = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW)
-                try:
-                    fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    os.unlink(entry.path)
-                finally:
-                    os.close(number)
+    """Remove temporary files that no process holds; once for every folder."""
+    names: list[str] = []
+    with suppress(OSError):  # one may write to a folder that one may not list
+        names = os.listdir(folder)
+    for name in names:
+        if not _TEMPORARY.fullmatch(name):
+            continue
+        with suppress(OSError):
+            number = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(folder / name)
+            finally:
+                os.close(number)
+
+
+def path_part(name: object, where: object) -> str:
+    """``name``, found in data, once it is known to be one component of a path.
+
+    Whatever comes from data and becomes the name of a file or folder goes through here.
+
+    Args:
+        name: What the data say.
+        where: The file it comes from, for the error.
+
+    Raises:
+        DataError: If it is no text or leads elsewhere: ``..``, ``a/b``, hidden, too
+            long.
+    """
+    text = name if isinstance(name, str) else ""
+    bad = text.startswith(".") or any(c in "/\\" or not c.isprintable() for c in text)
+    if bad or not text.strip() or len(text.encode()) > _LONGEST_NAME:
+        raise DataError(
+            f"{where}: {str(name)[:80]!r} becomes a file's name: expected one name "
+            "without slashes, and no dot in front"
+        )
+    return text
+
+
+def path_within(name: object, where: object) -> str:
+    """``name``, found in data, once it is known to lead below the folder it is put to.
+
+    Raises:
+        DataError: If a component of it is not as :func:`path_part` wants it.
+    """
+    for part in str(name).split("/"):
+        path_part(part, where)
+    return str(name)
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:
@@ -70,33 +120,37 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def read_bytes(path: str | os.PathLike) -> bytes:
+def read_bytes(path: str | os.PathLike, *, what: str = "") -> bytes:
     """The file's content.
+
+    Args:
+        path: The file; pipes and devices are refused, nobody waits for them.
+        what: What it should hold, for the error.
 
     Raises:
         DataError: If the file is missing or cannot be read.
     """
-    _require_regular(path)
+    said = f"{path}: cannot read{f' {what}' if what else ''}"
     try:
-        return Path(path).read_bytes()
-    except (OSError, ValueError) as error:
+        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(number, "rb") as file:
+            if not stat.S_ISREG(os.fstat(number).st_mode):
+                raise DataError(f"{said}: not a regular file")
+            return file.read()
+    except DataError:
+        raise
+    except (OSError, ValueError, MemoryError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: cannot read: {reason}") from error
+        raise DataError(f"{said}: {reason}") from error
 
 
-def _require_regular(path: str | os.PathLike) -> None:
-    """Raise DataError for pipes and devices: they would be waited for for ever."""
-    if Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
-        raise DataError(f"{path}: cannot read: not a regular file")
-
-
-def read_text(path: str | os.PathLike) -> str:
+def read_text(path: str | os.PathLike, *, what: str = "") -> str:
     """The file's text, or DataError if it is missing or no UTF-8.
 
     A byte order mark, which editors on Windows write, is no part of it.
     """
     try:
-        return read_bytes(path).decode("utf-8-sig")
+        return read_bytes(path, what=what).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: expected a text file") from error
 
@@ -111,17 +165,17 @@ def read_json(path: str | os.PathLike, *, what: str = "JSON") -> Any:
     Raises:
         DataError: If the file is missing, no UTF-8 text, no JSON or nested too deep.
     """
-    _require_regular(path)
+    return parse_json(read_bytes(path, what=what), f"{path}: cannot read {what}")
+
+
+def parse_json(content: bytes, where: str) -> Any:
+    """The value of a JSON text, or DataError that begins with ``where``."""
     try:
-        return json.loads(Path(path).read_bytes().decode("utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, OSError):
-            reason = error.strerror or str(error)
-        elif isinstance(error, RecursionError):
-            reason = "nested too deep"
-        else:
-            reason = f"not JSON ({error})"
-        raise DataError(f"{path}: cannot read {what}: {reason}") from error
+        return json.loads(content.decode("utf-8-sig"))
+    except RecursionError as error:
+        raise DataError(f"{where}: nested too deep") from error
+    except ValueError as error:
+        raise DataError(f"{where}: not JSON ({error})") from error
 
 
 def write_json(path: str | os.PathLike, value: Any, *, indent: int | None = 1) -> None:

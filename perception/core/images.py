@@ -22,21 +22,29 @@ from perception.core.structures import DataError
 # KITTI stores depth as uint16 PNG, metres times this; 0 means no depth.
 DEPTH_UNITS_PER_M = 256.0
 
+# Twice what 8K has; decoded to RGB they take 200 MB.
+MAX_PIXELS = 64_000_000
+
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8"
 # Start-of-frame markers hold the size; C4, C8 and CC are tables, not frames.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
-def read_image(path: str | os.PathLike) -> np.ndarray:
+def read_image(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read a PNG or JPEG as (H, W, 3) uint8 RGB.
 
+    Args:
+        path: The file.
+        max_pixels: Pictures of more are not decoded.
+
     Raises:
-        DataError: If the file is missing, truncated, no such picture, or has more than
-            8 bits: a 12-bit camera's values would be read as nearly black.
+        DataError: If the file is missing, truncated, too large, no such picture, or
+            has more than 8 bits: a 12-bit camera's values would be read as nearly
+            black.
     """
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH
-    pixels = _decode(path, flags)
+    pixels = _decode(path, flags, max_pixels)
     if pixels.dtype != np.uint8:
         raise DataError(
             f"{path}: a picture must have 8 bits per channel, got {pixels.dtype} up to "
@@ -52,7 +60,10 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
     Raises:
         DataError: If the header is neither a PNG's nor a JPEG's.
     """
-    data = read_bytes(path)
+    return _size_of(path, read_bytes(path))
+
+
+def _size_of(path: str | os.PathLike, data: bytes) -> tuple[int, int]:
     try:
         if data.startswith(_PNG_SIGNATURE):
             width, height = struct.unpack_from(">II", data, 16)
@@ -80,13 +91,17 @@ def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
     _encode(path, cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR))
 
 
-def read_depth(path: str | os.PathLike) -> np.ndarray:
+def read_depth(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read a KITTI depth PNG as (H, W) float32 metres, 0 where there is none.
 
+    Args:
+        path: The file.
+        max_pixels: Maps of more are not decoded.
+
     Raises:
-        DataError: If the file is missing, truncated or no 16-bit grey PNG.
+        DataError: If the file is missing, truncated, too large or no 16-bit grey PNG.
     """
-    stored = _decode(path, cv2.IMREAD_UNCHANGED)
+    stored = _decode(path, cv2.IMREAD_UNCHANGED, max_pixels)
     if stored.dtype != np.uint16 or stored.ndim != 2:
         raise DataError(
             f"{path}: depth must be a 16-bit grey PNG (metres * 256), got "
@@ -127,7 +142,7 @@ def _encode(path: str | os.PathLike, pixels: np.ndarray) -> None:
     write_bytes(path, data.tobytes())
 
 
-def _decode(path: str | os.PathLike, flags: int) -> np.ndarray:
+def _decode(path: str | os.PathLike, flags: int, max_pixels: int) -> np.ndarray:
     data = read_bytes(path)
     if data.startswith(_PNG_SIGNATURE):
         complete = _png_is_complete(data)
@@ -138,6 +153,13 @@ def _decode(path: str | os.PathLike, flags: int) -> np.ndarray:
         raise DataError(f"{path}: expected a PNG or JPEG picture")
     if not complete:
         raise DataError(f"{path}: the picture is truncated or damaged")
+    # A few kilobytes may decode to gigabytes.
+    height, width = _size_of(path, data)
+    if not 0 < height * width <= max_pixels:
+        raise DataError(
+            f"{path}: {width} x {height} pixels, expected 1 to {max_pixels} in all; "
+            "the reader's max_pixels allows more"
+        )
     try:
         pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     except cv2.error as error:

@@ -11,7 +11,7 @@ from mmdet.registry import DATASETS
 from mmengine.config import Config
 from torch.utils.data import DataLoader, Subset
 
-from perception.core.config import as_config
+from perception.core.config import as_config, usable
 from perception.core.parallel import end_with_parent
 from perception.datasets.frame_dataset import FrameDataset, collate_frames
 
@@ -23,7 +23,8 @@ def build_dataset(
 ) -> FrameDataset:
     """The data set of a config: ``train``, ``val`` or ``test``."""
     config = as_config(config)
-    return DATASETS.build(config[f"{part}_dataloader"].dataset)
+    with usable(config, f"{part}_dataloader"):
+        return DATASETS.build(config[f"{part}_dataloader"].dataset)
 
 
 def build_loader(

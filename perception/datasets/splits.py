@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from perception.core.files import read_text, write_bytes
+from perception.core.files import path_part, read_text, write_bytes
 from perception.core.structures import DataError
 
 
@@ -17,12 +17,12 @@ def read_split(path: str | os.PathLike) -> list[str]:
     Raises:
         DataError: If the file cannot be read or a line is not one id.
     """
-    frame_ids = []
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
+    frame_ids, text = [], read_text(path, what="the split file")
+    for number, line in enumerate(text.split("\n"), start=1):
         words = line.split()
         if len(words) > 1:
             raise DataError(f"{path}, line {number}: expected one frame id")
-        frame_ids += words
+        frame_ids += [path_part(word, f"{path}, line {number}") for word in words]
     return frame_ids
 
 

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 from perception.core.checkpoints import load_checkpoint, secure_mmengine
-from perception.core.config import as_config
+from perception.core.config import as_config, usable
 from perception.core.structures import DataError
 from perception.models.detector import MultiModalDetector
 
@@ -38,7 +38,9 @@ def load_detector(
     secure_mmengine()
     compute_in_float32()
     config = as_config(config)
-    detector = MODELS.build(copy.deepcopy(config.model))
+    with usable(config, "list of classes: test_dataloader.dataset.classes"):
+        classes = tuple(config.test_dataloader.dataset.classes)
+    detector = built(config)
     if checkpoint is None:
         _forget_closed_log_files()
         detector.init_weights()
@@ -52,9 +54,22 @@ def load_detector(
                 f"{checkpoint}: weights of another detector than "
                 f"{config.filename} describes: {differs}"
             ) from error
-    classes = config.test_dataloader.dataset.classes
-    detector.dataset_meta = {"classes": tuple(classes)}
+    detector.dataset_meta = {"classes": classes}
     return detector.to(device).eval()
+
+
+def built(config: Config) -> MultiModalDetector:
+    """The config's detector as MMEngine builds it, with random weights.
+
+    Raises:
+        DataError: If an entry of ``model`` is unknown, missing or of the wrong type.
+    """
+    with usable(config, "model"):
+        detector = MODELS.build(copy.deepcopy(config.model))
+    if not isinstance(detector, MultiModalDetector):
+        kind = type(detector).__name__
+        raise DataError(f"{config.filename}: model is a {kind}, no MultiModalDetector")
+    return detector
 
 
 def compute_in_float32() -> None:

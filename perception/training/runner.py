@@ -17,6 +17,7 @@ from perception.core.checkpoints import (
     load_checkpoint,
     secure_mmengine,
 )
+from perception.core.config import usable
 from perception.core.locks import sole_user
 from perception.core.structures import DataError
 from perception.datasets.loading import with_mortal_workers
@@ -103,7 +104,8 @@ def build_runner(config: Config, launcher: str = "none") -> Runner:
     secure_mmengine()
     compute_in_float32()
     config.launcher = launcher
-    config.train_dataloader.dataset.seed = config.randomness.seed
+    with usable(config, "training"):
+        config.train_dataloader.dataset.seed = config.randomness.seed
     if launcher == "pytorch" and not torch.cuda.is_available():
         # MMEngine would select a CUDA device for each process.
         torch.distributed.init_process_group("gloo")
@@ -113,7 +115,8 @@ def build_runner(config: Config, launcher: str = "none") -> Runner:
             broadcast_buffers=False,
             find_unused_parameters=config.get("find_unused_parameters", False),
         )
-    return _Runner.from_cfg(config)
+    with usable(config, "training"):
+        return _Runner.from_cfg(config)
 
 
 class _Runner(Runner):

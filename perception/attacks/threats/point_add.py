@@ -30,8 +30,10 @@ class PointAdd(PointThreat):
 
     The frustum has its apex in the sensor and is divided into ``candidates`` cells of
     azimuth and elevation, each with one candidate that may lie anywhere in it at any
-    range. The variable is (N, M, 4 + F): score, azimuth and elevation in degrees, range
-    in metres, features. Chosen candidates are added, behind the true points in order.
+    range, but not below the frame's lowest return: a sensor sees no ground from beneath
+    (those that measure no height are free). The variable is (N, M, 4 + F): score,
+    azimuth and elevation in degrees, range in metres, features. Chosen candidates are
+    added, behind the true points in order.
 
     Attributes:
         count: How many points may be added.
@@ -144,17 +146,31 @@ class PointAdd(PointThreat):
         ]
         features = feature_range(batch, self.sensor)
         features = features.nan_to_num(neginf=0.0, posinf=1.0)
+        # By the steeper end of a cell, the lower row of its angles.
+        reach_m = self._reach_m(batch, frame, ends[0][:rows])[:, None]
         boxes = []
         for side in (0, 1):
             up = ends[0][side : rows + side]
             across = ends[1][side : columns + side]
             row_deg, column_deg = torch.meshgrid(up, across, indexing="ij")
             score = torch.full_like(row_deg, 2.0 * side - 1)
-            range_m = torch.full_like(row_deg, self.range_m[side])
+            range_m = torch.full_like(row_deg, self.range_m[side]).minimum(reach_m)
             columns_of = [score, column_deg, row_deg, range_m]
             columns_of += [torch.full_like(row_deg, v) for v in features[side].tolist()]
             boxes.append(torch.stack([c.flatten() for c in columns_of], dim=1))
         return boxes[0], boxes[1]
+
+    def _reach_m(self, batch: AttackBatch, frame: int, elevation_deg: Tensor) -> Tensor:
+        """Distance at which rays reach the height of the frame's lowest return."""
+        heights_m = batch.raw[self.sensor][frame][:, 2]
+        blind = batch.sensors[self.sensor].pillar_m is not None
+        reach_m = torch.full_like(elevation_deg, torch.inf)
+        if blind or not len(heights_m) or heights_m.min() >= 0:
+            return reach_m
+        down = -elevation_deg.deg2rad().sin()
+        # A hair less, so that rounding does not go below.
+        lowest_m = heights_m.min().to(down) * (1 - 1e-5)
+        return torch.where(down > 0, -lowest_m / down, reach_m)
 
     def frustum_deg(
         self, batch: AttackBatch, frame: int

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from perception.core.images import MAX_PIXELS
 from perception.core.structures import (
     Calibration,
     DataError,
@@ -100,6 +101,7 @@ class KittiFrames(FrameReader):
         label_dir: Folder of the labels; without it ``objects`` is None.
         depth_dir: Folder of the depth maps instead of the sources': a name in
             ``root/subset``, or a path anywhere.
+        max_pixels: Pictures of more pixels are refused before they are decoded.
 
     Raises:
         DataError: If a folder, a file of a sensor that is not optional, or the
@@ -120,7 +122,9 @@ class KittiFrames(FrameReader):
         right_dir: str = "image_3",
         label_dir: str = "label_2",
         depth_dir: str | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
+        self._max_pixels = max_pixels
         self.base = Path(root) / subset
         picked = pick_sources(SensorSource, sources, sensors, optional_sensors)
         if depth_dir is not None:
@@ -203,22 +207,28 @@ class KittiFrames(FrameReader):
             if not source.stereo_fallback or right is None:
                 return None
             left = self._images[frame.frame_id]
-            depth_m = read_stereo_depth(left, right, frame.calibration)
+            depth_m = read_stereo_depth(
+                left, right, frame.calibration, max_pixels=self._max_pixels
+            )
             return depth_m, f"stereo pair {left}, {right}"
         if source.kind == "points":
             return read_points(path, source.columns), str(path)
-        array = read_image(path) if source.kind == "image" else read_depth(path)
+        read = read_image if source.kind == "image" else read_depth
+        array = read(path, max_pixels=self._max_pixels)
         check_size(path, array, frame.image_size, self._images[frame.frame_id])
         return array, str(path)
 
 
-def read_stereo_depth(left: Path, right: Path, calibration: Calibration) -> np.ndarray:
+def read_stereo_depth(
+    left: Path, right: Path, calibration: Calibration, *, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """(H, W) float32 metres, 0 = no match, from a pair of image files.
 
     Raises:
         DataError: If a picture is damaged, the sizes disagree or P3 is unknown.
     """
-    left_rgb, right_rgb = read_image(left), read_image(right)
+    left_rgb = read_image(left, max_pixels=max_pixels)
+    right_rgb = read_image(right, max_pixels=max_pixels)
     try:
         return stereo_depth(left_rgb, right_rgb, calibration)
     except DataError as error:

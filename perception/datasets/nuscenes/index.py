@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from perception.core.files import read_json
 from perception.core.structures import DataError
+from perception.datasets.nuscenes.schema import checked_index, checked_scene
 from perception.datasets.nuscenes.tables import (
     TABLES,
     Scene,
     check_version,
     describe_scene,
     detection_names,
+    names_of,
     open_tables,
     splits_of,
 )
@@ -70,7 +72,14 @@ class SceneIndex(Mapping[str, Scene]):
         self.sweeps: int = about["sweeps"]
 
     def __getitem__(self, name: str) -> Scene:
-        return self._load(name)
+        scene = self._load(name)
+        count = len(scene["samples"])
+        if count != self.samples[name]:
+            raise DataError(
+                f"{self.where}: scene {name} has {count} samples, not "
+                f"{self.samples[name]}; make the index again"
+            )
+        return scene
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.missing)
@@ -82,9 +91,10 @@ class SceneIndex(Mapping[str, Scene]):
     def of_tables(cls, root: str | os.PathLike, version: str) -> SceneIndex:
         """All scenes in memory, described by the devkit."""
         tables = open_tables(root, version)
-        names = sorted(scene["name"] for scene in tables.scene)
+        names = names_of(tables)
         scenes = {n: describe_scene(tables, n, CHANNELS, SWEEPS) for n in names}
         about = about_tables(tables) | summary(scenes)
+        about = checked_index(about, tables.table_root)
         return cls(scenes.__getitem__, about, tables.table_root)
 
     @classmethod
@@ -102,6 +112,7 @@ class SceneIndex(Mapping[str, Scene]):
         again = "make it again with tools/create_data.py nuscenes"
         if not isinstance(index, dict) or index.get("format") != FORMAT:
             raise DataError(f"{path}: not an index of format {FORMAT}; {again}")
+        index = checked_index(index, path)
         if index["version"] != version:
             raise DataError(f"{path}: made from {index['version']}, not {version}")
         if index["tables"] != _table_sizes(root, version):
@@ -134,10 +145,7 @@ def open_index(
 def load_scene(folder: Path, name: str) -> Scene:
     """One scene's record of an index."""
     path = folder / "scenes" / f"{name}.json"
-    record = read_json(path, what="a scene of the index")
-    if not isinstance(record, dict) or "samples" not in record:
-        raise DataError(f"{path}: not a scene of the index; make it again")
-    return record
+    return checked_scene(read_json(path, what="a scene of the index"), path)
 
 
 def about_tables(tables: NuScenes) -> dict[str, Any]:

@@ -21,7 +21,13 @@ from perception.datasets.nuscenes.index import (
     load_scene,
     summary,
 )
-from perception.datasets.nuscenes.tables import Scene, describe_scene, open_tables
+from perception.datasets.nuscenes.schema import checked_scene
+from perception.datasets.nuscenes.tables import (
+    Scene,
+    describe_scene,
+    names_of,
+    open_tables,
+)
 
 
 def write_index(
@@ -61,7 +67,7 @@ def write_index(
         part: dict[str, Any] = summary({name: scene})
         return part
 
-    names = sorted(scene["name"] for scene in tables.scene)
+    names = names_of(tables)
     for part in run_in_threads(describe, names, jobs=jobs, bar=Bar("scenes", "scene")):
         for key, of_scene in part.items():
             about[key] = about.get(key, {}) | of_scene
@@ -114,7 +120,7 @@ def _finished(path: Path, head: Mapping[str, Any]) -> Scene | None:
     """A scene's record of an interrupted run, if made from the same tables."""
     try:
         record = read_json(path)
+        checked_scene(record, path)
     except DataError:
         return None
-    same = isinstance(record, dict) and all(record.get(k) == v for k, v in head.items())
-    return record if same else None
+    return record if all(record.get(k) == v for k, v in head.items()) else None

@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from perception.core.geometry import inverse_transform
-from perception.core.images import read_image
+from perception.core.images import MAX_PIXELS, read_image
 from perception.core.structures import Calibration, DataError, Frame
 from perception.core.words import did_you_mean
 from perception.datasets.nuscenes.boxes import camera_objects
@@ -84,6 +84,7 @@ class NuScenesFrames(FrameReader):
         names: Class of each category, replacing the ten of nuScenes' detection task;
             boxes of other categories are left out.
         min_points: See ``camera_objects``.
+        max_pixels: Pictures of more pixels are refused before they are decoded.
         index: Folder of the index; None looks at its usual place, and loads the
             tables if there is none.
 
@@ -104,8 +105,10 @@ class NuScenesFrames(FrameReader):
         optional_sensors: Sequence[str] = (),
         names: Mapping[str, str] | None = None,
         min_points: int = 1,
+        max_pixels: int = MAX_PIXELS,
         index: str | os.PathLike | None = None,
     ) -> None:
+        self._max_pixels = max_pixels
         cameras = (cameras,) if isinstance(cameras, str) else tuple(cameras)
         self.root, self.cameras = Path(root), cameras
         _check_channels("cameras", cameras, CAMERAS)
@@ -189,7 +192,7 @@ class NuScenesFrames(FrameReader):
         for name, source in self.made_of.items():
             if source.modality == "camera":
                 used[name] = str(self.root / reading["file"])
-                arrays[name] = read_image(used[name])
+                arrays[name] = read_image(used[name], max_pixels=self._max_pixels)
                 check_size(used[name], arrays[name], size, "the tables")
                 continue
             channels = channels_in_view(scene, sample, place.camera, source)

@@ -19,8 +19,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perception.core.files import read_json
+from perception.core.files import path_part, read_json
+from perception.core.schema import checked
 from perception.core.structures import DataError
+from perception.datasets.nuscenes.schema import checked_scene
 from perception.datasets.splits import listing
 
 if TYPE_CHECKING:
@@ -82,6 +84,19 @@ def check_version(root: str | os.PathLike, version: str) -> None:
         raise DataError(f"{folder}: tables missing: {', '.join(missing)}")
 
 
+def names_of(tables: NuScenes) -> list[str]:
+    """Names of all scenes, sorted; each may become a file's name.
+
+    Raises:
+        DataError: If a scene has no name, or one that no file may have.
+    """
+    where = Path(tables.table_root) / "scene.json"
+    try:
+        return sorted(path_part(scene["name"], where) for scene in tables.scene)
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{where}: a scene without name ({error!r})") from error
+
+
 def splits_of(tables: NuScenes) -> dict[str, list[str]]:
     """Scenes of each split: the version's official ones and those of ``splits.json``.
 
@@ -96,12 +111,9 @@ def splits_of(tables: NuScenes) -> dict[str, list[str]]:
     path = Path(tables.table_root) / "splits.json"
     if path.is_file():
         own = read_json(path, what="splits")
-        scenes = own.values() if isinstance(own, dict) else [None]
-        if not all(isinstance(names, list) for names in scenes):
-            raise DataError(f"{path}: expected {{split: [scene names]}}")
-        splits |= own
-    known = {scene["name"] for scene in tables.scene}
-    splits["all"] = sorted(known)
+        splits |= checked(dict[str, list[str]], own, path, what="splits")
+    known = names_of(tables)
+    splits["all"] = known
     present = {name: [s for s in splits[name] if s in known] for name in splits}
     return {name: scenes for name, scenes in present.items() if scenes}
 
@@ -110,7 +122,11 @@ def detection_names(tables: NuScenes) -> dict[str, str]:
     """Class of each category in nuScenes' detection task, for those that have one."""
     from nuscenes.eval.detection.utils import category_to_detection_name
 
-    categories = [row["name"] for row in tables.category]
+    try:
+        categories = [str(row["name"]) for row in tables.category]
+    except (KeyError, TypeError) as error:
+        where = Path(tables.table_root) / "category.json"
+        raise DataError(f"{where}: a category without name ({error!r})") from error
     names = {name: category_to_detection_name(name) for name in categories}
     return {name: label for name, label in names.items() if label is not None}
 
@@ -126,22 +142,28 @@ def describe_scene(
     Raises:
         DataError: If a table refers to something that is not there.
     """
+    where = f"{tables.table_root}: scene {name}"
     found = [scene for scene in tables.scene if scene["name"] == name]
     if not found:
         raise DataError(f"{tables.table_root}: no scene {name!r}")
     record: Scene = {"name": name, "token": found[0]["token"]}
     record |= {"calibrations": {}, "samples": [], "missing": []}
     try:
-        token = found[0]["first_sample_token"]
+        token, seen = found[0]["first_sample_token"], set()
         while token:
+            if token in seen:
+                raise DataError(f"{where}: sample {token} comes after itself")
+            seen.add(token)
             sample = tables.get("sample", token)
             _add_sample(record, tables, sample, list(channels), sweeps)
             token = sample["next"]
     except KeyError as error:
         raise DataError(
-            f"{tables.table_root}: scene {name}: {error} is referred to, but nowhere "
-            "defined"
+            f"{where}: {error} is referred to, but nowhere defined"
         ) from error
+    except (TypeError, AttributeError, IndexError, OSError) as error:
+        raise DataError(f"{where}: broken tables ({error!r})") from error
+    checked_scene(record, where)
     return record
 
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from perception.attacks import Attack, MapThreat
 from perception.attacks.batch import AttackBatch
 from perception.core.files import read_json, write_json
+from perception.core.schema import checked
 from perception.core.structures import DataError
 from perception.evaluation.audit.checks import audit
 from perception.evaluation.audit.subject import AuditReport, AuditSettings, Check
@@ -87,13 +89,26 @@ def read_audit(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         return {}
-    content: dict[str, Any] = read_json(path, what="the report of an audit")
-    try:
-        if not isinstance(content["audit"]["passed"], bool):
-            raise TypeError("audit.passed is neither true nor false")
-    except (TypeError, KeyError) as error:
-        raise DataError(f"{path}: not the report of an audit ({error})") from error
+    what = "report of an audit"
+    content: dict[str, Any] = read_json(path, what=what)
+    checked(_Audited, content, path, what=what)
     return content
+
+
+class _Check(TypedDict):
+    name: str
+    passed: bool
+
+
+class _Verdict(TypedDict):
+    passed: bool
+    checks: list[_Check]
+
+
+class _Audited(TypedDict):
+    """The part of the schema of ``audit.json`` that is read again."""
+
+    audit: _Verdict
 
 
 def joined_audits(audits: Iterable[AuditResult]) -> AuditResult | None:

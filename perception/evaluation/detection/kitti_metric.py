@@ -13,6 +13,7 @@ from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
+from perception.core.files import path_part
 from perception.core.gate_state import attributed, false_alarm_warning
 from perception.core.structures import DataError, Objects
 from perception.datasets.kitti.files import write_objects
@@ -109,8 +110,8 @@ class KittiMetric(BaseMetric):
         results = [Seen(*one) for one in results]  # MMEngine makes them plain tuples
         if self.dump_dir is not None:
             for seen in results:
-                path = Path(self.dump_dir) / f"{seen.frame_id}.txt"
-                write_objects(path, seen.detections)
+                name = path_part(seen.frame_id, "the data set")
+                write_objects(Path(self.dump_dir) / f"{name}.txt", seen.detections)
             if all(seen.labels is None for seen in results):
                 told = f"{self.dump_dir}: detections in {len(results)} frames; none of "
                 print_log(told + "them has labels to score", logger="current")

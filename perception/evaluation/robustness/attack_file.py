@@ -19,6 +19,7 @@ from perception.attacks.goals import Goal
 from perception.attacks.searches.black_box import with_sources
 from perception.core.checkpoints import local_file, sha256
 from perception.core.config import require_config_file
+from perception.core.files import path_part
 from perception.core.structures import DataError, SensorSpec
 from perception.core.words import did_you_mean
 from perception.corruptions import CORRUPTIONS, build_perturbation
@@ -64,8 +65,16 @@ class AttackFile:
             raise DataError(f"{path}: not a usable attacks file ({reason})") from error
         self.attacks: dict[str, dict] = content.get("attacks", {})
         self.suites: dict[str, list[str]] = content.get("suites", {})
+        named = isinstance(self.attacks, dict) and isinstance(self.suites, dict)
+        if not named or not all(isinstance(one, list) for one in self.suites.values()):
+            raise DataError(
+                f"{path}: expected `attacks` {{name: attack}} and `suites` "
+                "{name: [attacks]}"
+            )
         if not self.attacks:
             raise DataError(f"{path}: defines no `attacks`")
+        for name in self.attacks:
+            path_part(name, path)  # results of an attack lie in a folder of its name
 
     def names(
         self, wanted: Iterable[str], sensors: Iterable[str] | None = None
@@ -145,7 +154,13 @@ class AttackFile:
             attack = build_perturbation(title, loadable, **changes)
             if target is not None:
                 attack.check(target.sensors)
-        except (ValueError, KeyError) as error:
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            OverflowError,
+        ) as error:
             raise DataError(str(error)) from error
         if target is not None:
             _check_unit(threat_of(self._config(name)), changes, target.sensors)
@@ -179,10 +194,12 @@ class AttackFile:
 
     def _config(self, name: str) -> dict[str, Any]:
         config = self.attacks[name]
-        corruption = config.get("type") in CORRUPTIONS.module_dict
-        if "type" not in config or not (
-            corruption or "type" in config.get("threat", {})
-        ):
+        threat = config.get("threat") if isinstance(config, dict) else None
+        whole = _is_typed(config) and (
+            config["type"] in CORRUPTIONS.module_dict
+            or (_is_typed(threat) and _all_typed(threat.get("parts", [])))
+        )
+        if not whole:
             raise DataError(
                 f"{self.path}: attack {name!r} must be a dict with type and "
                 "threat=dict(type=…, …), or a corruption"
@@ -215,6 +232,14 @@ class AttackFile:
                     f"threat {name!r} has one {field} per channel: give {field} as "
                     f"CHANNEL=VALUE …, e.g. {each}"
                 )
+
+
+def _is_typed(config: Any) -> bool:
+    return isinstance(config, dict) and isinstance(config.get("type"), str)
+
+
+def _all_typed(parts: Any) -> bool:
+    return isinstance(parts, list | tuple) and all(map(_is_typed, parts))
 
 
 def threat_of(config: Mapping[str, Any]) -> dict[str, Any]:

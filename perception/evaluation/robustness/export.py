@@ -34,6 +34,7 @@ from torch import Tensor
 from perception.attacks.base import Attack, Perturbation, Perturbed
 from perception.attacks.batch import AttackBatch
 from perception.attacks.threats.base import ThreatModel
+from perception.attacks.threats.maps import MapThreat
 from perception.attacks.threats.points import PointThreat
 from perception.core.files import replacing, write_json
 from perception.core.geometry import inverse_transform, unproject_to_cam
@@ -131,7 +132,8 @@ class KittiSaver:
                 raster = result.inputs[name][n, :, :height, :width].cpu().numpy()
                 spec = batch.sensors[name]
                 clean = batch.inputs[name][n, :, :height, :width].cpu().numpy()
-                drawn = in_sight(raster, clean, spec)
+                keeps = _keeps_returns(threat, name)
+                drawn = in_sight(raster, clean, spec, keeps_returns=keeps)
                 sensors[name] = raster_points(drawn, spec, frame.calibration)
                 self._write_raster(name, frame.frame_id, raster)
             self._write(replace(frame, sensors=sensors))
@@ -228,7 +230,19 @@ def attacked_points(
     return {threat.sensor: threat.points(result.variable, batch)}
 
 
-def in_sight(raster: np.ndarray, clean: np.ndarray, spec: SensorSpec) -> np.ndarray:
+def _keeps_returns(threat: ThreatModel | None, sensor: str) -> bool:
+    """Whether a threat changes a sensor's map, so that no return can vanish."""
+    parts = getattr(threat, "parts", (threat,))
+    return any(isinstance(part, MapThreat) and part.sensor == sensor for part in parts)
+
+
+def in_sight(
+    raster: np.ndarray,
+    clean: np.ndarray,
+    spec: SensorSpec,
+    *,
+    keeps_returns: bool = False,
+) -> np.ndarray:
     """The map with depths that the rasteriser would not draw moved just inside.
 
     Otherwise a return attacked from 5 m to 0.05 m, or from 79 m to 80 m, would be none
@@ -240,6 +254,8 @@ def in_sight(raster: np.ndarray, clean: np.ndarray, spec: SensorSpec) -> np.ndar
         raster: (C, H, W) attacked model input of a points sensor, in physical units.
         clean: (C, H, W) what it was.
         spec: What the channels hold; ``depth_m`` must be one of them.
+        keeps_returns: What the clean map has is a return whatever its depth became:
+            without its point all its channels would change by more than the budget.
 
     Raises:
         DataError: If the map has no depth.
@@ -248,7 +264,9 @@ def in_sight(raster: np.ndarray, clean: np.ndarray, spec: SensorSpec) -> np.ndar
     index = spec.channels.index(channel)
     depth_m, near_m = raster[index], NEAR_PLANE_M * (1 + _MARGIN)
     moved = depth_m.clip(near_m, channel.high * (1 - _MARGIN))
-    none = (depth_m <= 0) | ((depth_m < near_m) & (clean[index] <= 0))
+    none = (depth_m < near_m) & (clean[index] <= 0)
+    if not keeps_returns:
+        none |= depth_m <= 0
     result = raster.copy()
     result[index] = np.where(none, 0, moved)
     return result

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from perception.core.provenance import Environment
-from perception.core.structures import Objects, SensorSpec
+from perception.core.schema import Number, checked
+from perception.core.structures import DataError, Objects, SensorSpec
 from perception.evaluation.detection.matching import match_frame
 from perception.evaluation.detection.rules import ClassRule, Difficulty
 
@@ -22,6 +25,47 @@ Gate = tuple[float, ...] | None
 """(S + 1) probabilities of who is compromised, last "nobody"; None without a gate."""
 
 _DETECTIONS = ("truth", "clean", "attacked", "oracle")
+
+
+class _Boxes(TypedDict):
+    names: list[str]
+    boxes_px: list[tuple[Number, Number, Number, Number]]
+    scores: list[Number]
+
+
+class _Labels(TypedDict):
+    names: list[str]
+    boxes_px: list[tuple[Number, Number, Number, Number]]
+    truncation: list[Number]
+    occlusion: list[int]
+    alpha: list[Number]
+    dimensions_m: list[tuple[Number, Number, Number]]
+    location_m: list[tuple[Number, Number, Number]]
+    rotation_y: list[Number]
+    scores: None
+
+
+_SavedGate = Annotated[list[Number], Field(min_length=2)] | None
+
+
+class _Saved(TypedDict):
+    """The schema of a line of ``frames.jsonl``, see :class:`FrameRecord`."""
+
+    frame_id: str
+    index: Annotated[int, Field(ge=0)]
+    truth: _Labels
+    clean: _Boxes
+    attacked: _Boxes
+    gate_clean: _SavedGate
+    gate_attacked: _SavedGate
+    loss_clean: float | None
+    loss_attacked: float | None
+    value: float | None
+    change: dict[str, dict[str, float | None]]
+    seconds: Number
+    oracle: _Boxes | None
+    alarm_clean: float | None
+    alarm_attacked: float | None
 
 
 @dataclass(frozen=True)
@@ -76,8 +120,13 @@ class FrameRecord:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> FrameRecord:
-        """The record that :meth:`to_json` described."""
-        fields = dict(values)
+        """The record that :meth:`to_json` described.
+
+        Raises:
+            DataError: If an entry is missing or is not what it should be.
+        """
+        what = "record of an attacked frame"
+        fields = dict(checked(_Saved, values, values.get("frame_id"), what=what))
         for name in _DETECTIONS:
             if fields[name] is not None:
                 fields[name] = _objects_from_json(fields[name])
@@ -196,6 +245,9 @@ def _objects_to_json(objects: Objects) -> dict[str, list | None]:
 
 
 def _objects_from_json(values: Mapping[str, Any]) -> Objects:
+    lengths = {len(column) for column in values.values() if column is not None}
+    if len(lengths) > 1:
+        raise DataError(f"columns of {sorted(lengths)} objects in one list of objects")
     names = np.array(values["names"], dtype=object)
     if values["scores"] is not None:
         boxes_px = np.array(values["boxes_px"], dtype=np.float32).reshape(-1, 4)

@@ -9,18 +9,17 @@ AP is in percent, KITTI's protocol; None where there was nothing to find.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import Field, JsonValue
 
 from perception.core.files import read_json
 from perception.core.provenance import Environment
+from perception.core.schema import Number, adapter, checked
 from perception.core.structures import DataError, SensorSpec
 from perception.evaluation.detection.rules import Scoring
 
@@ -31,7 +30,6 @@ _MAKERS = {
     "perception attack results": "tools/attack.py",
 }
 
-Number = Annotated[float, Field(allow_inf_nan=False)]
 Figure = Number | None
 Plain = Mapping[str, JsonValue]
 """A description in plain values."""
@@ -526,13 +524,8 @@ class Results:
 
     def to_json(self) -> dict[str, Any]:
         """The file's content, as :func:`read_results` takes it."""
-        content: dict[str, Any] = _adapter().dump_python(self, mode="json")
+        content: dict[str, Any] = adapter(Results).dump_python(self, mode="json")
         return content
-
-
-@cache
-def _adapter() -> TypeAdapter[Results]:
-    return TypeAdapter(Results)
 
 
 def read_results(path: str | os.PathLike) -> Results:
@@ -544,13 +537,7 @@ def read_results(path: str | os.PathLike) -> Results:
     """
     content = read_json(path, what="results")
     check_format(Path(path), content)
-    try:
-        # As JSON: lists are tuples there, and numbers are never texts.
-        return _adapter().validate_json(json.dumps(content), strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise DataError(f"{path}: damaged results: {place}: {first['msg']}") from error
+    return checked(Results, content, path, what="results")
 
 
 def check_format(path: Path, content: Any) -> None:

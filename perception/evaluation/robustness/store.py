@@ -14,8 +14,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from perception.core.files import read_json, write_json
+from perception.core.files import read_bytes, read_json, write_json
 from perception.core.provenance import UNKNOWN, Environment, distinct
+from perception.core.schema import read_as
 from perception.core.structures import DataError
 from perception.evaluation.robustness.records import FrameRecord, Measured
 
@@ -65,7 +66,7 @@ class FrameStore:
         """All records by frame id; a line cut short by a kill is taken away."""
         if not self._lines.is_file():
             return {}
-        content = self._lines.read_bytes()
+        content = read_bytes(self._lines)
         whole = content[: content.rfind(b"\n") + 1]
         if len(whole) < len(content):
             with self._lines.open("r+b") as file:
@@ -74,7 +75,7 @@ class FrameStore:
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
                 record = FrameRecord.from_json(json.loads(line))
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, AttributeError, RecursionError) as error:
                 raise DataError(
                     f"{self._lines}, line {number}: not a record of an attacked frame "
                     f"({error})"
@@ -110,11 +111,8 @@ class FrameStore:
             return ()
         if not self._environments.is_file():
             return (UNKNOWN,)
-        try:
-            noted = read_json(self._environments, what="environments")
-            return tuple(Environment(**one) for one in noted)
-        except TypeError as error:
-            raise DataError(f"{self._environments}: damaged: {error}") from error
+        kind = tuple[Environment, ...]
+        return read_as(kind, self._environments, what="list of environments")
 
     def check(self, now: Environment, frame_ids: Iterable[str]) -> None:
         """Whether ``now`` may attack those of the frames that are not yet there.

@@ -25,12 +25,14 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 from torch import Tensor
 
 from perception.core.files import read_json, write_json
+from perception.core.schema import Number, checked
 from perception.core.structures import DataError
 
 FORMAT = "perception sensor monitor"
@@ -57,6 +59,18 @@ class SensorState:
     score: float
 
 
+@dataclass(frozen=True)
+class _Saved:
+    """The schema of ``monitor.json``, see :class:`SensorMonitor`."""
+
+    sensors: Annotated[tuple[str, ...], Field(min_length=1)]
+    threshold: Number
+    smoothing: Number
+    start: tuple[Number, ...]
+    false_alarm_rate: Number
+    frames: Annotated[int, Field(ge=1)]
+
+
 @dataclass(eq=False, kw_only=True)
 class SensorMonitor:
     """Smooths a gate's probabilities and raises alarms at a chosen false-alarm rate.
@@ -78,6 +92,12 @@ class SensorMonitor:
     frames: int
 
     def __post_init__(self) -> None:
+        if len(set(self.sensors)) < len(self.sensors):
+            raise DataError(f"sensors must differ, got {list(self.sensors)}")
+        if not 0 < self.false_alarm_rate < 1:
+            raise DataError(
+                f"the false-alarm rate must be in (0, 1), got {self.false_alarm_rate}"
+            )
         if not 0 <= self.smoothing < 1:
             raise DataError(f"smoothing must be in [0, 1), got {self.smoothing}")
         if len(self.start) != len(self.sensors):
@@ -193,13 +213,17 @@ class SensorMonitor:
         Raises:
             DataError: If the file is no monitor.
         """
-        values = read_json(path, what="a sensor monitor")
+        content = read_json(path, what="a sensor monitor")
+        told = content if isinstance(content, dict) else {}
+        if (told.get("format"), told.get("version")) != (FORMAT, FORMAT_VERSION):
+            raise DataError(
+                f"{path}: not a sensor monitor (expected {FORMAT!r}, version "
+                f"{FORMAT_VERSION})"
+            )
+        values = asdict(checked(_Saved, content, path, what="sensor monitor"))
         try:
-            kind = values.pop("format"), values.pop("version")
-            if kind != (FORMAT, FORMAT_VERSION):
-                raise ValueError(f"expected {FORMAT!r}, version {FORMAT_VERSION}")
             return cls(**values)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except DataError as error:
             raise DataError(f"{path}: not a sensor monitor ({error})") from error
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from perception.core.files import read_json
+from perception.core.files import read_bytes, read_json
+from perception.core.images import MAX_PIXELS
 from perception.core.structures import DataError
 from perception.visualization.pairs import FOLDER, FORMAT, VERSION
 
@@ -139,12 +140,16 @@ def _pair(file: Path, content: Mapping[str, Any], width: int, quality: int) -> P
 
 
 def _picture(path: Path, found: tuple[str, ...], width: int, quality: int) -> Picture:
+    content = io.BytesIO(read_bytes(path))
     try:
-        with Image.open(path) as image:
+        with Image.open(content, formats=("WEBP", "PNG", "JPEG")) as image:
+            if image.width * image.height > MAX_PIXELS:  # looked at before decoding
+                raise DataError(f"{path}: {image.width} x {image.height} pixels")
             picture = image.convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or "no picture"
-        raise DataError(f"{path}: cannot read: {reason}") from error
+    except DataError:
+        raise
+    except Exception as error:  # a damaged picture makes Pillow raise anything
+        raise DataError(f"{path}: cannot read: no picture") from error
     if picture.width > width:
         height = max(1, round(picture.height * width / picture.width))
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)

@@ -80,6 +80,19 @@ def _remove_leftovers(folder: Path) -> None:
                 os.close(number)
 
 
+def make_folder(folder: str | os.PathLike) -> None:
+    """Make a folder, and those that it lies in.
+
+    Raises:
+        DataError: If it cannot be made, or a file is there.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(f"{folder}: cannot make this folder: {reason}") from error
+
+
 def path_part(name: object, where: object) -> str:
     """``name``, found in data, once it is known to be one component of a path.
 

@@ -44,7 +44,8 @@ def checked(kind: type[Kind], content: Any, where: object, *, what: str) -> Kind
     """
     try:
         # As JSON: lists are tuples there, and numbers are never texts.
-        return adapter(kind).validate_json(json.dumps(content), strict=True)
+        text = json.dumps(content)
+        return adapter(kind).validate_json(text, strict=True)  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "the file"

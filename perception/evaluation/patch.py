@@ -9,6 +9,7 @@ from perception.attacks.base import Attack
 from perception.attacks.patch.files import save_patch
 from perception.attacks.patch.threat import PatchThreat
 from perception.attacks.patch.training import PatchResult, train_patch
+from perception.core.files import make_folder
 from perception.core.provenance import versions
 from perception.core.structures import DataError
 from perception.datasets.loading import build_loader
@@ -42,7 +43,7 @@ def train_universal_patch(run: PatchRun) -> PatchResult:
             "patches are the threats of type PatchThreat in "
             f"{run.attacks.attacks_file}"
         )
-    picture.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(picture.parent)
     size, workers = running.batch_size, running.workers
     made = subject.settings | {"batch_size": size}
     how: dict[str, Any] = dict(

@@ -139,3 +139,45 @@ def test_a_damaged_scene_file_is_named(root):
     load_scene.cache_clear()
     with pytest.raises(DataError, match=rf"{SCENE}\.json: cannot read .* not JSON"):
         NuScenesFrames(root)[0]
+
+
+@pytest.mark.parametrize("name", ["../../outside", "a/b", "", ".hidden", None])
+def test_a_scenes_name_is_no_path(root, tmp_path, name):
+    table = root / VERSION / "scene.json"
+    rows = json.loads(table.read_text())
+    rows[0]["name"] = name
+    table.write_text(json.dumps(rows))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DataError, match=r"scene\.json: .*becomes a file's name"):
+        nuscenes_prepare.write_index(root, VERSION)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_samples_that_follow_themselves_end(root):
+    table = root / VERSION / "sample.json"
+    rows = json.loads(table.read_text())
+    rows[1]["next"] = rows[0]["token"]
+    table.write_text(json.dumps(rows))
+    with pytest.raises(DataError, match="comes after itself"):
+        nuscenes_prepare.write_index(root, VERSION)
+
+
+@pytest.mark.parametrize(
+    ("change", "entry"),
+    [
+        ({"file": "../../etc/passwd"}, "becomes a file's name"),
+        ({"rotation": [0, 0, 0, 0]}, "quaternion of length 1"),
+        ({"translation": [1e300, 0, 0]}, "translation"),
+        ({"time_us": "1"}, "time_us"),
+        ({"calibration": "other"}, "no usable calibration 'other'"),
+    ],
+)
+def test_a_damaged_entry_of_a_scene_is_named(root, change, entry):
+    nuscenes_prepare.write_index(root, VERSION)
+    path = default_folder(root, VERSION) / "scenes" / f"{SCENE}.json"
+    scene = json.loads(path.read_text())
+    scene["samples"][0]["data"]["CAM_FRONT"][0] |= change
+    path.write_text(json.dumps(scene))
+    load_scene.cache_clear()
+    with pytest.raises(DataError, match=rf"{SCENE}\.json: damaged .*{entry}"):
+        NuScenesFrames(root)[0]

@@ -16,12 +16,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import Field, JsonValue
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from perception.attacks.base import Attack
 from perception.attacks.build import build_threat
@@ -31,11 +33,13 @@ from perception.attacks.threats.base import ThreatModel
 from perception.attacks.victim import Victim
 from perception.core.files import read_json, replacing, write_json
 from perception.core.images import read_image
+from perception.core.schema import checked
 from perception.core.structures import DataError
 
 _PRINT_DPI = 100  # enough that rounding to whole pixels per metre does not show
 _LONGEST_PX = 8192
 _INCH_M = 0.0254
+_Texels = Annotated[int, Field(ge=1, le=_LONGEST_PX)]
 
 
 def save_patch(
@@ -92,6 +96,15 @@ def described(threat: PatchThreat) -> dict[str, Any]:
     return {"type": type(threat).__name__} | asdict(threat) | goal
 
 
+class _About(TypedDict):
+    """What is read again of the JSON beside a patch."""
+
+    pixels_per_texel: Annotated[int, Field(ge=1, le=_LONGEST_PX)]
+    texture_px: tuple[_Texels, _Texels]
+    sha256: str
+    threat: dict[str, JsonValue]
+
+
 def load_patch(path: str | os.PathLike) -> tuple[Tensor, PatchThreat]:
     """Read what ``save_patch`` wrote.
 
@@ -104,11 +117,13 @@ def load_patch(path: str | os.PathLike) -> tuple[Tensor, PatchThreat]:
     """
     path = _png(path)
     about = read_json(path.with_suffix(".json"), what="what a patch is")
+    what = "description: it does not describe a patch"
+    about = checked(_About, about, path.with_suffix(".json"), what=what)
+    zoom, (height, width) = about["pixels_per_texel"], about["texture_px"]
+    digest, fields = about["sha256"], dict(about["threat"])
     try:
-        zoom, (height, width) = about["pixels_per_texel"], about["texture_px"]
-        digest, fields = about["sha256"], dict(about["threat"])
-        threat = build_threat(fields.pop("name"), fields)
-    except (KeyError, TypeError, ValueError) as error:
+        threat = build_threat(str(fields.pop("name")), fields)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(
             f"{path.with_suffix('.json')}: does not describe a patch ({error!r})"
         ) from error

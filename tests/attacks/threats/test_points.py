@@ -173,6 +173,23 @@ def test_adding_one_point():
     assert torch.equal(cloud[0], batch.raw["scan"][0][0])
 
 
+def test_no_point_is_added_below_the_lowest_return():
+    batch = batch_of([[5.0, 0, -2, 0.1]])
+    threat = PointAdd(
+        name="t",
+        sensor="scan",
+        count=1,
+        azimuth_deg=(-10, 10),
+        elevation_deg=(-30, 10),
+        candidates=(1, 1),
+    )
+    # 30° down, 2 m below the sensor: the ray is there after 4 m.
+    far = torch.tensor([[[1.0, 0, -30, 80, 0.7]]])
+    (cloud,) = threat.points(threat.project(far, batch), batch)
+    assert cloud[1].tolist() == pytest.approx([12**0.5, 0, -2, 0.7], abs=1e-3)
+    assert cloud[1, 2] >= -2
+
+
 def test_the_frustum_is_what_the_camera_sees():
     batch = batch_of([[9.0, 0, 0, 0.1]])
     # x forward, y left, z up: u = 4 - 4 y / x, v = 2 - 4 z / x.

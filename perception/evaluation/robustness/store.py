@@ -47,7 +47,7 @@ class FrameStore:
         settings_file = self.folder / "settings.json"
         # As a reader will see them: tuples are lists, keys are text.
         settings = json.loads(json.dumps(settings))
-        if settings_file.is_file():
+        if settings_file.exists():
             before = read_json(settings_file, what="settings of a run")
             if difference := first_difference(before, settings):
                 raise DataError(
@@ -64,7 +64,7 @@ class FrameStore:
 
     def read(self) -> dict[str, FrameRecord]:
         """All records by frame id; a line cut short by a kill is taken away."""
-        if not self._lines.is_file():
+        if not self._lines.exists():
             return {}
         content = read_bytes(self._lines)
         whole = content[: content.rfind(b"\n") + 1]
@@ -107,9 +107,9 @@ class FrameStore:
 
     def environments(self) -> tuple[Environment, ...]:
         """All that attacked the frames; ``UNKNOWN`` where that is not noted."""
-        if not self._lines.is_file() or not self._lines.stat().st_size:
+        if not self._lines.exists() or not self._lines.stat().st_size:
             return ()
-        if not self._environments.is_file():
+        if not self._environments.exists():
             return (UNKNOWN,)
         kind = tuple[Environment, ...]
         return read_as(kind, self._environments, what="list of environments")

@@ -157,13 +157,13 @@ def read_bytes(path: str | os.PathLike, *, what: str = "") -> bytes:
         raise DataError(f"{said}: {reason}") from error
 
 
-def read_text(path: str | os.PathLike, *, what: str = "") -> str:
+def read_text(path: str | os.PathLike) -> str:
     """The file's text, or DataError if it is missing or no UTF-8.
 
     A byte order mark, which editors on Windows write, is no part of it.
     """
     try:
-        return read_bytes(path, what=what).decode("utf-8-sig")
+        return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: expected a text file") from error
 

@@ -62,6 +62,18 @@ def test_a_killed_writers_file_is_no_frame_and_goes(tmp_path):
     assert names == sorted([held.name, own.name, "000001.txt", "b.txt"])
 
 
+def test_entries_of_a_checkpoint_are_not_longer_than_the_file(tmp_path):
+    """A few bytes that claim 4 GB were read into 4 GB."""
+    path = tmp_path / "a.pth"
+    torch.save({"state_dict": {"a": torch.zeros(3)}}, path)
+    content = bytearray(path.read_bytes())
+    size = content.index(b"PK\x01\x02") + 24  # of the first entry, the pickle
+    content[size - 4 : size + 4] = struct.pack("<II", 2**32 - 2, 2**32 - 2)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="more bytes than the file holds"):
+        load_checkpoint(path)
+
+
 def bomb(width, height):
     """A PNG of few bytes that decodes to many."""
     parts = [b"\x89PNG\r\n\x1a\n"]

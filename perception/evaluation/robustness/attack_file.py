@@ -194,7 +194,7 @@ class AttackFile:
 
     def _config(self, name: str) -> dict[str, Any]:
         config = self.attacks[name]
-        threat = config.get("threat") if isinstance(config, dict) else None
+        threat = config.get("threat", {}) if isinstance(config, dict) else {}
         whole = _is_typed(config) and (
             config["type"] in CORRUPTIONS.module_dict
             or (_is_typed(threat) and _all_typed(threat.get("parts", [])))

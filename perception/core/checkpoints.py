@@ -100,12 +100,13 @@ def _require_stored(path: Path) -> None:
     Compressed, overlapping or longer than the file, a few bytes of them would take all
     the memory.
     """
-    if not zipfile.is_zipfile(path):
-        return  # PyTorch's former format, or nothing that it reads
     try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        with path.open("rb") as file:
+            if file.read(4) != b"PK\3\4":
+                return  # PyTorch's former format, or nothing that it reads
+            with zipfile.ZipFile(file) as archive:
+                entries = archive.infolist()
+    except Exception as error:  # damaged bytes make it raise anything
         raise DataError(f"{path}: not a whole checkpoint ({error})") from error
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise DataError(f"{path}: not a checkpoint of PyTorch: it is compressed")

@@ -48,6 +48,7 @@ def load_checkpoint(
         except SafetensorError as error:
             raise DataError(f"{path}: not a safetensors file ({error})") from error
         return _checked(path, loaded)
+    _require_stored(path)
     try:
         loaded = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # damaged bytes make the unpickler raise anything
@@ -94,14 +95,23 @@ def _require_numbers(path: Path, weights: Mapping[str, Any]) -> None:
 
 
 def _require_stored(path: Path) -> None:
-    """Raise DataError if a checkpoint is compressed: PyTorch never does that."""
+    """Raise DataError if a checkpoint's entries are not as PyTorch writes them.
+
+    Compressed, overlapping or longer than the file, a few bytes of them would take all
+    the memory.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        with path.open("rb") as file:
+            if file.read(4) != b"PK\3\4":
+                return  # PyTorch's former format, or nothing that it reads
+            with zipfile.ZipFile(file) as archive:
+                entries = archive.infolist()
+    except Exception as error:  # damaged bytes make it raise anything
         raise DataError(f"{path}: not a whole checkpoint ({error})") from error
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise DataError(f"{path}: not a checkpoint of PyTorch: it is compressed")
+    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise DataError(f"{path}: its entries claim more bytes than the file holds")
 
 
 def local_file(path: str | os.PathLike) -> Path:
@@ -114,8 +124,6 @@ def local_file(path: str | os.PathLike) -> Path:
         path = Path(path).expanduser()
         if not path.is_file():
             raise DataError(f"{path}: no such checkpoint")
-        if path.suffix != ".safetensors" and zipfile.is_zipfile(path):
-            _require_stored(path)
         return path
     url = str(path)
     name = f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{url.rsplit('/')[-1]}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,17 +49,21 @@ def load_config(
     return config
 
 
-def require_config_file(path: str | os.PathLike, what: str) -> None:
+def require_config_file(
+    path: str | os.PathLike, what: str, suffixes: Sequence[str] = (".py",)
+) -> None:
     """Raise DataError unless a file may be read as a config.
 
-    A ``.py`` file is code and says so by its name; other formats that MMEngine knows,
-    such as YAML, look like data and run code all the same.
+    A ``.py`` file is code and says so by its name. Other formats that MMEngine knows
+    look like data and run code all the same: YAML does, JSON by its ``_base_``, and a
+    dotted ``type`` imports whatever it leads to.
     """
     if not Path(path).is_file():
         raise DataError(f"{path}: no such {what} file")
-    if Path(path).suffix not in (".py", ".json"):
+    if Path(path).suffix not in suffixes:
         raise DataError(
-            f"{path}: a {what} file ends in .py or .json, got {Path(path).suffix!r}"
+            f"{path}: a {what} file ends in {' or '.join(suffixes)}, got "
+            f"{Path(path).suffix!r}"
         )
 
 

@@ -93,15 +93,6 @@ def make_folder(folder: str | os.PathLike) -> None:
         raise DataError(f"{folder}: cannot make this folder: {reason}") from error
 
 
-def files_in(folder: str | os.PathLike, suffix: str) -> list[Path]:
-    """A folder's files of this suffix, sorted; not the hidden ones, nor unfinished.
-
-    Of a folder that cannot be read there are none.
-    """
-    folder = Path(folder)
-    return sorted(p for p in folder.glob(f"*{suffix}") if not p.name.startswith("."))
-
-
 def path_part(name: object, where: object) -> str:
     """``name``, found in data, once it is known to be one component of a path.
 

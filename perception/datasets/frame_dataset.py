@@ -83,20 +83,36 @@ class FrameDataset(Dataset):
         return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: int) -> dict:
-        """Frame ``index % len`` of epoch ``index // len``, packed."""
+        """Frame ``index % len`` of epoch ``index // len``, packed.
+
+        Raises:
+            DataError: If the frame cannot be read, or the pipeline cannot transform it:
+                its config decides only here what its transforms find.
+        """
         if index < 0:
             raise IndexError(f"frames are counted from 0, got {index}")
         epoch, index = divmod(index, self.count)
         frame = self.frames[index]
-        return self.pipeline(
-            {
-                "frame": frame,
-                "objects": frame.objects,
-                "original_size": frame.image_size,
-                "class_index": self.class_index,
-                "rng": np.random.default_rng((self.seed, epoch, index)),
-            }
-        )
+        try:
+            packed: dict = self.pipeline(
+                {
+                    "frame": frame,
+                    "objects": frame.objects,
+                    "original_size": frame.image_size,
+                    "class_index": self.class_index,
+                    "rng": np.random.default_rng((self.seed, epoch, index)),
+                }
+            )
+            packed["inputs"], packed["data_samples"]  # or there is no PackFrame
+        except DataError:
+            raise
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            name = getattr(frame, "frame_id", f"number {index}")
+            raise DataError(
+                f"frame {name}: the data set's pipeline cannot pack it ({reason})"
+            ) from error
+        return packed
 
 
 @FUNCTIONS.register_module()

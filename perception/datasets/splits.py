@@ -17,8 +17,8 @@ def read_split(path: str | os.PathLike) -> list[str]:
     Raises:
         DataError: If the file cannot be read or a line is not one id.
     """
-    frame_ids, text = [], read_text(path, what="the split file")
-    for number, line in enumerate(text.split("\n"), start=1):
+    frame_ids = []
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         words = line.split()
         if len(words) > 1:
             raise DataError(f"{path}, line {number}: expected one frame id")

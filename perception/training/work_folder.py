@@ -16,6 +16,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 
+from perception.core.files import read_text
 from perception.core.structures import DataError
 
 _NUMBERED = re.compile(r"(?:epoch|iter)_(\d+)\.pth")
@@ -38,8 +39,8 @@ def latest_checkpoint(folder: str | os.PathLike) -> Path | None:
     if not numbers:
         return None
     try:
-        said = (folder / "last_checkpoint").read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):
+        said = read_text(folder / "last_checkpoint").strip()
+    except DataError:
         said = ""
     named = folder / Path(said).name if said else folder
     if named in numbers:

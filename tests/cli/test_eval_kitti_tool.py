@@ -183,4 +183,5 @@ def test_what_attack_saved_is_scored_as_it_was(folders, tmp_path):
     assert "no label is called Truck; labels are called Car" in stricter
     (tmp_path / "about.json").write_text("{}")
     done = run_tool(*words)
-    assert done.returncode == 2 and "about.json: expected overlaps" in done.stderr
+    assert done.returncode == 2 and "about.json: damaged about.json" in done.stderr
+    assert "overlaps: Field required" in done.stderr

@@ -13,7 +13,7 @@ import torch
 
 from perception.core import files
 from perception.core.checkpoints import load_checkpoint
-from perception.core.files import files_in, path_part, path_within, read_bytes
+from perception.core.files import path_part, path_within, read_bytes
 from perception.core.images import image_size, read_image
 from perception.core.schema import checked
 from perception.core.structures import DataError
@@ -54,13 +54,24 @@ def test_a_killed_writers_file_is_no_frame_and_goes(tmp_path):
     own = tmp_path / ".000003.tmp.txt"  # somebody's own file
     for path in (left, held, own, tmp_path / "000001.txt"):
         path.write_text("")
-    assert files_in(tmp_path, ".txt") == [tmp_path / "000001.txt"]
     with held.open() as writer:  # another process is still at it
         fcntl.flock(writer, fcntl.LOCK_SH)
         files._remove_leftovers.cache_clear()
         files.write_bytes(tmp_path / "b.txt", b"")
     names = sorted(os.listdir(tmp_path))
     assert names == sorted([held.name, own.name, "000001.txt", "b.txt"])
+
+
+def test_entries_of_a_checkpoint_are_not_longer_than_the_file(tmp_path):
+    """A few bytes that claim 4 GB were read into 4 GB."""
+    path = tmp_path / "a.pth"
+    torch.save({"state_dict": {"a": torch.zeros(3)}}, path)
+    content = bytearray(path.read_bytes())
+    size = content.index(b"PK\x01\x02") + 24  # of the first entry, the pickle
+    content[size - 4 : size + 4] = struct.pack("<II", 2**32 - 2, 2**32 - 2)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="more bytes than the file holds"):
+        load_checkpoint(path)
 
 
 def bomb(width, height):

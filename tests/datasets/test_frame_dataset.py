@@ -9,6 +9,7 @@ from mmengine.dataset import DefaultSampler
 from mmengine.runner import Runner
 from tiny_kitti import CLASSES, make_frame
 
+from perception.core.structures import DataError
 from perception.datasets.frame_dataset import (
     EpochSampler,
     FrameDataset,
@@ -98,6 +99,21 @@ def test_iteration_ends_and_negative_indices_are_refused():
     assert ids == [f"00000{i}" for i in range(5)]
     with pytest.raises(IndexError, match="counted from 0, got -1"):
         dataset[-1]
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "reason"),
+    [
+        ([], "KeyError: 'inputs'"),
+        ([{"type": "PackFrame"}, {"type": "RandomColour"}], "KeyError: 'frame'"),
+        ([{"type": "ResizeFrame", "size": ["a", 8]}], "TypeError"),
+        ([{"type": "RandomAffineFrame", "shift": None}], "TypeError"),
+    ],
+)
+def test_a_pipeline_that_cannot_work_is_one_line(pipeline, reason):
+    """Types of a config's entries show only when a frame goes through it."""
+    with pytest.raises(DataError, match=f"frame 000000: the data set's.*{reason}"):
+        make_dataset(pipeline=pipeline)[0]
 
 
 def test_labels_of_other_names():

@@ -247,8 +247,9 @@ def test_lidar_files_are_read_as_the_devkit_reads_them(root):
         (lambda data: data.replace(b"DATA binary", b"DATA ascii"), "binary data"),
         (lambda data: data.replace(b"rcs", b"abc"), r"no fields \['rcs'\]"),
         (lambda data: data.replace(b"SIZE 4 4", b"SIZE 4 x"), "broken PCD header"),
+        (lambda data: data.replace(b"HEIGHT 1", b"HEIGHT -1"), r"x -1 points"),
     ],
-    ids=["cut off", "ascii", "other fields", "header"],
+    ids=["cut off", "ascii", "other fields", "header", "count"],
 )
 def test_damaged_radar_files_are_named(tmp_path, damage, message):
     path = tmp_path / "r.pcd"

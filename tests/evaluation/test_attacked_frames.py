@@ -155,6 +155,26 @@ def test_damaged_records_name_their_line(tmp_path):
         store.read()
 
 
+@pytest.mark.parametrize(
+    ("part", "column", "value"),
+    [
+        ("truth", "occlusion", [2**63]),
+        ("truth", "occlusion", [0, 0]),
+        ("attacked", "boxes_px", [[0, 0, 1e39, 1]]),
+        ("attacked", "scores", ["0.5"]),
+        ("clean", "scores", [float("nan")]),
+    ],
+)
+def test_values_that_a_record_cannot_hold(part, column, value):
+    one = ("Car", 1, 2, 30, 40)
+    found = boxes(one, scores=np.array([0.5]))
+    content = record(truth=boxes(one), clean=found, attacked=found).to_json()
+    FrameRecord.from_json(content)
+    content[part][column] = value
+    with pytest.raises(DataError):
+        FrameRecord.from_json(content)
+
+
 def test_first_difference():
     assert first_difference({"a": [1, 2]}, {"a": [1, 2]}) is None
     assert first_difference({"a": 1}, {"b": 1}) == "a is given only there"

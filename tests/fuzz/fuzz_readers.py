@@ -1,10 +1,11 @@
 """Damage files of every kind and read them: one line or a value, nothing else.
 
     python tests/fuzz/fuzz_readers.py --inputs 100000 --seed 0 [--only NAME ...]
+    python tests/fuzz/fuzz_readers.py --start 1898 --inputs 1 --seed 0   one of them
 
 A finding is an exception that is no ``DataError`` (a traceback), a read of more than
-``--limit`` seconds (a hang), or numbers that are not finite; each is printed with what
-makes it again. Exit status 1 if there is any.
+``--limit`` seconds (a hang) or 2 GB, or numbers that are not finite; each is printed
+with what makes it again. Exit status 1 if there is any.
 """
 
 import argparse
@@ -32,24 +33,28 @@ from readers import readers  # noqa: E402
 
 from perception.core.structures import DataError  # noqa: E402
 
+MOST_BYTES = 2 * 10**9
+
 
 class HangError(Exception):
     """A read that does not end."""
 
 
-def fuzz(inputs, seed, *, folder, only=(), limit_s=5, notify=lambda text: None):
+def fuzz(
+    inputs, seed, *, folder, start=0, only=(), limit_s=5, notify=lambda text: None
+):
     """Findings {(kind, what): (how often, first input's number)}, and reads by kind."""
     kinds = [one for one in readers(Path(folder)) if not only or one.name in only]
     whole = {one.name: one.file.read_bytes() for one in kinds}
     for one in kinds:  # whole files are read
-        _outcome(one, limit_s * 10, strict=True)
+        outcome_of(one, limit_s * 10, strict=True)
     weights = [one.weight for one in kinds]
     findings, counts = {}, Counter()
-    for number in range(inputs):
+    for number in range(start, start + inputs):
         rng = random.Random(f"{seed} {number}")
         (one,) = rng.choices(kinds, weights)
         one.file.write_bytes(damaged(whole[one.name], one.way, rng))
-        what = _outcome(one, limit_s)
+        what = outcome_of(one, limit_s)
         one.file.write_bytes(whole[one.name])
         counts[one.name, what[0]] += 1
         if what[0] not in ("read", "refused"):
@@ -60,12 +65,13 @@ def fuzz(inputs, seed, *, folder, only=(), limit_s=5, notify=lambda text: None):
     return findings, counts
 
 
-def _outcome(one, limit_s, strict=False):
+def outcome_of(one, limit_s, strict=False):
     """What reading a file ends in: (outcome, place, details)."""
 
     def hang(number, frame):
         raise HangError
 
+    outcome, memory = "read", _peak_bytes()
     before = signal.signal(signal.SIGALRM, hang)
     signal.setitimer(signal.ITIMER_REAL, limit_s)
     try:
@@ -79,7 +85,7 @@ def _outcome(one, limit_s, strict=False):
     except DataError:
         if strict:
             raise
-        return "refused", "", ""
+        outcome = "refused"
     except HangError:
         return "hang", "hang", traceback.format_exc()
     except Exception as error:
@@ -97,12 +103,19 @@ def _outcome(one, limit_s, strict=False):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    return "read", "", ""
+    if _peak_bytes() - memory > MOST_BYTES:
+        return "memory", "more than 2 GB", ""
+    return outcome, "", ""
+
+
+def _peak_bytes():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--inputs", type=int, default=10_000)
+    parser.add_argument("--start", type=int, default=0, metavar="INPUT")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=float, default=5.0, metavar="SECONDS")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
@@ -117,6 +130,7 @@ def main():
             args.inputs,
             args.seed,
             folder=folder,
+            start=args.start,
             only=args.only,
             limit_s=args.limit,
             notify=print,
@@ -128,11 +142,10 @@ def main():
     total = Counter()
     for (_, what), count in counts.items():
         total[what] += count
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     told = ", ".join(f"{count} {what}" for what, count in total.most_common())
     print(
         f"{args.inputs} inputs in {time.monotonic() - start:.0f} s: {told}; "
-        f"peak {peak:.2f} GB"
+        f"peak {_peak_bytes() / 2**30:.2f} GB"
     )
     sys.exit(bool(findings))
 

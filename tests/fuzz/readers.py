@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,30 +12,40 @@ TESTS = Path(__file__).resolve().parents[1]
 for _folder in ("evaluation", "datasets", ""):
     sys.path.insert(0, str(TESTS / _folder))
 
+from mmengine.config import Config  # noqa: E402
 from nuscenes_makers import VERSION, make_nuscenes  # noqa: E402
 from report_makers import make_pairs, robust_results, write_results  # noqa: E402
 from tiny_kitti import write_kitti  # noqa: E402
 
+import perception.models  # noqa: E402, F401  registers what the configs name
 from perception.attacks import THREATS  # noqa: E402
 from perception.attacks.build import build_threat  # noqa: E402
 from perception.attacks.patch.files import load_patch, save_patch  # noqa: E402
 from perception.core.checkpoints import load_checkpoint, save_weights  # noqa: E402
+from perception.core.config import load_config  # noqa: E402
+from perception.core.files import read_json  # noqa: E402
 from perception.core.images import image_size, read_depth, read_image  # noqa: E402
 from perception.core.provenance import Environment  # noqa: E402
 from perception.core.structures import Objects  # noqa: E402
 from perception.datasets.kitti import files as kitti  # noqa: E402
 from perception.datasets.kitti.reader import KittiFrames  # noqa: E402
+from perception.datasets.loading import build_dataset  # noqa: E402
 from perception.datasets.nuscenes import files as nuscenes  # noqa: E402
 from perception.datasets.nuscenes.index import load_scene  # noqa: E402
 from perception.datasets.nuscenes.prepare import write_index  # noqa: E402
 from perception.datasets.nuscenes.reader import NuScenesFrames  # noqa: E402
 from perception.datasets.nuscenes.tables import TABLES  # noqa: E402
 from perception.evaluation.audit.run import read_audit  # noqa: E402
-from perception.evaluation.detection.report import evaluate_folders  # noqa: E402
+from perception.evaluation.detection.report import (  # noqa: E402
+    evaluate_folders,
+    read_about,
+)
+from perception.evaluation.detection.rules import KITTI_DIFFICULTIES  # noqa: E402
 from perception.evaluation.robustness.attack_file import AttackFile  # noqa: E402
 from perception.evaluation.robustness.records import FrameRecord  # noqa: E402
 from perception.evaluation.robustness.store import FrameStore  # noqa: E402
 from perception.models.consensus.monitor import SensorMonitor  # noqa: E402
+from perception.models.loading import load_detector  # noqa: E402
 from perception.training.work_folder import latest_checkpoint  # noqa: E402
 from perception.visualization.report.gallery import read_gallery  # noqa: E402
 from perception.visualization.report.page import write_report  # noqa: E402
@@ -71,6 +81,7 @@ class Reader:
 def readers(root: Path) -> list[Reader]:
     """All of them, their files below ``root``."""
     made = [*_kitti(root / "kitti"), *_nuscenes(root), *_ours(root / "ours")]
+    made += _configs(root)
     assert len({one.name for one in made}) == len(made)
     return made
 
@@ -89,6 +100,10 @@ def _kitti(root):
         found, Objects.from_boxes(objects.names, objects.boxes_px, scores)
     )
 
+    about = root / "about.json"
+    level = asdict(KITTI_DIFFICULTIES[0]) | {"type": "Difficulty"}
+    about.write_text(json.dumps({"overlaps": {"Car": 0.7}, "difficulties": [level]}))
+
     def frame(path):
         return KittiFrames(root, "train")[0].sensors
 
@@ -101,6 +116,7 @@ def _kitti(root):
         Reader("calibration of a frame", calib, "words", frame),
         Reader("labels", labels / f"{name}.txt", "words", kitti.read_objects, 3),
         Reader("results", found, "words", score, 0.3),
+        Reader("about.json", about, "json", lambda path: read_about(path) and None),
         Reader("split", split, "words", frame),
         Reader("picture", image, "png", read_image, 3),
         Reader("picture's size", image, "png", image_size, 3),
@@ -188,6 +204,7 @@ def _ours(root):
         again = FrameStore(
             store.folder, {"seed": 0, "sensors": ["camera"]}, resume=True
         )
+        again.environments()
         again.check(Environment.here("cpu"), ["000000"])
         return [one.attacked.boxes_px for one in again.read().values()]
 
@@ -214,7 +231,7 @@ def _ours(root):
 
     def weighed(path):
         found = load_checkpoint(path)["state_dict"]
-        return [v for v in found.values() if isinstance(v, torch.Tensor)]
+        return [v.detach() for v in found.values() if isinstance(v, torch.Tensor)]
 
     return [
         Reader("frames.jsonl", root / "store" / "frames.jsonl", "lines", stored, 3),
@@ -243,6 +260,37 @@ def _ours(root):
             "words",
             lambda path: latest_checkpoint(path.parent),
         ),
+    ]
+
+
+def _configs(root):
+    """Parts of a detector's config, each in a file of its own."""
+    whole = load_config(TESTS.parent / "configs" / "synthetic" / "consensus.py")
+    model, data = whole.model.to_dict(), whole.test_dataloader.dataset.to_dict()
+    for branch in model["branches"].values():
+        branch["backbone"] |= {"base_channels": 4, "stem_channels": 4}
+        branch["backbone"].pop("init_cfg", None)
+        branch["neck"]["in_channels"] = [4, 8, 16]
+    data["frames"] |= {"root": str(root / "kitti"), "optional_sensors": []}
+    files = {"model": model, "dataset": data}
+    for name, content in files.items():
+        (root / f"{name}.json").write_text(json.dumps(content))
+
+    def config(**changed):
+        loader = {"dataset": changed.get("dataset", data)}
+        found = {"model": changed.get("model", model), "test_dataloader": loader}
+        return Config(found)
+
+    def detector(path):
+        load_detector(config(model=read_json(path)))
+
+    def dataset(path):
+        frame = build_dataset(config(dataset=read_json(path)), "test")[0]
+        return list(frame["inputs"].values())
+
+    return [
+        Reader("model of a config", root / "model.json", "config", detector, 0.1),
+        Reader("data of a config", root / "dataset.json", "config", dataset, 0.3),
     ]
 
 

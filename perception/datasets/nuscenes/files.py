@@ -88,7 +88,10 @@ def _pcd_table(path: str | os.PathLike) -> np.ndarray:
         kinds = zip(header["TYPE"], header["SIZE"], strict=True)
         formats = [f"<{_TYPES[kind]}{size}" for kind, size in kinds]
         dtype = np.dtype(list(zip(header["FIELDS"], formats, strict=True)))
-        count = int(header["WIDTH"][0]) * int(header["HEIGHT"][0])
+        width, height = int(header["WIDTH"][0]), int(header["HEIGHT"][0])
+        if min(width, height) < 0:
+            raise ValueError(f"{width} x {height} points")
+        count = width * height
     except (KeyError, ValueError, TypeError, IndexError) as error:
         raise DataError(f"{path}: broken PCD header ({error!r})") from error
     if missing := [name for name in _FIELDS if name not in (dtype.names or ())]:

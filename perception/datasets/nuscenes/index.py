@@ -136,7 +136,7 @@ def open_index(
     """
     check_version(root, version)
     usual = default_folder(root, version)
-    if folder is None and not (usual / "index.json").is_file():
+    if folder is None and not (usual / "index.json").exists():
         return SceneIndex.of_tables(root, version)
     return SceneIndex.of_folder(folder or usual, root, version)
 

@@ -95,8 +95,7 @@ def checked_scene(record: Any, where: object) -> dict[str, Any]:
         DataError: If it is damaged: names the entry.
     """
     what = "scene of nuScenes"
-    found: Any = checked(_Scene, record, where, what=what)
-    scene: dict[str, Any] = found
+    scene: dict[str, Any] = {**checked(_Scene, record, where, what=what)}
     path_part(scene["name"], where)
     for number, sample in enumerate(scene["samples"]):
         for channel, readings in sample["data"].items():
@@ -120,8 +119,7 @@ def checked_index(index: Any, where: object) -> dict[str, Any]:
         DataError: If it is damaged: names the entry.
     """
     what = "index of nuScenes"
-    whole: Any = checked(_Index, index, where, what=what)
-    found: dict[str, Any] = whole
+    found: dict[str, Any] = {**checked(_Index, index, where, what=what)}
     known = found["samples"].keys()
     if found["missing"].keys() != known:
         raise DataError(f"{where}: damaged {what}: missing: of other scenes")

@@ -109,7 +109,7 @@ def splits_of(tables: NuScenes) -> dict[str, list[str]]:
     part = tables.version.rsplit("-", 1)[-1]
     splits = {name: official[name] for name in _SPLITS_OF_PART.get(part, official)}
     path = Path(tables.table_root) / "splits.json"
-    if path.is_file():
+    if path.exists():
         own = read_json(path, what="splits")
         splits |= checked(dict[str, list[str]], own, path, what="splits")
     known = names_of(tables)

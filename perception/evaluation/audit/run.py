@@ -87,7 +87,7 @@ def read_audit(path: Path) -> dict[str, Any]:
     Raises:
         DataError: If the file holds something else.
     """
-    if not path.is_file():
+    if not path.exists():
         return {}
     what = "report of an audit"
     content: dict[str, Any] = read_json(path, what=what)

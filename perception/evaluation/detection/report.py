@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field
 from tqdm import tqdm
+from typing_extensions import NotRequired, TypedDict
 
-from perception.core.files import read_json
+from perception.core.schema import Number, read_as
 from perception.core.structures import DataError, Objects, class_key
 from perception.core.words import did_you_mean
 from perception.datasets.kitti.files import find_files, read_objects
@@ -103,6 +106,21 @@ def unknown_classes(
     ]
 
 
+class _Level(TypedDict):
+    name: str
+    min_height_px: Number
+    max_occlusion: int
+    max_truncation: Number
+    depth_m: NotRequired[tuple[Number, Number] | None]
+
+
+class _About(TypedDict):
+    """What is read again of the ``about.json`` of saved frames."""
+
+    overlaps: dict[str, Annotated[float, Field(gt=0, le=1)]]
+    difficulties: Annotated[list[_Level], Field(min_length=1)]
+
+
 def read_about(
     path: str | os.PathLike,
 ) -> tuple[dict[str, float], tuple[Difficulty, ...]]:
@@ -111,19 +129,12 @@ def read_about(
     Raises:
         DataError: If it is none.
     """
-    about = read_json(path, what="an about.json of tools/attack.py --save-data")
+    about = read_as(_About, path, what="about.json of tools/attack.py --save-data")
     try:
-        levels = [
-            Difficulty(**{k: v for k, v in level.items() if k != "type"})
-            for level in about["difficulties"]
-        ]
-        overlaps = {name: float(one) for name, one in about["overlaps"].items()}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{path}: expected overlaps and difficulties, as tools/attack.py "
-            f"--save-data writes them ({type(error).__name__}: {error})"
-        ) from error
-    return overlaps, tuple(levels)
+        levels = tuple(Difficulty(**level) for level in about["difficulties"])
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
+    return about["overlaps"], levels
 
 
 def check_result_folder(folder: str | os.PathLike, frame_ids: Iterable[str]) -> None:

@@ -19,7 +19,7 @@ from perception.attacks.goals import Goal
 from perception.attacks.searches.black_box import with_sources
 from perception.core.checkpoints import local_file, sha256
 from perception.core.config import require_config_file
-from perception.core.files import path_part
+from perception.core.files import path_part, read_json
 from perception.core.structures import DataError, SensorSpec
 from perception.core.words import did_you_mean
 from perception.corruptions import CORRUPTIONS, build_perturbation
@@ -54,11 +54,11 @@ class AttackFile:
                 f"{path}: no such attacks file; --attacks takes another one, and "
                 "the standard one comes with the repository (pip install -e .)"
             )
-        require_config_file(path, "attacks")
+        require_config_file(path, "attacks", (".py", ".json"))
         try:
-            content = Config.fromfile(path).to_dict()
-            if "custom_imports" in content:  # attacks of one's own register themselves
-                import_modules_from_strings(**content["custom_imports"])
+            content = _content(path)
+        except DataError:
+            raise
         except Exception as error:  # a config is code: anything can go wrong in it
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise DataError(f"{path}: not a usable attacks file ({reason})") from error
@@ -193,7 +193,7 @@ class AttackFile:
 
     def _config(self, name: str) -> dict[str, Any]:
         config = self.attacks[name]
-        threat: Any = config.get("threat") if isinstance(config, dict) else None
+        threat = config.get("threat", {}) if isinstance(config, dict) else {}
         whole = _is_typed(config) and (
             config["type"] in CORRUPTIONS.module_dict
             or (_is_typed(threat) and _all_typed(threat.get("parts", [])))
@@ -231,6 +231,24 @@ class AttackFile:
                     f"threat {name!r} has one {field} per channel: give {field} as "
                     f"CHANNEL=VALUE …, e.g. {each}"
                 )
+
+
+def _content(path: str | os.PathLike) -> dict[str, Any]:
+    """What an attacks file says; a ``.py`` file is run, a ``.json`` file is data."""
+    content: dict[str, Any]
+    if Path(path).suffix == ".json":
+        known = {"attacks", "suites"}
+        content = read_json(path, what="attacks")
+        if not isinstance(content, dict) or not content.keys() <= known:
+            raise DataError(
+                f"{path}: expected `attacks` and `suites`, nothing else; a file that "
+                "has a _base_ or imports is a .py"
+            )
+        return content
+    content = Config.fromfile(path).to_dict()
+    if "custom_imports" in content:  # attacks of one's own register themselves
+        import_modules_from_strings(**content["custom_imports"])
+    return content
 
 
 def _is_typed(config: Any) -> bool:

@@ -241,7 +241,7 @@ def _check_folder(run: RobustnessRun, jobs: Sequence[Job]) -> None:
         if not job.is_audit:
             job.store(resume=run.resume).check(now, job.settings["frame_ids"])
     path = Path(run.out) / "robustness.json"
-    if not path.is_file():
+    if not path.exists():
         return
     lost: list[str] = []
     for detector in read_results(path).detectors:

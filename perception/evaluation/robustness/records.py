@@ -28,17 +28,22 @@ Gate = tuple[float, ...] | None
 _DETECTIONS = ("truth", "clean", "attacked", "oracle")
 
 
+# What float32 and int64 hold.
+_Single = Annotated[float, Field(ge=-3.4028235e38, le=3.4028235e38)]
+_Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+
 class _Boxes(TypedDict):
     names: list[str]
-    boxes_px: list[tuple[Number, Number, Number, Number]]
-    scores: list[Number]
+    boxes_px: list[tuple[_Single, _Single, _Single, _Single]]
+    scores: list[_Single]
 
 
 class _Labels(TypedDict):
     names: list[str]
     boxes_px: list[tuple[Number, Number, Number, Number]]
     truncation: list[Number]
-    occlusion: list[int]
+    occlusion: list[_Integer]
     alpha: list[Number]
     dimensions_m: list[tuple[Number, Number, Number]]
     location_m: list[tuple[Number, Number, Number]]
@@ -53,7 +58,7 @@ class _Saved(TypedDict):
     """The schema of a line of ``frames.jsonl``, see :class:`FrameRecord`."""
 
     frame_id: str
-    index: Annotated[int, Field(ge=0)]
+    index: Annotated[int, Field(ge=0, lt=2**63)]
     truth: _Labels
     clean: _Boxes
     attacked: _Boxes
@@ -127,8 +132,8 @@ class FrameRecord:
             DataError: If an entry is missing or is not what it should be.
         """
         what = "record of an attacked frame"
-        saved: Any = checked(_Saved, values, values.get("frame_id"), what=what)
-        fields: dict[str, Any] = dict(saved)
+        saved = checked(_Saved, values, values.get("frame_id"), what=what)
+        fields: dict[str, Any] = {**saved}
         for name in _DETECTIONS:
             if fields[name] is not None:
                 fields[name] = _objects_from_json(fields[name])

@@ -50,7 +50,7 @@ class FrameStore:
         settings_file = self.folder / "settings.json"
         # As a reader will see them: tuples are lists, keys are text.
         settings = json.loads(json.dumps(settings))
-        if settings_file.is_file():
+        if settings_file.exists():
             before = read_json(settings_file, what="settings of a run")
             if difference := first_difference(before, settings):
                 raise DataError(
@@ -75,8 +75,10 @@ class FrameStore:
 
     def _parsed(self, parse: Callable[[Any], Value]) -> Iterator[Value]:
         """What ``parse`` makes of each line, one at a time."""
-        if not self._lines.is_file():
+        if not self._lines.exists():
             return
+        if not self._lines.is_file():
+            raise DataError(f"{self._lines}: not a regular file")
         with self._lines.open("r+b") as file:
             begin = 0
             for number, line in enumerate(file, start=1):
@@ -123,9 +125,9 @@ class FrameStore:
 
     def environments(self) -> tuple[Environment, ...]:
         """All that attacked the frames; ``UNKNOWN`` where that is not noted."""
-        if not self._lines.is_file() or not self._lines.stat().st_size:
+        if not self._lines.exists() or not self._lines.stat().st_size:
             return ()
-        if not self._environments.is_file():
+        if not self._environments.exists():
             return (UNKNOWN,)
         kind = tuple[Environment, ...]
         return read_as(kind, self._environments, what="list of environments")

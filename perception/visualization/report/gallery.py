@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from perception.core.files import read_bytes, read_json
+from perception.core.files import files_in, read_bytes, read_json
 from perception.core.images import MAX_PIXELS
 from perception.core.structures import DataError
 from perception.visualization.pairs import FOLDER, FORMAT, VERSION

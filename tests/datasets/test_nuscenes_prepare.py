@@ -181,3 +181,15 @@ def test_a_damaged_entry_of_a_scene_is_named(root, change, entry):
     load_scene.cache_clear()
     with pytest.raises(DataError, match=rf"{SCENE}\.json: damaged .*{entry}"):
         NuScenesFrames(root)[0]
+
+
+def test_a_calibration_of_another_channel_is_refused(root):
+    nuscenes_prepare.write_index(root, VERSION)
+    path = default_folder(root, VERSION) / "scenes" / f"{SCENE}.json"
+    scene = json.loads(path.read_text())
+    token = scene["samples"][0]["data"]["CAM_FRONT"][0]["calibration"]
+    scene["calibrations"][token]["channel"] = "CAM_BACK"
+    path.write_text(json.dumps(scene))
+    load_scene.cache_clear()
+    with pytest.raises(DataError, match=rf"CAM_FRONT: no usable calibration '{token}'"):
+        NuScenesFrames(root)[0]

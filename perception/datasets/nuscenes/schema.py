@@ -102,7 +102,8 @@ def checked_scene(record: Any, where: object) -> dict[str, Any]:
             for reading in readings:
                 mounted = scene["calibrations"].get(reading["calibration"])
                 camera = channel.startswith("CAM")
-                if mounted is None or (camera and not _projects(mounted["intrinsic"])):
+                usable = mounted is not None and mounted["channel"] == channel
+                if not usable or (camera and not _projects(mounted["intrinsic"])):
                     raise DataError(
                         f"{where}: damaged {what}: samples.{number}.data.{channel}: no "
                         f"usable calibration {reading['calibration']!r}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tqdm import tqdm
 
 from perception.attacks.base import Perturbation
 from perception.core.checkpoints import local_file, sha256
+from perception.core.gate_state import attributed, false_alarm_warning
 from perception.core.images import read_image
 from perception.core.structures import DataError
 from perception.evaluation.detection.rules import Scoring
@@ -54,6 +56,7 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
         if left_out:
             tqdm.write(f"not for every detector, left out: {', '.join(left_out)}")
     scenes: list[Scene] = []
+    accused: Counter[str | None] = Counter()
     with tqdm(
         total=len(first.indices) * len(rounds),
         desc="drawing",
@@ -66,6 +69,9 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
             for index in first.indices:
                 seen = _observe(run, observers, index, attacks)
                 scenes += [seen[0].scene] if run.rerun else []
+                if attacks is rounds[0] and seen[0].scene.clean.gate is not None:
+                    gate = seen[0].scene.clean.gate.tolist()
+                    accused[attributed(gate, [*seen[0].scene.sensors])] += 1
                 sheets.append(_write_sheet(run, [o.scene for o in seen], judge))
                 yield sheets[-1]
                 if attack is not None and run.video and run.video_of == "steps":
@@ -77,6 +83,8 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
                 pictures = LazyPictures(len(sheets), lambda i: read_image(sheets[i]))  # noqa: B023
                 write_video(path, pictures, fps=run.fps)
                 yield path
+    if warning := false_alarm_warning(accused):
+        tqdm.write(warning)
     if run.rerun:
         write_recording(run.rerun, scenes, judge)
         yield Path(run.rerun)

@@ -155,12 +155,14 @@ def _few_note(results: Results) -> list[str]:
 
 def _warnings(results: Results) -> list[tuple[str, str]]:
     """Detectors whose gate accuses sensors in clean frames, and what that means."""
-    told = []
-    for detector in results.detectors:
-        gates = [one.gate for one in detector.attacks.values() if one.gate]
-        text = false_alarm_warning(gates[0].clean.attributed) if gates else None
-        told += [(detector.name, text)] if text else []
-    return told
+    named = [(one.name, gate_warning(one)) for one in results.detectors]
+    return [(name, text) for name, text in named if text]
+
+
+def gate_warning(detector: DetectorResult) -> str | None:
+    """What to tell of a gate that accuses sensors in clean frames; None if quiet."""
+    gates = [one.gate for one in detector.attacks.values() if one.gate]
+    return false_alarm_warning(gates[0].clean.attributed) if gates else None
 
 
 def _attack_line(one: AttackResult, width: int, results: Results) -> str:

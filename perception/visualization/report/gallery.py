@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from perception.core.files import files_in, read_bytes, read_json
+from perception.core.files import read_bytes, read_json
 from perception.core.images import MAX_PIXELS
 from perception.core.structures import DataError
 from perception.visualization.pairs import FOLDER, FORMAT, VERSION
@@ -104,7 +104,7 @@ def read_gallery(
 
 def _pair_files(folder: Path) -> list[Path]:
     inside = folder if folder.name == FOLDER else folder / FOLDER
-    files = files_in(inside, ".json")
+    files = sorted(inside.glob("[!.]*.json"))
     if not files:
         raise DataError(
             f"{folder}: no pairs of pictures in {inside}; make them with "

@@ -28,7 +28,13 @@ from perception.evaluation.robustness.results import (
     Figure,
     Spread,
 )
-from perception.evaluation.robustness.tables import INEFFECTIVE, ap, few, interval
+from perception.evaluation.robustness.tables import (
+    INEFFECTIVE,
+    ap,
+    few,
+    gate_warning,
+    interval,
+)
 from perception.visualization.captions import budget_of
 from perception.visualization.report.charts import css_colour, legend_chart, top_of
 from perception.visualization.report.gallery import read_gallery
@@ -149,6 +155,7 @@ def _content(runs: Sequence[Run]) -> dict[str, Any]:
         ),
         "few_objects": FEW_NOTE,
         "few": any(run.few_objects for run in runs),
+        "warnings": {run.name: gate_warning(run.result) for run in runs},
     }
 
 

@@ -77,7 +77,7 @@ def test_the_log_shows_a_table_and_what_is_missing(cars):
     finally:
         logger.removeHandler(handler)
     text = "\n".join(records)
-    assert "41 frames: mAP 0.00 (moderate, R40)" in text
+    assert "41 frames: mAP 0.00 (moderate, R40, 95 % over frames: 0.0" in text
     assert "n/a: no object to find" in text
     assert "\nclass    metric  IoU >" in text
     assert "\nCar      2d       0.70" in text

@@ -104,7 +104,7 @@ def tools_of(base: Path) -> dict[str, Tool]:
             create_data.main,
             lambda out: (
                 ["kitti", "--root", base / "stereo", "--depth"]
-                + ["--depth-out", out, "--jobs", 2]
+                + ["--depth-dir", out.resolve(), "--jobs", 2]
             ),
             keeps=("*.png",),
         ),

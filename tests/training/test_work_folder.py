@@ -78,6 +78,8 @@ def test_a_copied_folder_leaves_the_original_alone(trained, tmp_path):
     (copy / "last_checkpoint").write_text(str(whole / "epoch_2.pth"))
     before = {p.name: p.stat().st_mtime_ns for p in whole.iterdir()}
     options = IN_PROCESS | {"train_cfg.max_epochs": 3, "train_cfg.val_interval": 1}
+    # The schedule is that of the training which is gone on with.
+    options |= {"param_scheduler.1.T_max": 2, "param_scheduler.1.end": 2}
     best = train(load_config(file, options), work_dir=copy, resume=True)
     assert best.parent == copy and (copy / "epoch_3.pth").is_file()
     assert {p.name: p.stat().st_mtime_ns for p in whole.iterdir()} == before

@@ -153,6 +153,9 @@ def test_damaged_records_name_their_line(tmp_path):
         file.write("{}\n")
     with pytest.raises(DataError, match=r"frames\.jsonl, line 2: not a record"):
         store.read()
+    (tmp_path / "frames.jsonl").write_text('{"frame_id": [1]}\n')
+    with pytest.raises(DataError, match=r"line 1: not a record .*expected a name"):
+        store.frame_ids()
 
 
 @pytest.mark.parametrize(

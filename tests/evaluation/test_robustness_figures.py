@@ -477,6 +477,10 @@ def test_what_is_written_is_read(tmp_path):
             lambda v: v["detectors"][0]["attacks"]["x"]["gate"].update(auroc=math.nan),
             "auroc",
         ),
+        (
+            lambda v: v["scoring"].update(headline="dusk"),
+            "no AP of .* at the headline difficulty 'dusk'",
+        ),
         (lambda v: v.update(frame_ids=[]), "frame_ids: .* at least 1 item"),
         (lambda v: v.update(detectors=[]), "detectors: .* at least 1 item"),
         (
@@ -492,7 +496,17 @@ def test_what_is_written_is_read(tmp_path):
             "make it again with: python it.py",
         ),
     ],
-    ids=["missing", "text", "NaN", "frames", "detectors", "other", "old", "command"],
+    ids=[
+        "missing",
+        "text",
+        "NaN",
+        "level",
+        "frames",
+        "detectors",
+        "other",
+        "old",
+        "command",
+    ],
 )
 def test_damaged_results_are_named(tmp_path, damage, message):
     path = tmp_path / "results.json"

@@ -541,7 +541,18 @@ def read_results(path: str | os.PathLike) -> Results:
     """
     content = read_json(path, what="results")
     check_format(Path(path), content)
-    return checked(Results, content, path, what="results")
+    results = checked(Results, content, path, what="results")
+    level = results.scoring.headline
+    for detector in results.detectors:
+        for attack in detector.attacks.values():
+            for stage in (attack.ap.clean, attack.ap.attacked, attack.ap.oracle):
+                classes = stage.headline.classes if stage is not None else {}
+                if lacking := [name for name in classes if level not in classes[name]]:
+                    raise DataError(
+                        f"{path}: damaged results: {detector.name}, {attack.name}: no "
+                        f"AP of {lacking[0]} at the headline difficulty {level!r}"
+                    )
+    return results
 
 
 def check_format(path: Path, content: Any) -> None:

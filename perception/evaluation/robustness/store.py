@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,7 +70,7 @@ class FrameStore:
 
     def frame_ids(self) -> set[str]:
         """Of the frames that are there, without keeping more of them."""
-        return set(self._parsed(itemgetter("frame_id")))
+        return set(self._parsed(_frame_id))
 
     def _parsed(self, parse: Callable[[Any], Value]) -> Iterator[Value]:
         """What ``parse`` makes of each line, one at a time."""
@@ -191,3 +190,11 @@ def first_difference(before: Any, now: Any, where: str = "") -> str | None:
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:50]} … ({len(text)} characters)"
+
+
+def _frame_id(record: Any) -> str:
+    """The name in a line of the file, without a look at the rest of it."""
+    name = record["frame_id"]
+    if not isinstance(name, str):
+        raise TypeError(f"frame_id: expected a name, got {name!r:.50}")
+    return name

@@ -13,6 +13,7 @@ from report_makers import (
     attack,
     attack_results,
     detector,
+    gate_counts,
     make_pairs,
     results,
     robust_results,
@@ -23,6 +24,7 @@ from scene_makers import make_scene
 
 from perception.core.provenance import Environment
 from perception.core.structures import DataError
+from perception.evaluation.robustness.results import GateResult
 from perception.evaluation.robustness.tables import INEFFECTIVE
 from perception.visualization.pairs import draw_pair, write_pair
 from perception.visualization.report.gallery import read_gallery
@@ -97,6 +99,16 @@ def test_few_objects_are_marked(page):
         assert FEW_OBJECTS in section(marked, name)
     plain = page(attack_results())
     assert "Car 50, Cyclist 50" in plain and "†" not in plain
+
+
+def test_a_gate_that_accuses_in_clean_frames_is_told_of(page):
+    gate = GateResult(gate_counts((6, 0, 4)), gate_counts((6, 0, 4)), 0.5, None, None)
+    told = page(
+        results(detector(replace(attack("camera_pgd", "camera", 40.0), gate=gate)))
+    )
+    assert "of 10 clean frames the gate accuses camera in 6" in told
+    assert "tools/calibrate.py" in told
+    assert "the gate accuses" not in page(attack_results())
 
 
 def test_every_attack_has_the_figures_of_its_classes(page):

@@ -49,10 +49,14 @@ def drawn(points, calib, size, far_m=80.0):
     raw_T_velo[:3] = values["Tr_velo_to_cam"].reshape(3, 4)
     cam_R_raw[:3, :3] = values["R0_rect"].reshape(3, 3)
     matrix = values["P2"].reshape(3, 4) @ cam_R_raw @ raw_T_velo
-    u, v, depth = matrix[:, :3] @ points[:, :3].T.astype(float) + matrix[:, 3:]
+    # In float32, as sensors are drawn: else points at a pixel's edge change sides.
+    x, y, z = points[:, :3].T.astype(np.float32)
+    rows = matrix.astype(np.float32)
+    u, v, depth = (x * r[0] + y * r[1] + z * r[2] + r[3] for r in rows)
     image = np.zeros((*size, 2))
     near = depth > 0.1 * (1 - 1e-6)
-    column, row = (np.floor(x / np.where(near, depth, 1) + 0.5) for x in (u, v))
+    ahead = np.where(near, depth, np.float32(1))
+    column, row = (np.floor(x / ahead + np.float32(0.5)) for x in (u, v))
     inside = near & (depth <= far_m * (1 + 1e-6)) & (column >= 0) & (row >= 0)
     inside &= (column < size[1]) & (row < size[0])
     for i in sorted(np.flatnonzero(inside), key=lambda i: -depth[i]):

@@ -266,12 +266,23 @@ def _begin(pickled_setup: bytes) -> None:
 
 def _end(*_: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # cleaning up is not disturbed
+    if not _at_work:
+        # An exception while a result is sent would leave the pool's queue locked, and
+        # the pool would try to send that exception: it would wait for itself.
+        os._exit(1)
     sys.exit(1)
 
 
+_at_work = False  # whether this worker is in a job, where there may be files to remove
+
+
 def _work(function: Callable[[Item], Result], item: Item) -> Result:
+    global _at_work
+    _at_work = True
     try:
         return function(item)
     except SystemExit:
         # The pool would take it for a result and go on with another job.
         os._exit(1)
+    finally:
+        _at_work = False

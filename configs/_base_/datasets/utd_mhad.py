@@ -1,5 +1,7 @@
 """UTD-MHAD by its cross-subject protocol: the archive's folder, or a packed file."""
 
+_base_ = "samples.py"
+
 data_root = "data/utd_mhad"
 actions = (
     "swipe_left swipe_right wave clap throw cross_arms basketball_shoot draw_x "
@@ -18,21 +20,11 @@ train_pipeline = [
 ]
 train_dataloader = dict(
     batch_size=32,
-    num_workers=0,
-    persistent_workers=False,
-    collate_fn=dict(type="collate_frames"),
-    sampler=dict(type="EpochSampler", shuffle=True),
     dataset=dict(
         **dataset, frames=dict(**frames, split="train"), pipeline=train_pipeline
     ),
 )
 val_dataloader = dict(
-    batch_size=256,
-    num_workers=0,
-    persistent_workers=False,
-    collate_fn=dict(type="collate_frames"),
-    drop_last=False,
-    sampler=dict(type="DefaultSampler", shuffle=False, round_up=False),
     dataset=dict(
         **dataset,
         frames=dict(**frames, split="test"),
@@ -40,5 +32,3 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type="AccuracyMetric")
-test_evaluator = val_evaluator

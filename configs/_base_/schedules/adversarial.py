@@ -3,7 +3,7 @@
 Budgets are 16/255 of each channel's range, those of configs/_base_/attacks/standard.py.
 """
 
-_base_ = "small.py"
+_base_ = ["small.py", "variation.py"]
 
 max_epochs = 4
 part = 16.0 / 255
@@ -19,17 +19,11 @@ training_attacks = dict(
         type="PGD", threat=dict(type="MapThreat", sensor="depth", eps=80 * part)
     ),
 )
-variation = dict(
-    steps=(3, 6),
-    step_fraction=(0.25, 0.75),
-    budget=(0.75, 1.0),
-    goals=("detection", "detection|none*0.3", "detection|none*3"),
-)
 train_cfg = dict(
     type="AdversarialTrainLoop",
     val_interval=2,
     attacks=training_attacks,
-    variation=variation,
+    variation={{_base_.variation}},
     warmup_iters=100,
 )
 optim_wrapper = dict(optimizer=dict(lr=1e-3))

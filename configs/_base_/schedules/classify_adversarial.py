@@ -3,7 +3,7 @@
 Budgets are 16/255 of each channel's range, those of configs/_base_/attacks/action.py.
 """
 
-_base_ = "classify.py"
+_base_ = ["classify.py", "variation.py"]
 
 max_epochs = 20
 part = 16.0 / 255
@@ -13,16 +13,10 @@ training_attacks = dict(
     accel=dict(type="PGD", threat=dict(threat, sensor="accel", eps=16 * part)),
     gyro=dict(type="PGD", threat=dict(threat, sensor="gyro", eps=2000 * part)),
 )
-variation = dict(
-    steps=(3, 6),
-    step_fraction=(0.25, 0.75),
-    budget=(0.75, 1.0),
-    goals=("detection", "detection|none*0.3", "detection|none*3"),
-)
 train_cfg = dict(
     type="AdversarialTrainLoop",
     attacks=training_attacks,
-    variation=variation,
+    variation={{_base_.variation}},
     val_interval=20,
     warmup_iters=30,
 )

@@ -11,8 +11,8 @@ import torch
 from mmcv.ops import batched_nms
 from torch import Tensor
 
-from perception.core.checkpoints import local_file
 from perception.core.structures import DataError
+from perception.models.onnx_runtime import open_session
 from perception.targets.camera import CameraTarget, Found
 from perception.targets.functions import function_of
 from perception.targets.registry import TARGETS
@@ -48,24 +48,7 @@ class OnnxTarget(CameraTarget):
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise DataError(
-                f"{path}: needs onnxruntime: pip install '.[onnx]'"
-            ) from error
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3
-        try:
-            self.session = onnxruntime.InferenceSession(
-                str(local_file(path)), options, providers=["CPUExecutionProvider"]
-            )
-        except DataError:
-            raise
-        except Exception as error:  # onnxruntime's own, of several kinds
-            reason = " ".join(str(error).split())[:200]
-            raise DataError(f"{path}: not a usable ONNX model ({reason})") from error
+        self.session = open_session(path)
         self.path, self.nms_overlap = path, nms_overlap
         self.score_threshold = score_threshold
         self.decode = function_of(decode) if isinstance(decode, str) else decode

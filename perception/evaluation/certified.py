@@ -41,6 +41,7 @@ from perception.evaluation.robustness.spec import Running
 from perception.evaluation.robustness.subject import Subject
 from perception.models.heads.outputs import HeadOutputs
 from perception.models.modes import in_eval_mode
+from perception.models.output import DetectorOutput
 
 
 @dataclass(frozen=True)
@@ -166,20 +167,22 @@ def certify(
             sure = certified_objects(
                 detector, batch, overlaps=overlaps, threshold=threshold
             )
-            clean = _detected(detector, batch, batch.inputs, overlaps, threshold)
+            output = _output(detector, batch.inputs)
+            clean = _detected(detector, batch, output, overlaps, threshold)
             objects += sum(len(mask) for mask in clean)
             found += sum(int(mask.sum()) for mask in clean)
             bar.update(len(batch))
             if detector.has_gate:
-                said = target.predict(batch.inputs, batch.samples)
-                accused.update(attributed(one.gate, names) for one in said)
+                output.write_gate(batch.samples)
+                gates = [sample.gate.tolist() for sample in batch.samples]
+                accused.update(attributed(gate, names) for gate in gates)
             for name, attack in attacks.items():
                 count = counts[name]
                 count["certified"] += sum(int(mask.sum()) for mask in sure[name])
                 if not check_steps:
                     continue
-                inputs = attack(target, batch).inputs
-                still = _detected(detector, batch, inputs, overlaps, threshold)
+                attacked = _output(detector, attack(target, batch).inputs)
+                still = _detected(detector, batch, attacked, overlaps, threshold)
                 count["found_attacked"] += sum(int(mask.sum()) for mask in still)
                 count["violations"] += sum(
                     int((a & ~b).sum()) for a, b in zip(sure[name], still, strict=True)
@@ -200,17 +203,24 @@ def certify(
 
 
 @torch.no_grad()
+def _output(detector: Any, inputs: Mapping[str, Tensor]) -> DetectorOutput:
+    output: DetectorOutput = detector.fuse(detector.extract_feat(inputs))
+    return output
+
+
+@torch.no_grad()
 def _detected(
     detector: Any,
     batch: AttackBatch,
-    inputs: Mapping[str, Tensor],
+    output: DetectorOutput,
     overlaps: Mapping[str, float],
     threshold: float,
 ) -> list[Tensor]:
     """For each frame a mask (G,): objects that some detection overlaps enough."""
-    outputs = detector.fuse(detector.extract_feat(inputs)).outputs
     frames = detector.bbox_head.predict_by_feat(
-        *outputs, batch_img_metas=[s.metainfo for s in batch.samples], rescale=False
+        *output.outputs,
+        batch_img_metas=[s.metainfo for s in batch.samples],
+        rescale=False,
     )
     classes = list(detector.dataset_meta["classes"])
     needed = torch.tensor([overlaps[name] for name in classes])

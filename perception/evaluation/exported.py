@@ -58,13 +58,12 @@ def run_export(run: ExportRun) -> Exported:
     detector = load_detector(config, run.detector.checkpoint)
     size = run.size
     dataset: Any = None
+    first: Any = None
     if size is None or run.check:
         dataset = build_dataset(config, "test")
         first = next(iter(build_loader(dataset, [0])))
-        height, width = detector.data_preprocessor(first)["data_samples"][
-            0
-        ].batch_input_shape
-        size = size or (height, width)
+        (sample,) = detector.data_preprocessor(first)["data_samples"]
+        size = size or sample.batch_input_shape
     spec = GraphSpec(size=size, points=run.points, boxes=run.boxes)
     graph = ExportedGraph(detector, spec)
     export_onnx(detector, run.out, spec)
@@ -92,7 +91,7 @@ def run_export(run: ExportRun) -> Exported:
             f"{run.out}: differs from PyTorch by {worst:.2g} on {len(frames)} test "
             f"frames, more than {TOLERANCE:g}"
         )
-    one = _arrays(graph, next(iter(build_loader(dataset, [0]))))
+    one = _arrays(graph, first)
     tensors = [torch.from_numpy(one[name]) for name in graph.inputs]
     with torch.no_grad():
         torch_ms = _best_ms(lambda: graph(*tensors))

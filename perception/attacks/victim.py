@@ -73,17 +73,6 @@ class Victim:
         leave_out: LeaveOut | None,
     ) -> Response:
         """The target's response; ``features`` remembers what was encoded."""
-        response = self._respond(changed, frames, features, leave_out)
-        response.ask = lambda: self._predict(changed, frames, leave_out)
-        return response
-
-    def _respond(
-        self,
-        changed: Mapping[str, Tensor],
-        frames: Sequence[Any],
-        features: dict[str, Any],
-        leave_out: LeaveOut | None,
-    ) -> Response:
         times, target = len(frames) // len(self.batch), self.target
         if leave_out is not None and leave_out.sensor not in (None, *target.sensors):
             raise DoesNotApplyError(
@@ -103,12 +92,13 @@ class Victim:
             raise DoesNotApplyError("the target cannot be told to leave a sensor out")
         return DirectResponse(target, self._inputs(changed, times), frames)
 
-    def _predict(
+    def predict(
         self,
         changed: Mapping[str, Tensor],
         frames: Sequence[Any],
         leave_out: LeaveOut | None,
     ) -> Sequence[Prediction]:
+        """The target's final predictions, without a gradient."""
         inputs = self._inputs(changed, len(frames) // len(self.batch))
         if leave_out is None:
             return self.target.predict(inputs, frames)
@@ -162,7 +152,11 @@ class Query:
     def respond(self, leave_out: LeaveOut | None = None) -> Response:
         """What the target says, its fusion told to leave a sensor out or (None) not."""
         if leave_out not in self._responses:
-            self._responses[leave_out] = self._victim.respond(
+            response = self._victim.respond(
                 self.changed, self.samples, self._features, leave_out
             )
+            # Not of this query, which keeps the response: neither would be let go of.
+            victim, changed, samples = self._victim, self.changed, self.samples
+            response.ask = lambda: victim.predict(changed, samples, leave_out)
+            self._responses[leave_out] = response
         return self._responses[leave_out]

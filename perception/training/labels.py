@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -63,7 +64,9 @@ class LabelHook(Hook):
         """Warn about classes without objects; raise DataError if there is no other."""
         dataset: Any = runner.train_dataloader.dataset
         for line in check_labels(dataset):
-            print_log(f"training frames: {line}", logger="current", level=30)
+            print_log(
+                f"training frames: {line}", logger="current", level=logging.WARNING
+            )
         if runner.val_loop is not None:
             held_out: Any = runner.val_dataloader.dataset
             if labels_of(held_out.frames, 0) is None:

@@ -96,10 +96,8 @@ class StereoThreat(MapThreat):
 
     def _depth(self, left: Tensor, batch: AttackBatch, frame: int) -> Tensor:
         """One frame's (1, H', W') padded depth map from its (3, H', W') picture."""
-        (height, width), right = (
-            batch.sizes(self.sensor)[frame],
-            self._right(batch, frame),
-        )
+        height, width = batch.sizes(self.sensor)[frame]
+        right = self._right(batch, frame)
         fx_baseline = self._fx_baselines(batch)[frame]
         padded_m = batch.inputs[self.depth][frame]
         clean_m = padded_m[0, :height, :width]

@@ -34,8 +34,17 @@ from perception.cli.attacking import (
     one_detector,
     run_of,
 )
-from perception.cli.options import Parser, add_options, add_running, option
+from perception.cli.options import (
+    Parser,
+    add_options,
+    add_running,
+    add_shards,
+    option,
+    shard_of,
+    told_of_shard,
+)
 from perception.core.locks import sole_user
+from perception.core.shards import at_work
 from perception.evaluation.robustness.spec import AttackRun, AttacksSpec, AuditRun
 
 EXAMPLES = """\
@@ -81,14 +90,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_threat_changes(parser)
     add_options(add_frames(parser, by_name=True), AttackRun, "score_threshold")
     add_running(parser, batch_size="frames attacked at a time")
+    add_shards(parser)
     args = parser.parse_args(argv)
     if args.list:
         return args
     if not args.threats:
         parser.error("CONFIG, CHECKPOINT and --threat are needed (or --list)")
     args.detector = one_detector(parser, args)
-    if args.audit and (args.resume or args.save_data):
-        parser.error("--audit takes neither --resume nor --save-data")
+    shared = args.shard is not None or args.merge is not None
+    if args.audit and (args.resume or args.save_data or shared):
+        parser.error("--audit takes no --resume, --save-data, --shard or --merge")
     return args
 
 
@@ -112,8 +123,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"{len(report.failed())} failed; {args.out}/audit.json"
         )
         sys.exit(0 if report.passed else 1)
+    shard = shard_of(args)
     asked = run_of(AttackRun, args, "attack.py", argv, detector=args.detector)
-    with sole_user(args.out, "attacks"):
+    with at_work(args.out, "attacks", shard):
         results = run_attacks(asked)
+    if shard is not None:
+        print(told_of_shard(shard, "--merge"))
+    if results is None:  # a shard, or a rank of torchrun that only helped
+        return
     print(attack_table(results))
     print(f"{args.out}/results.json")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from perception.core.parallel import end_with_parent
+from perception.core.shards import WHOLE, Shard, torchrun_shard
 from perception.core.structures import DataError
 from perception.core.words import did_you_mean, one_line, value_of
 from perception.evaluation.robustness.spec import DetectorSpec, Running
@@ -262,6 +263,49 @@ def add_running(parser: Group, **more: str) -> Group:
     add_options(group, Running, "device", "batch_size", "workers", **more)
     add_options(group, DetectorSpec, "cfg_options", **more)
     return group
+
+
+def add_shards(parser: Group, *, merge: bool = True) -> Group:
+    """``--shard`` and ``--merge``: the group of their help, returned."""
+    group = parser.add_argument_group("larger than one machine")
+    what = "do only the i-th of n shares of the work, 1/n … n/n, whose results others "
+    what += "join; take over shares in the same folder whose process died"
+    group.add_argument("--shard", type=_shard, metavar="i/n", help=what)
+    if merge:
+        what = "bring shares together, those in the folder of results and those in "
+        what += "DIRs of other machines; do what is missing, then all the rest"
+        one = {"nargs": "*", "metavar": "DIR", "help": what}
+        group.add_argument("--merge", **one)
+    return group
+
+
+def _shard(text: str) -> Shard:
+    try:
+        return Shard.parse(text)
+    except DataError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def shard_of(args: argparse.Namespace) -> Shard | None:
+    """The shard asked for, once it is known to go with everything else.
+
+    Raises:
+        DataError: If it does not.
+    """
+    shard: Shard | None = args.shard
+    if shard is not None and getattr(args, "merge", None) is not None:
+        raise DataError("--shard does a share, --merge the rest: give one of them")
+    if shard is not None and torchrun_shard() != WHOLE:
+        raise DataError("torchrun's ranks are shards by themselves: no --shard there")
+    for folder in getattr(args, "merge", None) or ():
+        if not Path(folder).is_dir():
+            raise DataError(f"--merge {folder}: no such folder")
+    return shard
+
+
+def told_of_shard(shard: Shard, merge: str) -> str:
+    """What a tool prints at the end of a shard."""
+    return f"shard {shard} is done; {merge} instead of --shard brings all together"
 
 
 def add_runner(parser: Group) -> None:

@@ -24,10 +24,8 @@ Results are the same whatever --jobs, since each attack runs on one CPU thread.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 from perception.cli.attacking import (
@@ -37,8 +35,16 @@ from perception.cli.attacking import (
     detectors_of,
     run_of,
 )
-from perception.cli.options import Parser, add_options, add_running, option
-from perception.core.locks import sole_user
+from perception.cli.options import (
+    Parser,
+    add_options,
+    add_running,
+    add_shards,
+    option,
+    shard_of,
+    told_of_shard,
+)
+from perception.core.shards import at_work
 from perception.core.structures import DataError
 from perception.evaluation.robustness.spec import RobustnessRun
 
@@ -68,8 +74,12 @@ examples:
   python tools/robustness.py CONFIG CHECKPOINT --target my_target:build \\
       --data CONFIG --suite quick --out DIR
 
-  # on several machines or GPUs: each rank takes every n-th attack; without the "--"
-  # torchrun takes our --num for one of its own options
+  # on several machines with a common folder: this on the second of four, then with
+  # --merge instead on one of them; folders of their own: --merge DIR DIR DIR DIR
+  python tools/robustness.py CONFIG CHECKPOINT --suite full --out DIR --shard 2/4
+
+  # on several GPUs: each rank takes every n-th batch; without the "--" torchrun takes
+  # our --num for one of its own options
   torchrun --nproc-per-node 4 -- tools/robustness.py CONFIG CHECKPOINT \\
       --suite full --out DIR
 """
@@ -105,6 +115,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_options(group, RobustnessRun, "audit_num", "curve", "probe", curve=curve)
     running = add_running(parser, batch_size="frames attacked at a time")
     add_options(running, RobustnessRun, "processes", "resume")
+    add_shards(parser)
     args = parser.parse_args(argv)
     args.detectors = detectors_of(parser, args, args.detectors)
     return args
@@ -122,6 +133,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     if args.audit and not Path(args.audit).is_dir():
         raise DataError(f"--audit {args.audit}: no such folder")
+    shard = shard_of(args)
     from perception.evaluation.robustness.attack_file import AttackFile
     from perception.evaluation.robustness.grid import run_robustness
     from perception.evaluation.robustness.tables import markdown
@@ -139,10 +151,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         audit=args.audit == "",
         audit_dir=args.audit or None,
     )
-    first = int(os.environ.get("RANK", 0)) == 0  # torchrun's others are its helpers
-    with sole_user(args.out, "attacks") if first else nullcontext():
+    with at_work(args.out, "attacks", shard):
         results = run_robustness(run)
-    if results is None:  # a rank of torchrun that only helped
+    if shard is not None:
+        print(told_of_shard(shard, "--merge"))
+    if results is None:  # a shard, or a rank of torchrun that only helped
         return
     print(markdown(results))
     print(f"{args.out}/robustness.json")

@@ -15,8 +15,10 @@ from perception.cli import robustness as tool
 from perception.cli.options import run_tool
 from perception.core.checkpoints import save_weights
 from perception.core.provenance import Environment
+from perception.core.ranks import Ranks
+from perception.core.shards import WHOLE
 from perception.evaluation.robustness import jobs as robustness_jobs
-from perception.evaluation.robustness.jobs import Ended, Job, Ranks, do_jobs
+from perception.evaluation.robustness.jobs import Ended, Job, do_jobs
 from perception.evaluation.robustness.results import AuditResult, read_results
 from perception.evaluation.robustness.spec import AttackRun, AttacksSpec, DetectorSpec
 
@@ -352,7 +354,7 @@ def test_a_dying_process_loses_its_own_job_alone(words, tmp_path):
         Job(detector="a", title=title, run=one, settings={"frame_ids": ["000001"]})
         for title, one in (("x", run_of(tmp_path, killer)), ("y", own))
     ]
-    ended = do_jobs(jobs, 2, Ranks())
+    ended = do_jobs(jobs, 2)
     assert "its process died" in ended[0].reason
     assert ended[1].reason == "none.py: no such config file"
 
@@ -368,12 +370,13 @@ def run_of(folder, attacks_file):
 def test_ranks_share_the_jobs(monkeypatch):
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "3")
-    assert Ranks().share(range(8)) == [1, 4, 7]
+    shard = Ranks().shard
+    assert [n for n in range(8) if shard.takes(n)] == [1, 4, 7]
     monkeypatch.delenv("RANK")
     monkeypatch.delenv("WORLD_SIZE")
     with Ranks() as alone:
-        assert alone.share(range(3)) == [0, 1, 2]
-        assert alone.gather({0: Ended()}) == {0: Ended()}
+        assert alone.shard == WHOLE
+        assert alone.gather({0: Ended()}) == [{0: Ended()}]
 
 
 def test_a_defect_ends_a_job(monkeypatch):

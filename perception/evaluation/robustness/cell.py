@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ from perception.attacks.victim import Victim
 from perception.core.locks import sole_user
 from perception.core.parts import LeaveOut
 from perception.core.provenance import Environment
+from perception.core.shards import WHOLE, Shard
 from perception.core.structures import DataError
 from perception.evaluation.robustness.attack_file import Named
 from perception.evaluation.robustness.records import (
@@ -53,6 +55,8 @@ def fill(
     *,
     save: Saver | None = None,
     progress: bool = True,
+    shard: Shard = WHOLE,
+    turn: int = 0,
 ) -> Measured:
     """Perturb those of a subject's frames that a store lacks; returns all, in order.
 
@@ -63,33 +67,36 @@ def fill(
         running: Frames at a time, and processes that read them.
         save: Called with each perturbed batch before it is recorded.
         progress: Show a bar with the time left (on a terminal).
+        shard: Only this share of the batches.
+        turn: See :meth:`Shard.frames`.
 
     Raises:
         DataError: If the target cannot be perturbed so, a frame has no labels, or
             the remaining frames do not belong to those in the store.
     """
-    names, perturbation = subject.frame_ids, named.perturbation
-    with sole_user(store.folder, perturbation.name):
+    perturbation = named.perturbation
+    # Shards write files of their own, and who may be one is settled elsewhere.
+    alone = sole_user(store.folder, perturbation.name)
+    with alone if store.writer == WHOLE else nullcontext():
         done = store.frame_ids()
-        pending = [
-            index
-            for index, name in zip(subject.indices, names, strict=True)
-            if name not in done
-        ]
+        names = subject.frame_ids
+        count, missing = shard.missing(names, running.batch_size, done, turn=turn)
+        pending = [subject.indices[number] for number in missing]
         if pending:
             store.begin(Environment.here(subject.target.device))
         with tqdm(
             desc=perturbation.name,
-            total=len(names),
-            initial=len(names) - len(pending),
+            total=count,
+            initial=count - len(pending),
             unit="frame",
             disable=None if progress else True,
         ) as bar:
             for batch in subject.batches(running, pending):
-                store.append(run_batch(subject.target, perturbation, batch, save=save))
+                records = run_batch(subject.target, perturbation, batch, save=save)
+                store.append([one for one in records if one.frame_id not in done])
                 bar.update(len(batch))
     return store.measured(
-        names,
+        subject.frame_ids,
         name=perturbation.name,
         attacked_sensors=perturbation.touched,
         description=named.description,

@@ -13,15 +13,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from perception.attacks import Adaptive, Attack, Perturbation
 from perception.attacks.target import HasFeatures
 from perception.attacks.threats.budgets import BUDGETS, scaled_budgets
-from perception.core.files import replacing
+from perception.core.files import read_bytes, replacing, write_bytes
 from perception.core.provenance import Environment
+from perception.core.ranks import Ranks
+from perception.core.shards import WHOLE, left_behind
 from perception.core.structures import DataError
 from perception.datasets.splits import listing
 from perception.evaluation.audit.run import joined_audits, read_audit
-from perception.evaluation.robustness.attack import made_of, write_results
+from perception.evaluation.robustness.attack import made_of, take_folder, write_results
 from perception.evaluation.robustness.attack_file import AttackFile
 from perception.evaluation.robustness.figures import (
     attack_result,
@@ -29,7 +33,7 @@ from perception.evaluation.robustness.figures import (
     detector_result,
     groups,
 )
-from perception.evaluation.robustness.jobs import Job, Ranks, do_jobs
+from perception.evaluation.robustness.jobs import Job, do_jobs, joined
 from perception.evaluation.robustness.results import (
     AttackResult,
     AuditResult,
@@ -62,7 +66,8 @@ def run_robustness(run: RobustnessRun) -> Results | None:
     """Attack, compare, and write ``robustness.json`` and ``robustness.md``.
 
     Returns:
-        What ``robustness.json`` holds; None on all ranks but torchrun's first.
+        What ``robustness.json`` holds; None of a shard, whose records others join, and
+        on all ranks but torchrun's first.
 
     Raises:
         DataError: If anything asked for is impossible, before the first attack where
@@ -72,6 +77,7 @@ def run_robustness(run: RobustnessRun) -> Results | None:
     attack_file, threats = AttackFile(run.attacks.attacks_file), run.attacks.threats
     probes = run.probe if run.curve or run.audit else ()
     attack_file.names([*threats, *probes])  # all known?
+    shard = run.running.shard
     with Ranks() as ranks:
         subjects = subjects_of(run)
         refused: dict[str, dict[str, str]] = {one.name: {} for one in subjects}
@@ -82,12 +88,28 @@ def run_robustness(run: RobustnessRun) -> Results | None:
         ]
         if all(job.is_audit for job in jobs):
             raise DataError(f"no attack of {', '.join(threats)} fits any detector")
-        if ranks.rank == 0:
+        mine = ranks.shard if shard is None else shard
+        jobs = [replace(job, turn=i, writer=mine) for i, job in enumerate(jobs)]
+        if ranks.shard.index == 0:
             _check_folder(run, jobs)
+            for folder in run.running.merge or ():
+                _take(run, jobs, Path(folder))
         ranks.wait()
-        ended = do_jobs(jobs, run.processes, ranks)
-    if ranks.rank > 0:
+        shares = [do_jobs(jobs, run.processes, mine, progress=ranks.shard.index == 0)]
+        if shard is not None:
+            for dead in left_behind(run.out):
+                tqdm.write(f"shard {dead} died: {shard} takes it over")
+                shares.append(do_jobs(jobs, run.processes, dead))
+        ended = joined(ranks.gather(joined(shares)))
+    if ranks.shard.index > 0:
         return None
+    if shard is not None:
+        if bad := [how for how in ended.values() if how.reason and how.applies]:
+            raise DataError(f"shard {shard}: {len(bad)} attack(s) failed, see above")
+        return None
+    for job in jobs:
+        if not job.is_audit and job.folder.is_dir():
+            replace(job, writer=WHOLE).store().unite(job.settings["frame_ids"])
     failed: dict[tuple[str, str], str] = {}
     for number, how in sorted(ended.items()):
         name, title = jobs[number].detector, jobs[number].title
@@ -107,7 +129,7 @@ def run_robustness(run: RobustnessRun) -> Results | None:
         subjects[0],
         detectors,
         time.perf_counter() - begin,
-        processes=run.processes * ranks.count,
+        processes=run.processes * ranks.shard.count,
         sensors={k: v for one in subjects for k, v in one.target.sensors.items()},
         attacks=tuple(attack_file.names(threats)),
         baseline=baseline,
@@ -228,6 +250,16 @@ def measured_detector(
         audit=_audit(run, subject),
         frames_file=frames_file if every else None,
     )
+
+
+def _take(run: RobustnessRun, jobs: Sequence[Job], folder: Path) -> None:
+    """Add another machine's records, and its audits, to the run's own."""
+    out = Path(run.out)
+    for job in (job for job in jobs if job.is_audit):
+        report = folder / job.folder.relative_to(out) / "audit.json"
+        if report.is_file() and not job.done():
+            write_bytes(job.folder / "audit.json", read_bytes(report))
+    take_folder([job.store() for job in jobs if not job.is_audit], out, folder)
 
 
 def _check_folder(run: RobustnessRun, jobs: Sequence[Job]) -> None:

@@ -1,18 +1,16 @@
-"""Attacks and audits as jobs: done here, by several processes, or by torchrun's ranks.
+"""Attacks and audits as jobs: done here, by several processes, ranks or machines.
 
-Whatever the number of processes, a job runs on one CPU thread and draws its random
-numbers by frame, so its records are the same.
+Whatever the number of processes, a job runs on one CPU thread, computes the same
+batches and draws its random numbers by frame, so its records are the same.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from perception.core.parallel import run_jobs
+from perception.core.shards import WHOLE, Shard
 from perception.core.structures import DataError
 from perception.evaluation.audit.run import audit_detector, read_audit
 from perception.evaluation.robustness.cell import NotApplicableError, fill
@@ -45,6 +44,9 @@ class Job:
         cost: About how many gradient steps a frame takes.
         scale: Factor of the budget; 1 for the attack as the file has it.
         asked: Whether it was asked for by name, not only as a point of a curve.
+        turn: Its number among all jobs: where shards begin to count its batches.
+        shard: The share of it that is done now.
+        writer: The shard whose files the records go to.
     """
 
     detector: str
@@ -57,6 +59,9 @@ class Job:
     cost: int = 1
     scale: float = 1.0
     asked: bool = True
+    turn: int = 0
+    shard: Shard = WHOLE
+    writer: Shard = WHOLE
 
     @property
     def is_audit(self) -> bool:
@@ -65,18 +70,32 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """Where its records lie."""
-        return Path(self.run.out) / self.title
+        """Where its records lie, or the audit's report."""
+        out = Path(self.run.out)
+        return out if self.is_audit else out / self.title
+
+    @property
+    def frame_ids(self) -> list[str]:
+        """The frames of its share; of an audit, which is not divided, all or none."""
+        names: list[str] = self.settings["frame_ids"]
+        if self.is_audit:
+            return names if self.shard.takes(self.turn) else []
+        size = self.run.running.batch_size
+        blocks = self.shard.frames(len(names), size, turn=self.turn)
+        return [names[number] for block in blocks for number in block]
 
     def store(self, *, resume: bool = True) -> FrameStore:
         """Its records."""
-        return FrameStore(self.folder, self.settings, resume=resume)
+        settings = self.settings
+        return FrameStore(self.folder, settings, resume=resume, writer=self.writer)
 
     def done(self) -> bool:
-        """Whether an earlier run has finished it."""
-        wanted = self.settings["frame_ids"]
+        """Whether an earlier run, or another shard, has finished its share."""
+        wanted = self.frame_ids
+        if not wanted:
+            return True
         if self.is_audit:
-            report = read_audit(Path(self.run.out) / "audit.json")
+            report = read_audit(self.folder / "audit.json")
             return all(report.get(key) == one for key, one in self.settings.items())
         return self.folder.is_dir() and self.store().frame_ids() >= set(wanted)
 
@@ -96,12 +115,15 @@ class Ended:
     wall_s: float = 0.0
 
 
-def do_jobs(jobs: Sequence[Job], processes: int, ranks: Ranks) -> dict[int, Ended]:
-    """Do what is not done yet; how the jobs of all ranks ended, by their numbers."""
-    pending = [number for number in ranks.share(jobs) if not jobs[number].done()]
-    chosen = [jobs[number] for number in pending]
+def do_jobs(
+    jobs: Sequence[Job], processes: int, shard: Shard = WHOLE, *, progress: bool = True
+) -> dict[int, Ended]:
+    """Do what is not done yet of a share; how those jobs ended, by their numbers."""
+    parts = [replace(job, shard=shard) for job in jobs]
+    pending = [number for number, part in enumerate(parts) if not part.done()]
+    chosen = [parts[number] for number in pending]
     died = Ended("its process died, perhaps for lack of memory: try fewer --jobs")
-    with _progress(jobs if ranks.rank == 0 else []), _one_thread():
+    with _progress(parts if progress else []), _one_thread():
         ended = run_jobs(
             run_job,
             chosen,
@@ -110,7 +132,17 @@ def do_jobs(jobs: Sequence[Job], processes: int, ranks: Ranks) -> dict[int, Ende
             on_done=lambda number, how: _tell(chosen[number], how),
             if_died=lambda job: died,
         )
-    return ranks.gather(dict(zip(pending, ended, strict=True)))
+    return dict(zip(pending, ended, strict=True))
+
+
+def joined(shares: Iterable[Mapping[int, Ended]]) -> dict[int, Ended]:
+    """How jobs ended of which several did a share: as the share that failed, if any."""
+    every: dict[int, Ended] = {}
+    for share in shares:
+        for number, how in share.items():
+            if number not in every or how.reason is not None:
+                every[number] = how
+    return every
 
 
 def run_job(job: Job) -> Ended:
@@ -134,7 +166,8 @@ def run_job(job: Job) -> Ended:
 def _attack(job: Job, run: AttackRun) -> None:
     subject = load_subject(run, run.attacks)
     (named,) = subject.attacks
-    fill(job.store(), subject, named, run.running, progress=False)
+    share: dict[str, Any] = {"shard": job.shard, "turn": job.turn}
+    fill(job.store(), subject, named, run.running, progress=False, **share)
 
 
 def _tell(job: Job, ended: Ended) -> None:
@@ -158,40 +191,6 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class Ranks:
-    """The processes that torchrun started; a single one without it."""
-
-    def __init__(self) -> None:
-        self.rank = int(os.environ.get("RANK", 0))
-        self.count = int(os.environ.get("WORLD_SIZE", 1))
-
-    def __enter__(self) -> Ranks:
-        if self.count > 1:  # a rank may wait for days until the others are done
-            torch.distributed.init_process_group("gloo", timeout=timedelta(days=30))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.count > 1:
-            torch.distributed.destroy_process_group()
-
-    def share(self, jobs: Sequence[Job]) -> list[int]:
-        """Numbers of the jobs that this rank does: every ``count``-th."""
-        return list(range(self.rank, len(jobs), self.count))
-
-    def gather(self, ended: dict[int, Ended]) -> dict[int, Ended]:
-        """How the jobs of all ranks ended, on every rank; waits for them."""
-        if self.count == 1:
-            return ended
-        shares: list = [None] * self.count
-        torch.distributed.all_gather_object(shares, ended)
-        return {number: one for share in shares for number, one in share.items()}
-
-    def wait(self) -> None:
-        """Until all ranks are here."""
-        if self.count > 1:
-            torch.distributed.barrier()
-
-
 @contextmanager
 def _progress(jobs: Sequence[Job]) -> Iterator[None]:
     """A bar over all frames of all jobs with the time left, from what is on disk.
@@ -200,8 +199,8 @@ def _progress(jobs: Sequence[Job]) -> Iterator[None]:
     process, appends its records to files; the bar looks at their lengths.
     """
     attacks = [job for job in jobs if not job.is_audit]
-    totals = [job.cost * len(job.settings["frame_ids"]) for job in attacks]
-    counts = _LineCounts([job.folder / "frames.jsonl" for job in attacks])
+    totals = [job.cost * len(job.frame_ids) for job in attacks]
+    counts = _LineCounts([job.folder for job in attacks])
 
     def steps() -> int:
         found = zip(attacks, counts(), totals, strict=True)
@@ -236,18 +235,23 @@ def _progress(jobs: Sequence[Job]) -> Iterator[None]:
 
 
 class _LineCounts:
-    """Numbers of lines of growing files; only new bytes are read."""
+    """Numbers of records in growing files of some folders; only new bytes are read."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths = paths
-        self._known = [(0, 0)] * len(paths)
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = folders
+        self._known: dict[Path, tuple[int, int]] = {}
 
     def __call__(self) -> list[int]:
-        for number, path in enumerate(self._paths):
-            read, lines = self._known[number]
-            if path.is_file() and path.stat().st_size > read:
-                with path.open("rb") as file:
-                    file.seek(read)
-                    new = file.read()
-                self._known[number] = (read + len(new), lines + new.count(b"\n"))
-        return [lines for _, lines in self._known]
+        return [
+            sum(self._count(path) for path in folder.glob("frames*.jsonl"))
+            for folder in self._folders
+        ]
+
+    def _count(self, path: Path) -> int:
+        read, lines = self._known.get(path, (0, 0))
+        if path.is_file() and path.stat().st_size > read:
+            with path.open("rb") as file:
+                file.seek(read)
+                new = file.read()
+            self._known[path] = (read + len(new), lines + new.count(b"\n"))
+        return self._known.get(path, (0, 0))[1]

@@ -1,6 +1,6 @@
 """What to run: a value per tool, of which detector, which frames, which attacks, how.
 
-Nothing is imported here, so that a command line can ask for these values at once.
+Nothing slow is imported here: a command line can ask for these values at once.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from perception.core.shards import Shard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,12 +76,17 @@ class Running:
         workers: Processes that read data.
         device: Where the detector runs.
         command: The command line, for the record.
+        shard: Only this share of the work, for others to do the rest; no figures.
+        merge: Folders of other machines' shards, to be brought together with the
+            run's own; what is missing is done here. None: no shards are expected.
     """
 
     batch_size: int = 8
     workers: int = 0
     device: str = "cpu"
     command: str = ""
+    shard: Shard | None = None
+    merge: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

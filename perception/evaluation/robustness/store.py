@@ -2,7 +2,9 @@
 
 A folder holds ``settings.json``, everything that determines the results,
 ``frames.jsonl``, one line per frame, appended batch by batch, and
-``environments.json``, a list of what attacked them.
+``environments.json``, a list of what attacked them. A shard writes files of its own
+instead, ``frames.2-of-3.jsonl`` and ``environments.2-of-3.json``, so that several can
+work in one folder; readers take all of them together.
 """
 
 from __future__ import annotations
@@ -14,22 +16,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from perception.core.files import read_json, write_json
+from perception.core.files import read_json, write_bytes, write_json
 from perception.core.provenance import UNKNOWN, Environment, distinct
 from perception.core.schema import read_as
+from perception.core.shards import WHOLE, Shard
 from perception.core.structures import DataError
 from perception.evaluation.robustness.records import FrameRecord, Measured
 
 Value = TypeVar("Value")
 
 
-class FrameStore:
-    """The records of one attack on one detector.
+class LineStore:
+    """One JSON object per frame, which has its ``frame_id``.
 
     Args:
         folder: Where they lie; made if need be.
         settings: Plain values that determine the results.
         resume: Go on with what is there; otherwise the folder must hold no records.
+        writer: The shard whose files new records go to; :data:`WHOLE`: those of all.
 
     Raises:
         DataError: If the folder holds records of other settings, or any records
@@ -42,10 +46,12 @@ class FrameStore:
         settings: Mapping[str, Any],
         *,
         resume: bool = False,
+        writer: Shard = WHOLE,
     ) -> None:
-        self.folder = Path(folder)
-        self._lines = self.folder / "frames.jsonl"
-        self._environments = self.folder / "environments.json"
+        self.folder, self.writer = Path(folder), writer
+        own = "" if writer == WHOLE else f".{writer.name}"
+        self._lines = self.folder / f"frames{own}.jsonl"
+        self._environments = self.folder / f"environments{own}.json"
         settings_file = self.folder / "settings.json"
         # As a reader will see them: tuples are lists, keys are text.
         settings = json.loads(json.dumps(settings))
@@ -63,26 +69,40 @@ class FrameStore:
                 )
         else:
             write_json(settings_file, settings)
-
-    def read(self) -> dict[str, FrameRecord]:
-        """All records by frame id; a line cut short by a kill is taken away."""
-        return {one.frame_id: one for one in self._parsed(FrameRecord.from_json)}
+        self._settings = settings
 
     def frame_ids(self) -> set[str]:
         """Of the frames that are there, without keeping more of them."""
-        return set(self._parsed(_frame_id))
+        return set(self.lines(_frame_id))
 
-    def _parsed(self, parse: Callable[[Any], Value]) -> Iterator[Value]:
-        """What ``parse`` makes of each line, one at a time."""
-        if not self._lines.exists():
-            return
-        if not self._lines.is_file():
-            raise DataError(f"{self._lines}: not a regular file")
-        with self._lines.open("r+b") as file:
+    def lines(self, parse: Callable[[Any], Value]) -> Iterator[Value]:
+        """What ``parse`` makes of each line of every file, one at a time.
+
+        A line cut short by a kill is left out, and taken away from the store's own
+        file; another's may be just being written.
+        """
+        for path in self._files("frames", ".jsonl"):
+            for _, value in self._parsed(path, parse):
+                yield value
+
+    def _files(self, what: str, suffix: str) -> list[Path]:
+        """That of the whole, then those of shards."""
+        whole = self.folder / f"{what}{suffix}"
+        shards = sorted(self.folder.glob(f"{what}.*-of-*{suffix}"))
+        return [path for path in (whole, *shards) if path.exists()]
+
+    def _parsed(
+        self, path: Path, parse: Callable[[Any], Value]
+    ) -> Iterator[tuple[bytes, Value]]:
+        if not path.is_file():
+            raise DataError(f"{path}: not a regular file")
+        own = path == self._lines
+        with path.open("r+b" if own else "rb") as file:
             begin = 0
             for number, line in enumerate(file, start=1):
                 if not line.endswith(b"\n"):
-                    file.truncate(begin)
+                    if own:
+                        file.truncate(begin)
                     return
                 begin += len(line)
                 try:
@@ -95,10 +115,123 @@ class FrameStore:
                     RecursionError,
                 ) as error:
                     raise DataError(
-                        f"{self._lines}, line {number}: not a record of an attacked "
+                        f"{path}, line {number}: not a record of an attacked "
                         f"frame ({error})"
                     ) from error
-                yield value
+                yield line, value
+
+    def append_lines(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Add the records of one batch; they are on disk when this returns."""
+        text = "".join(json.dumps(record) + "\n" for record in records)
+        try:
+            with self._lines.open("ab") as file:
+                file.write(text.encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise DataError(f"{self._lines}: cannot write: {error.strerror}") from error
+
+    def environments(self) -> tuple[Environment, ...]:
+        """All that made the records; ``UNKNOWN`` where that is not noted."""
+        lines = self._files("frames", ".jsonl")
+        if not any(path.stat().st_size for path in lines):
+            return ()
+        files = self._files("environments", ".json")
+        if not files:
+            return (UNKNOWN,)
+        kind = tuple[Environment, ...]
+        found = (read_as(kind, one, what="list of environments") for one in files)
+        return distinct(environment for one in found for environment in one)
+
+    def check(self, now: Environment, frame_ids: Iterable[str]) -> None:
+        """Whether ``now`` may make those of the records that are not yet there.
+
+        Raises:
+            DataError: If there are any, and those that are there were made on
+                another kind of device or with another PyTorch.
+        """
+        if not self.frame_ids() >= set(frame_ids):
+            self._with(now)
+
+    def begin(self, now: Environment) -> None:
+        """Note what makes the records that come.
+
+        Raises:
+            DataError: See :meth:`check`.
+        """
+        write_json(self._environments, [asdict(one) for one in self._with(now)])
+
+    def _with(self, now: Environment) -> tuple[Environment, ...]:
+        """All that made the records, and ``now``, which has to go with them."""
+        earlier = self.environments()
+        if others := [one for one in earlier if not one.mixable(now)]:
+            raise DataError(
+                f"{self.folder}: its frames were attacked on {others[0]}, and "
+                f"the remaining ones would be on {now}; go on there, or choose "
+                "another --out"
+            )
+        return distinct([*earlier, now])
+
+    def take(self, folder: str | os.PathLike) -> int:
+        """Add what another machine's folder of the same settings has; how many frames.
+
+        Raises:
+            DataError: If it holds records of other settings or another kind of device.
+        """
+        if not (Path(folder) / "settings.json").is_file():
+            return 0
+        other = LineStore(folder, self._settings, resume=True, writer=_NOBODY)
+        for environment in other.environments():
+            self.begin(environment)
+        have = self.frame_ids()
+        new = {
+            frame_id: json.loads(line)
+            for path in other._files("frames", ".jsonl")
+            for line, frame_id in other._parsed(path, _frame_id)
+            if frame_id not in have
+        }
+        if new:
+            self.append_lines(new.values())
+        return len(new)
+
+    def unite(self, frame_ids: Sequence[str]) -> None:
+        """Put all records into the file of the whole, once each, in this order.
+
+        Records of other frames stay behind them. Nobody else may be at work here.
+        """
+        files = [
+            *self._files("frames", ".jsonl"),
+            *self._files("environments", ".json"),
+        ]
+        own = {self._lines, self._environments}
+        found: dict[str, bytes] = {}
+        for path in self._files("frames", ".jsonl"):
+            for line, frame_id in self._parsed(path, _frame_id):
+                found.setdefault(frame_id, line)
+        order = [one for one in dict.fromkeys([*frame_ids, *found]) if one in found]
+        if own.issuperset(files) and order == list(found):
+            return
+        environments = self.environments()
+        write_bytes(self._lines, b"".join(found[one] for one in order))
+        if environments != (UNKNOWN,):
+            write_json(self._environments, [asdict(one) for one in environments])
+        for path in set(files) - own:
+            path.unlink()
+
+
+_NOBODY = Shard(0, 10**6)  # writes nothing
+
+
+class FrameStore(LineStore):
+    """The records of one attack on one detector."""
+
+    def read(self) -> dict[str, FrameRecord]:
+        """All records by frame id."""
+        return {one.frame_id: one for one in self.lines(FrameRecord.from_json)}
+
+    def append(self, records: Sequence[FrameRecord]) -> None:
+        """Add the records of one batch; they are on disk when this returns."""
+        self.append_lines(record.to_json() for record in records)
 
     def records(self, frame_ids: Sequence[str]) -> list[FrameRecord]:
         """Those of some frames, in this order; frames not done are left out."""
@@ -121,55 +254,6 @@ class FrameStore:
             records=self.records(frame_ids),
             environments=self.environments(),
         )
-
-    def environments(self) -> tuple[Environment, ...]:
-        """All that attacked the frames; ``UNKNOWN`` where that is not noted."""
-        if not self._lines.exists() or not self._lines.stat().st_size:
-            return ()
-        if not self._environments.exists():
-            return (UNKNOWN,)
-        kind = tuple[Environment, ...]
-        return read_as(kind, self._environments, what="list of environments")
-
-    def check(self, now: Environment, frame_ids: Iterable[str]) -> None:
-        """Whether ``now`` may attack those of the frames that are not yet there.
-
-        Raises:
-            DataError: If there are any, and those that are there were attacked on
-                another kind of device or with another PyTorch.
-        """
-        if not self.frame_ids() >= set(frame_ids):
-            self._with(now)
-
-    def begin(self, now: Environment) -> None:
-        """Note what attacks the frames that come.
-
-        Raises:
-            DataError: See :meth:`check`.
-        """
-        write_json(self._environments, [asdict(one) for one in self._with(now)])
-
-    def _with(self, now: Environment) -> tuple[Environment, ...]:
-        """All that attacked the frames, and ``now``, which has to go with them."""
-        earlier = self.environments()
-        if others := [one for one in earlier if not one.mixable(now)]:
-            raise DataError(
-                f"{self.folder}: its frames were attacked on {others[0]}, and "
-                f"the remaining ones would be on {now}; go on there, or choose "
-                "another --out"
-            )
-        return distinct([*earlier, now])
-
-    def append(self, records: Sequence[FrameRecord]) -> None:
-        """Add the records of one batch; they are on disk when this returns."""
-        text = "".join(json.dumps(record.to_json()) + "\n" for record in records)
-        try:
-            with self._lines.open("ab") as file:
-                file.write(text.encode())
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise DataError(f"{self._lines}: cannot write: {error.strerror}") from error
 
 
 def first_difference(before: Any, now: Any, where: str = "") -> str | None:

@@ -11,19 +11,31 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from perception.cli.attacking import add_detector, add_frames, run_of
-from perception.cli.options import Parser, add_options, add_running, option
+from perception.cli.options import (
+    Parser,
+    add_options,
+    add_running,
+    add_shards,
+    option,
+    shard_of,
+    told_of_shard,
+)
 from perception.core.files import write_json
+from perception.core.shards import WHOLE, at_work, torchrun_shard
 from perception.core.structures import DataError
 from perception.evaluation.robustness.spec import CertifyRun
 
+_OUT = "folder for a record of every frame, with which a run goes on where it was"
 EXAMPLES = """\
 examples:
   python tools/certify.py configs/synthetic/median.py \\
       work_dirs/synthetic_median/epoch_10.pth --json certificate.json
   python tools/certify.py CONFIG CHECKPOINT --score-threshold 0.1 --num 40 --check 20
   python tools/certify.py CONFIG CHECKPOINT --cfg-options model.aggregator.margin=0
+  python tools/certify.py CONFIG CHECKPOINT --check 20 --out DIR --shard 2/4
 """
 
 
@@ -33,27 +45,43 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_detector(parser)
     check = "attack every sensor over its whole range with so many steps"
     more = {"flag": "--check", "metavar": "STEPS", "help": check}
-    names = ("score_threshold", "check_steps")
-    add_options(parser, CertifyRun, *names, check_steps=more)
+    names = ("score_threshold", "check_steps", "out")
+    add_options(parser, CertifyRun, *names, check_steps=more, out=_OUT)
     what = "write the figures and how to reproduce them"
     option(parser, "--json FILE", what)
     add_frames(parser)
     add_running(parser)
-    return parser.parse_args(argv)
+    add_shards(parser)
+    args = parser.parse_args(argv)
+    if args.out is None and (args.shard is not None or args.merge is not None):
+        parser.error("--shard and --merge need --out, a folder for records of frames")
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Certify and print one line per sensor."""
     args = parse_args(argv)
     from perception.core.provenance import versions
-    from perception.evaluation.certified import certify
+    from perception.evaluation.certified import certify, certify_recorded
     from perception.evaluation.robustness.subject import load_subject
 
+    shard = shard_of(args)
+    if args.out is None and torchrun_shard() != WHOLE:
+        raise DataError("several ranks of torchrun need --out, a folder for records")
     run = run_of(CertifyRun, args, "certify.py", argv)
     subject = load_subject(run)
     subject.require_boxes("the certificate is")
     try:
-        figures = certify(subject, run.running, check_steps=run.check_steps)
+        if run.out is None:
+            figures = certify(subject, run.running, check_steps=run.check_steps)
+        else:
+            with at_work(run.out, "certifying", shard):
+                recorded = certify_recorded(run, subject, Path(run.out))
+            if shard is not None:
+                print(told_of_shard(shard, "--merge"))
+            if recorded is None:  # a shard, or a rank of torchrun that only helped
+                return
+            figures = recorded
     except ValueError as error:
         raise DataError(str(error)) from error
     if not figures["objects"]:

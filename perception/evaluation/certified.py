@@ -24,20 +24,28 @@ Shape letters: G objects, L locations of all levels, K classes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from mmdet.structures.bbox import bbox_overlaps
 from torch import Tensor
 from tqdm import tqdm
+from typing_extensions import TypedDict
 
 from perception.attacks import PGD
 from perception.attacks.batch import AttackBatch
 from perception.core.gate_state import attributed, false_alarm_warning
+from perception.core.provenance import Environment
+from perception.core.ranks import Ranks
+from perception.core.schema import checked
+from perception.core.shards import left_behind
 from perception.evaluation.audit.subject import range_threats
-from perception.evaluation.robustness.spec import Running
+from perception.evaluation.robustness.attack import take_folder
+from perception.evaluation.robustness.spec import CertifyRun, Running
+from perception.evaluation.robustness.store import LineStore
 from perception.evaluation.robustness.subject import Subject
 from perception.models.heads.outputs import HeadOutputs
 from perception.models.modes import in_eval_mode
@@ -126,6 +134,24 @@ def certified_objects(
     }
 
 
+class CertifiedSensor(TypedDict):
+    """Objects of one frame that are certified against one sensor, and so on."""
+
+    certified: int
+    found_attacked: int
+    violations: int
+
+
+class CertifiedFrame(TypedDict):
+    """What is known of one frame; ``accused`` is whom a gate accuses, clean."""
+
+    frame_id: str
+    objects: int
+    found: int
+    accused: str | None
+    sensors: dict[str, CertifiedSensor]
+
+
 def certify(
     subject: Subject, running: Running, *, check_steps: int = 0
 ) -> dict[str, Any]:
@@ -147,16 +173,70 @@ def certify(
         DataError: If a frame has no labels.
         ValueError: See :func:`certified_objects`; or if a class has no overlap.
     """
+    batches = certified_frames(subject, running, check_steps=check_steps)
+    frames = [frame for batch in batches for frame in batch]
+    return in_all(frames, subject, check_steps=check_steps)
+
+
+def certify_recorded(
+    run: CertifyRun, subject: Subject, folder: Path
+) -> dict[str, Any] | None:
+    """As :func:`certify`, with a record of every frame in a folder, or of a shard's.
+
+    Returns:
+        The figures; None of a shard, whose records others join, and on all ranks but
+        torchrun's first.
+
+    Raises:
+        DataError: If the folder holds records of other settings.
+    """
+    running, steps = run.running, run.check_steps
+    scoring = subject.scoring
+    settings = subject.settings | {
+        "check_steps": steps,
+        "score_threshold": scoring.score_threshold,
+        "overlaps": dict(scoring.overlaps),
+    }
+    with Ranks() as ranks:
+        mine = running.shard or ranks.shard
+        store = LineStore(folder, settings, resume=True, writer=mine)
+        for other in running.merge or ():
+            take_folder([store], folder, Path(other))
+        dead = left_behind(folder) if running.shard else ()
+        for share in (mine, *dead):
+            done, names = store.frame_ids(), subject.frame_ids
+            _, missing = share.missing(names, running.batch_size, done)
+            if missing:
+                store.begin(Environment.here(running.device))
+            numbers = [subject.indices[number] for number in missing]
+            part = replace(subject, indices=numbers)
+            for batch in certified_frames(part, running, check_steps=steps):
+                store.append_lines(x for x in batch if x["frame_id"] not in done)
+        ranks.wait()
+        if running.shard is not None or ranks.shard.index > 0:
+            return None
+    whole = LineStore(folder, settings, resume=True)
+    whole.unite(subject.frame_ids)
+    frames = list(whole.lines(_certified_frame))
+    return in_all(frames, subject, check_steps=steps)
+
+
+def _certified_frame(line: Any) -> CertifiedFrame:
+    frame: CertifiedFrame = checked(
+        CertifiedFrame, line, line.get("frame_id"), what="record of a certified frame"
+    )
+    return frame
+
+
+def certified_frames(
+    subject: Subject, running: Running, *, check_steps: int = 0
+) -> Iterator[list[CertifiedFrame]]:
+    """The frames of each batch; see :func:`certify`."""
     target, overlaps = subject.target, subject.scoring.overlaps
     detector, threshold = subject.detector, subject.scoring.score_threshold
     if missing := [name for name in target.classes if name not in overlaps]:
         raise ValueError(f"no overlap for {', '.join(missing)}: nothing scores them")
-    objects = found = 0
-    accused: Counter[str | None] = Counter()
     names = list(target.sensors)
-    counts: dict[str, dict[str, Any]] = {
-        name: dict(certified=0, found_attacked=0, violations=0) for name in names
-    }
     threats = range_threats(target.sensors, share=1.0, steps=max(check_steps, 1))
     attacks = {one.sensor: PGD(one) for one in threats}
     per_frame = 1 + check_steps * len(attacks)
@@ -169,34 +249,58 @@ def certify(
             )
             output = _output(detector, batch.inputs)
             clean = _detected(detector, batch, output, overlaps, threshold)
-            objects += sum(len(mask) for mask in clean)
-            found += sum(int(mask.sum()) for mask in clean)
+            frames = [
+                CertifiedFrame(
+                    frame_id=sample.frame_id,
+                    objects=len(mask),
+                    found=int(mask.sum()),
+                    accused=None,
+                    sensors={},
+                )
+                for sample, mask in zip(batch.samples, clean, strict=True)
+            ]
             bar.update(len(batch))
             if detector.has_gate:
                 output.write_gate(batch.samples)
-                gates = [sample.gate.tolist() for sample in batch.samples]
-                accused.update(attributed(gate, names) for gate in gates)
+                for frame, sample in zip(frames, batch.samples, strict=True):
+                    frame["accused"] = attributed(sample.gate.tolist(), names)
             for name, attack in attacks.items():
-                count = counts[name]
-                count["certified"] += sum(int(mask.sum()) for mask in sure[name])
-                if not check_steps:
-                    continue
-                attacked = _output(detector, attack(target, batch).inputs)
-                still = _detected(detector, batch, attacked, overlaps, threshold)
-                count["found_attacked"] += sum(int(mask.sum()) for mask in still)
-                count["violations"] += sum(
-                    int((a & ~b).sum()) for a, b in zip(sure[name], still, strict=True)
-                )
-                bar.update(len(batch) * check_steps)
-    if warning := false_alarm_warning(accused):
+                still = sure[name]
+                if check_steps:
+                    attacked = _output(detector, attack(target, batch).inputs)
+                    still = _detected(detector, batch, attacked, overlaps, threshold)
+                    bar.update(len(batch) * check_steps)
+                for frame, mask, left in zip(frames, sure[name], still, strict=True):
+                    frame["sensors"][name] = CertifiedSensor(
+                        certified=int(mask.sum()),
+                        found_attacked=int(left.sum()) if check_steps else 0,
+                        violations=int((mask & ~left).sum()),
+                    )
+            yield frames
+
+
+def in_all(
+    frames: Sequence[CertifiedFrame], subject: Subject, *, check_steps: int
+) -> dict[str, Any]:
+    """The figures of all frames together; see :func:`certify`."""
+    if subject.detector.has_gate and (
+        warning := false_alarm_warning(Counter(frame["accused"] for frame in frames))
+    ):
         tqdm.write(warning)
+    counts: dict[str, dict[str, int | None]] = {
+        name: {
+            key: sum(frame["sensors"][name][key] for frame in frames)  # type: ignore[literal-required]
+            for key in CertifiedSensor.__annotations__
+        }
+        for name in subject.target.sensors
+    }
     if not check_steps:
         for count in counts.values():
             count.update(found_attacked=None, violations=None)
     return {
-        "objects": objects,
-        "found": found,
-        "threshold": threshold,
+        "objects": sum(frame["objects"] for frame in frames),
+        "found": sum(frame["found"] for frame in frames),
+        "threshold": subject.scoring.score_threshold,
         "check_steps": check_steps,
         "sensors": counts,
     }

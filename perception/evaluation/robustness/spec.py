@@ -251,10 +251,12 @@ class CertifyRun(DetectorRun):
         check_steps: Attack every sensor with so many steps of PGD over its whole
             physical range, and count certified objects that were lost: there must be
             none. 0 does not attack.
+        out: Folder for a record of every frame, with which a run goes on where it was.
     """
 
     score_threshold: float = 0.3
     check_steps: int = 0
+    out: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from perception.cli.options import Parser, fail_on, positive
+from perception.cli.options import (
+    Parser,
+    add_shards,
+    fail_on,
+    positive,
+    shard_of,
+    told_of_shard,
+)
+from perception.core.shards import WHOLE, torchrun_shard
 from perception.core.structures import DataError
 
 SYNTHETIC = """\
@@ -31,6 +39,7 @@ examples:
       --val-frames 200 --seed 0 --size 640x192 --jobs 2
   python tools/create_data.py synthetic --out data/few --val-frames 24 --only val
   python tools/create_data.py synthetic --out /tmp/few --frames 4 --size 1242x375
+  python tools/create_data.py synthetic --out DIR --frames 40000 --shard 2/4
   python tools/create_data.py synthetic --layout nuscenes --scenes 30 \\
       --val-scenes 10 --samples 10 --out data/nuscenes_synthetic --jobs 2
 """
@@ -128,12 +137,15 @@ def _add_synthetic(commands: argparse._SubParsersAction) -> None:
                 kind = {"choices": ("train", "val"), "default": argparse.SUPPRESS}
             what += f" (default: {default})" if default else ""
             group.add_argument(f"--{name.replace('_', '-')}", help=what, **kind)
+    add_shards(parser)
     parser.set_defaults(run=make_synthetic)
 
 
 def make_synthetic(args: argparse.Namespace) -> None:
     """Make a synthetic data set."""
     settings: dict[str, Any] = {"seed": args.seed, "jobs": args.jobs}
+    shard = shard_of(args) or (None if torchrun_shard() == WHOLE else torchrun_shard())
+    settings |= {"shard": shard, "merge": args.merge or ()}
     settings["size"] = args.size or SIZES[args.layout]
     for layout, options in LAYOUTS.items():
         given = {name: vars(args)[name] for name in options if name in vars(args)}
@@ -153,9 +165,11 @@ def make_synthetic(args: argparse.Namespace) -> None:
 
         root = generate(args.out, **settings)
         counts = settings["frames"], settings["val_frames"], "frames"
-        if only := settings["only"]:
+        if (only := settings["only"]) and shard is None:
             count = settings["frames" if only == "train" else "val_frames"]
             return print(f"{count} frames of the split {only} in {root}")
+    if shard is not None:
+        return print(told_of_shard(shard, "--merge"))
     print("{} training and {} validation {} in {}".format(*counts, root))
 
 
@@ -179,6 +193,7 @@ def _add_kitti(commands: argparse._SubParsersAction) -> None:
     add("--split-out", type=Path, metavar="DIR", help=what)
     add("--check", action="store_true", help="check every file")
     _add_jobs(parser, "processes")
+    add_shards(parser, merge=False)
     parser.set_defaults(run=prepare_kitti)
 
 
@@ -199,12 +214,15 @@ def prepare_kitti(args: argparse.Namespace) -> None:
     """Prepare a KITTI folder as asked."""
     if not (args.depth or args.check or args.split_seed is not None):
         raise DataError("nothing to do: give --depth, --split-seed or --check")
+    shard = shard_of(args) or torchrun_shard()
+    if shard != WHOLE and (args.check or args.split_seed is not None):
+        raise DataError("shards share --depth; --check and --split-seed see all frames")
     from perception.datasets.kitti import check, files, prepare
 
     depth = files.depth_folder(args.root / args.subset, args.depth_dir)
     where = {"subset": args.subset, "jobs": args.jobs}
     if args.depth:
-        report = prepare.cache_stereo_depth(args.root, depth, **where)
+        report = prepare.cache_stereo_depth(args.root, depth, shard=shard, **where)
         print(f"depth is in {depth}")
         if depth.parent != args.root / args.subset or depth.name != "depth_2":
             print(f"configs read it with --cfg-options depth_dir={depth}")

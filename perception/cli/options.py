@@ -274,8 +274,7 @@ def add_shards(parser: Group, *, merge: bool = True) -> Group:
     if merge:
         what = "bring shares together, those in the folder of results and those in "
         what += "DIRs of other machines; do what is missing, then all the rest"
-        one = {"nargs": "*", "metavar": "DIR", "help": what}
-        group.add_argument("--merge", **one)
+        group.add_argument("--merge", nargs="*", metavar="DIR", help=what)
     return group
 
 

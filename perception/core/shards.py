@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,7 +145,23 @@ def at_work(
         yield
 
 
-def left_behind(folder: str | os.PathLike) -> Iterator[Shard]:
+def shares(folder: str | os.PathLike, shard: Shard | None) -> Iterator[Shard]:
+    """What to do one after the other: one's own share, then those of the dead.
+
+    Args:
+        folder: As :func:`at_work` holds it.
+        shard: None: the whole.
+    """
+    if shard is None:
+        yield WHOLE
+        return
+    yield shard
+    for dead in _left_behind(folder):
+        print(f"shard {dead} died: {shard} takes it over", file=sys.stderr)
+        yield dead
+
+
+def _left_behind(folder: str | os.PathLike) -> Iterator[Shard]:
     """Shards that began in a folder and died, each held while it is taken over."""
     for place in sorted((Path(folder) / _FOLDER).glob("*-of-*")):
         with ExitStack() as held:
@@ -160,7 +177,5 @@ def left_behind(folder: str | os.PathLike) -> Iterator[Shard]:
 def _remove(place: Path) -> None:
     """Remove a shard's folder, and that of all if it was the last."""
     for folder in (place, place.parent):
-        try:
+        with suppress(OSError):  # gone, or of use to others
             folder.rmdir()
-        except OSError:  # gone, or of use to others
-            return

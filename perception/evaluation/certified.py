@@ -41,11 +41,10 @@ from perception.core.gate_state import attributed, false_alarm_warning
 from perception.core.provenance import Environment
 from perception.core.ranks import Ranks
 from perception.core.schema import checked
-from perception.core.shards import left_behind
+from perception.core.shards import shares
 from perception.evaluation.audit.subject import range_threats
-from perception.evaluation.robustness.attack import take_folder
 from perception.evaluation.robustness.spec import CertifyRun, Running
-from perception.evaluation.robustness.store import LineStore
+from perception.evaluation.robustness.store import LineStore, take_folder
 from perception.evaluation.robustness.subject import Subject
 from perception.models.heads.outputs import HeadOutputs
 from perception.models.modes import in_eval_mode
@@ -202,8 +201,7 @@ def certify_recorded(
         store = LineStore(folder, settings, resume=True, writer=mine)
         for other in running.merge or ():
             take_folder([store], folder, Path(other))
-        dead = left_behind(folder) if running.shard else ()
-        for share in (mine, *dead):
+        for share in shares(folder, running.shard) if running.shard else [mine]:
             done, names = store.frame_ids(), subject.frame_ids
             _, missing = share.missing(names, running.batch_size, done)
             if missing:

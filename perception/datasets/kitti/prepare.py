@@ -9,6 +9,7 @@ from typing import NamedTuple
 import cv2
 
 from perception.core.parallel import Bar, run_jobs
+from perception.core.shards import WHOLE, Shard
 from perception.core.structures import DataError
 from perception.datasets.kitti import files
 from perception.datasets.kitti.reader import read_stereo_depth
@@ -30,7 +31,12 @@ class DepthReport(NamedTuple):
 
 
 def cache_stereo_depth(
-    root: Path, depth_folder: Path, *, subset: str = "training", jobs: int = 1
+    root: Path,
+    depth_folder: Path,
+    *,
+    subset: str = "training",
+    jobs: int = 1,
+    shard: Shard = WHOLE,
 ) -> DepthReport:
     """Write the stereo depth of every frame that has both images, as depth PNGs.
 
@@ -42,6 +48,7 @@ def cache_stereo_depth(
         depth_folder: Where to write ``<frame id>.png``.
         subset: ``training`` or ``testing``.
         jobs: Number of processes; the result does not depend on it.
+        shard: Only this share of the frames.
 
     Returns:
         Which frames got no depth.
@@ -54,8 +61,8 @@ def cache_stereo_depth(
     right = files.find_files(base / "image_3", files.SUFFIXES["image"], required=False)
     pairs = [
         (left[i], right[i], base / "calib" / f"{i}.txt", depth_folder / f"{i}.png")
-        for i in left
-        if i in right
+        for number, i in enumerate(left)
+        if i in right and shard.takes(number)
     ]
     problems = run_jobs(
         _cache_one, pairs, jobs=jobs, setup=_ONE_THREAD, bar=Bar("stereo depth")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -13,15 +14,17 @@ import numpy as np
 
 from perception.core.files import claim
 from perception.core.geometry import project_to_image, transform_points
-from perception.core.locks import sole_user
+from perception.core.shards import Shard, at_work
 from perception.core.structures import Calibration, DataError, Objects
 from perception.datasets.kitti import files as kitti_files
 from perception.datasets.splits import write_split
 from perception.datasets.stereo import stereo_depth
 from perception.datasets.synthetic.generate import (
+    RECIPE,
     check_at_least,
     make_missing,
     parse_size,
+    take_parts,
 )
 from perception.datasets.synthetic.sensing import sensors
 from perception.datasets.synthetic.sensing.labels import label_objects
@@ -73,6 +76,8 @@ def generate(
     full_lidar: bool = False,
     only: Literal["train", "val"] | None = None,
     progress: bool = True,
+    shard: Shard | None = None,
+    merge: Sequence[str] = (),
 ) -> Path:
     """Make a synthetic data set; frames that are already complete are kept.
 
@@ -86,17 +91,19 @@ def generate(
         full_lidar: Keep the LiDAR's 360° instead of what the image shows.
         only: Make the frames of this split alone, the same as all would hold.
         progress: Whether to show a progress bar.
+        shard: Make only every n-th frame; whoever makes the last one writes the splits.
+        merge: Folders of other machines' shards: their frames are taken first.
 
     Raises:
-        DataError: If an argument is out of range, the folder holds another data set,
+        DataError: If an argument is out of range, a folder holds another data set,
             or a file cannot be written.
     """
     check_at_least(1, frames=frames)
     check_at_least(0, val_frames=val_frames, seed=seed)
     check_at_least(1, jobs=jobs)
     root, recipe = Path(out), Recipe(seed, *parse_size(size), full_lidar)
-    with sole_user(root, "making data"):
-        claim(root / "synthetic.json", asdict(recipe), taken="training")
+    with at_work(root, "making data", shard):
+        claim(root / RECIPE, asdict(recipe), taken="training")
         everything = [f"{index:06d}" for index in range(frames + val_frames)]
         splits = {"train": everything[:frames], "val": everything[frames:]}
         names = everything if only is None else splits[only]
@@ -104,14 +111,19 @@ def generate(
             raise DataError(
                 f"--only {only}: there are no such frames; give --val-frames"
             )
+        take_parts(root, merge, partial(_files_to_take, names=names))
         make_missing(
             partial(write_frame, root, recipe),
-            [name for name in names if not _complete(root, name)],
-            total=len(names),
+            names,
+            partial(_complete, root),
+            root=root,
+            shard=shard,
             jobs=jobs,
             unit="frame",
             progress=progress,
         )
+        if not all(_complete(root, name) for name in names):
+            return root  # other shards go on
         written = splits | {"trainval": everything} if only is None else {only: names}
         for split, ids in written.items():
             path = root / "ImageSets" / f"{split}.txt"
@@ -121,6 +133,13 @@ def generate(
                 # Left by a run that had validation frames, it would overlap now.
                 path.unlink(missing_ok=True)
     return root
+
+
+def _files_to_take(other: Path, root: Path, names: Sequence[str]) -> Iterator[Path]:
+    """Of the frames that are complete in another folder and not in this one."""
+    for name in names:
+        if _complete(other, name) and not _complete(root, name):
+            yield from (Path("training") / file.format(name) for file in FRAME_FILES)
 
 
 def _complete(root: Path, name: str) -> bool:

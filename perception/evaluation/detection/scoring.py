@@ -15,11 +15,13 @@ from perception.core.checkpoints import local_file
 from perception.core.config import first_evaluator
 from perception.core.files import write_json
 from perception.core.provenance import settings_of, versions
+from perception.core.shards import WHOLE, Shard, torchrun_shard
 from perception.core.structures import DataError, Objects
 from perception.datasets.kitti.files import require_words
 from perception.datasets.reader import labels_of
 from perception.evaluation.classification.accuracy import hits
 from perception.evaluation.detection.kitti_ap import evaluate, mean_ap
+from perception.evaluation.detection.recorded import score_recorded
 from perception.evaluation.detection.report import check_result_folder
 from perception.evaluation.detection.rules import (
     KITTI_DIFFICULTIES,
@@ -91,7 +93,9 @@ def score_checkpoint(
     invocation: Mapping[str, Any] | None = None,
     launcher: str = "none",
     backend: Backend = "torch",
-) -> dict[str, float]:
+    shard: Shard | None = None,
+    merge: Sequence[str] | None = None,
+) -> dict[str, float] | None:
     """Score a checkpoint on the config's test frames, with its test evaluators.
 
     Args:
@@ -106,9 +110,13 @@ def score_checkpoint(
         launcher: One of ``perception.training.runner.LAUNCHERS``.
         backend: What runs the detector; weights that are no ``.onnx`` file are exported
             into ``work_dir`` first.
+        shard: Only this share of the frames, recorded below ``work_dir``.
+        merge: Join such shares with those of other work folders, and do what is
+            missing; None: there are none, and nothing is recorded.
 
     Returns:
-        The metric's figures by name.
+        The metric's figures by name; None of a shard, and on all ranks but the first
+        of torchrun's without a ``launcher``.
 
     Raises:
         DataError: If the data or the checkpoint cannot be used, the checkpoint's
@@ -135,12 +143,26 @@ def score_checkpoint(
             "the detections without them"
         )
     _load(runner, weights, backend)
-    figures = {name: float(value) for name, value in runner.test().items()}
+    settings = settings_of(config, str(config.filename), weights, frame_ids)
+    ranks = launcher == "none" and torchrun_shard() != WHOLE
+    if shard is not None or merge is not None or ranks:
+        found = score_recorded(
+            runner,
+            settings | {"backend": backend},
+            records_folder(work_dir),
+            shard=shard,
+            merge=[str(records_folder(folder)) for folder in merge or ()],
+        )
+        if found is None:
+            return None
+    else:
+        found = runner.test()
+    figures = {name: float(value) for name, value in found.items()}
     if json_file is not None:
         content = {
             **(invocation or {}),
             "checkpoint": str(checkpoint),
-            **settings_of(config, str(config.filename), weights, frame_ids),
+            **settings,
             "frames": len(frame_ids),
             "versions": versions(),
             # JSON knows no NaN, the figure of a class without objects
@@ -148,6 +170,11 @@ def score_checkpoint(
         }
         write_json(json_file, content)
     return figures
+
+
+def records_folder(work_dir: str | os.PathLike) -> Path:
+    """Where shards record their frames."""
+    return Path(work_dir) / "scored"
 
 
 def _load(runner: Runner, weights: Path, backend: Backend) -> None:

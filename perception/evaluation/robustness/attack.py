@@ -10,11 +10,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from perception.core.files import read_bytes, write_bytes
+from perception.core.files import write_bytes
 from perception.core.provenance import Environment, distinct, versions
 from perception.core.ranks import Ranks
-from perception.core.shards import WHOLE, Shard, left_behind
-from perception.core.structures import DataError
+from perception.core.shards import WHOLE, Shard, shares
 from perception.evaluation.robustness.cell import fill
 from perception.evaluation.robustness.export import KittiSaver
 from perception.evaluation.robustness.figures import attack_result, detector_result
@@ -25,7 +24,7 @@ from perception.evaluation.robustness.results import (
     RunInfo,
 )
 from perception.evaluation.robustness.spec import AttackRun, RobustnessRun
-from perception.evaluation.robustness.store import FrameStore, LineStore
+from perception.evaluation.robustness.store import FrameStore, take_folder
 from perception.evaluation.robustness.subject import Subject, load_subject
 
 
@@ -44,87 +43,67 @@ def run_attacks(run: AttackRun) -> Results | None:
             where that can be known.
     """
     begin, out, running = time.perf_counter(), Path(run.out), run.running
-    shared = running.shard is not None or running.merge is not None
     subject = load_subject(run, run.attacks)
-    common = subject.settings | {"save_data": run.save_data}
     with Ranks() as ranks:
-        mine = running.shard or ranks.shard
-
-        def stores(writer: Shard, *, resume: bool) -> list[FrameStore]:
-            return [
-                FrameStore(
-                    out / one.perturbation.name,
-                    common | {"attack": one.description},
-                    resume=resume,
-                    writer=writer,
-                )
-                for one in subject.attacks
-            ]
-
-        if ranks.shard.index == 0:
+        mine, first = running.shard or ranks.shard, ranks.shard.index == 0
+        if first:
             now = Environment.here(running.device)
-            for store in stores(mine, resume=run.resume or shared):
+            joining = run.resume or running.shard or running.merge is not None
+            own = _stores(run, subject, mine, resume=bool(joining))
+            for store in own:
                 store.check(now, subject.frame_ids)
-        ranks.wait()
-        own = stores(mine, resume=True)
-        savers = [_saver(store, subject, run) for store in own]
-        if running.merge is not None:
-            for folder in running.merge:
+            for folder in running.merge or ():
                 take_folder(own, out, Path(folder), with_data=run.save_data)
+        ranks.wait()
+        own = _stores(run, subject, mine)
+        savers = [_saver(store, subject, run) for store in own]
         if mine != WHOLE:
             attacks = list(zip(subject.attacks, own, savers, strict=True))
-            for share in (mine, *(left_behind(out) if running.shard else ())):
-                if share != mine:
-                    tqdm.write(f"shard {share} died: {mine} takes it over")
+            for share in shares(out, running.shard) if running.shard else [mine]:
                 for turn, (one, store, save) in enumerate(attacks):
-                    how = {"save": save, "shard": share, "turn": turn}
-                    fill(store, subject, one, running, **how)
+                    fill(
+                        store, subject, one, running, save=save, shard=share, turn=turn
+                    )
         ranks.wait()
-        if running.shard is not None or ranks.shard.index > 0:
-            return None
-        found: dict[str, AttackResult] = {}
-        sensors = list(subject.target.sensors)
-        whole = stores(WHOLE, resume=True)
-        for one, store, save in zip(subject.attacks, whole, savers, strict=True):
-            measured = fill(store, subject, one, running, save=save)
-            store.unite(subject.frame_ids)
-            result = attack_result(measured, sensors, subject.scoring)
-            found[result.name] = result
-            wall_s = time.perf_counter() - begin
-            detector = detector_result(made_of(subject), sensors, found)
-            path = out / "results.json"
-            results = write_results(path, run, subject, [detector], wall_s)
-            means = (result.ap.clean.headline.mean, result.mean)
-            clean, left = ("n/a" if mean is None else f"{mean:.2f}" for mean in means)
-            star = " *" if result.ineffective else ""
-            figure = subject.scoring.figure
-            tqdm.write(f"{result.name}: {figure} {clean} -> {left}{star}")
+    if running.shard is not None or not first:
+        return None
+    found: dict[str, AttackResult] = {}
+    sensors = list(subject.target.sensors)
+    whole = _stores(run, subject, WHOLE)
+    for one, store, save in zip(subject.attacks, whole, savers, strict=True):
+        measured = fill(store, subject, one, running, save=save)
+        store.unite(subject.frame_ids)
+        result = attack_result(measured, sensors, subject.scoring)
+        found[result.name] = result
+        wall_s = time.perf_counter() - begin
+        detector = detector_result(made_of(subject), sensors, found)
+        results = write_results(out / "results.json", run, subject, [detector], wall_s)
+        means = (result.ap.clean.headline.mean, result.mean)
+        clean, left = ("n/a" if mean is None else f"{mean:.2f}" for mean in means)
+        star = " *" if result.ineffective else ""
+        figure = subject.scoring.figure
+        tqdm.write(f"{result.name}: {figure} {clean} -> {left}{star}")
     return results
+
+
+def _stores(
+    run: AttackRun, subject: Subject, writer: Shard, *, resume: bool = True
+) -> list[FrameStore]:
+    """That of each attack."""
+    common = subject.settings | {"save_data": run.save_data}
+    return [
+        FrameStore(
+            Path(run.out) / one.perturbation.name,
+            common | {"attack": one.description},
+            resume=resume,
+            writer=writer,
+        )
+        for one in subject.attacks
+    ]
 
 
 def _saver(store: FrameStore, subject: Subject, run: AttackRun) -> KittiSaver | None:
     return KittiSaver(store.folder / "data", subject) if run.save_data else None
-
-
-def take_folder(
-    stores: Sequence[LineStore], out: Path, folder: Path, *, with_data: bool = False
-) -> None:
-    """Add another machine's records, and saved frames, to those below ``out``.
-
-    Raises:
-        DataError: If there are none, or some of other settings.
-    """
-    found, there = 0, False
-    for store in stores:
-        other = folder / store.folder.relative_to(out)
-        there |= other.is_dir()
-        found += store.take(other)
-        for path in sorted((other / "data").rglob("*.*")) if with_data else ():
-            if path.is_file() and not path.name.startswith("."):
-                write_bytes(store.folder / path.relative_to(other), read_bytes(path))
-    if not there:
-        raise DataError(f"--merge {folder}: holds nothing of what this command makes")
-    tqdm.write(f"{folder}: {found} records that were not here")
 
 
 def made_of(subject: Subject) -> dict[str, str]:

@@ -13,19 +13,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from perception.attacks import Adaptive, Attack, Perturbation
 from perception.attacks.target import HasFeatures
 from perception.attacks.threats.budgets import BUDGETS, scaled_budgets
 from perception.core.files import read_bytes, replacing, write_bytes
 from perception.core.provenance import Environment
 from perception.core.ranks import Ranks
-from perception.core.shards import WHOLE, left_behind
+from perception.core.shards import WHOLE, shares
 from perception.core.structures import DataError
 from perception.datasets.splits import listing
 from perception.evaluation.audit.run import joined_audits, read_audit
-from perception.evaluation.robustness.attack import made_of, take_folder, write_results
+from perception.evaluation.robustness.attack import made_of, write_results
 from perception.evaluation.robustness.attack_file import AttackFile
 from perception.evaluation.robustness.figures import (
     attack_result,
@@ -49,6 +47,7 @@ from perception.evaluation.robustness.spec import (
     FramesSpec,
     RobustnessRun,
 )
+from perception.evaluation.robustness.store import take_folder
 from perception.evaluation.robustness.subject import (
     Subject,
     choose_frames,
@@ -95,12 +94,10 @@ def run_robustness(run: RobustnessRun) -> Results | None:
             for folder in run.running.merge or ():
                 _take(run, jobs, Path(folder))
         ranks.wait()
-        shares = [do_jobs(jobs, run.processes, mine, progress=ranks.shard.index == 0)]
-        if shard is not None:
-            for dead in left_behind(run.out):
-                tqdm.write(f"shard {dead} died: {shard} takes it over")
-                shares.append(do_jobs(jobs, run.processes, dead))
-        ended = joined(ranks.gather(joined(shares)))
+        shown = ranks.shard.index == 0
+        every = shares(run.out, shard) if shard else [mine]
+        parts = [do_jobs(jobs, run.processes, one, progress=shown) for one in every]
+        ended = joined(ranks.gather(joined(parts)))
     if ranks.shard.index > 0:
         return None
     if shard is not None:

@@ -16,7 +16,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from perception.core.files import read_json, write_bytes, write_json
+from tqdm import tqdm
+
+from perception.core.files import read_bytes, read_json, write_bytes, write_json
 from perception.core.provenance import UNKNOWN, Environment, distinct
 from perception.core.schema import read_as
 from perception.core.shards import WHOLE, Shard
@@ -254,6 +256,27 @@ class FrameStore(LineStore):
             records=self.records(frame_ids),
             environments=self.environments(),
         )
+
+
+def take_folder(
+    stores: Sequence[LineStore], out: Path, folder: Path, *, with_data: bool = False
+) -> None:
+    """Add another machine's records, and saved frames, to those below ``out``.
+
+    Raises:
+        DataError: If there are none, or some of other settings.
+    """
+    found, there = 0, False
+    for store in stores:
+        other = folder / store.folder.relative_to(out)
+        there |= other.is_dir()
+        found += store.take(other)
+        for path in sorted((other / "data").rglob("*.*")) if with_data else ():
+            if path.is_file() and not path.name.startswith("."):
+                write_bytes(store.folder / path.relative_to(other), read_bytes(path))
+    if not there:
+        raise DataError(f"--merge {folder}: holds nothing of what this command makes")
+    tqdm.write(f"{folder}: {found} records that were not here")
 
 
 def first_difference(before: Any, now: Any, where: str = "") -> str | None:

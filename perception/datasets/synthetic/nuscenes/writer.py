@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -12,14 +12,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from perception.core.files import claim, read_json, write_bytes, write_json
+from perception.core.files import claim, path_within, read_json, write_bytes, write_json
 from perception.core.images import write_image
-from perception.core.locks import sole_user
+from perception.core.shards import Shard, at_work
 from perception.core.structures import DataError
 from perception.datasets.synthetic.generate import (
+    RECIPE,
     check_at_least,
     make_missing,
     parse_size,
+    take_parts,
 )
 from perception.datasets.synthetic.nuscenes import rig, tables
 from perception.datasets.synthetic.nuscenes.radar import radar_pcd
@@ -103,6 +105,8 @@ def generate_nuscenes(
     jobs: int = 1,
     version: str = "v1.0-trainval",
     progress: bool = True,
+    shard: Shard | None = None,
+    merge: Sequence[str] = (),
 ) -> Path:
     """Make a synthetic nuScenes data set; scenes that are complete are kept.
 
@@ -116,9 +120,11 @@ def generate_nuscenes(
         jobs: Number of worker processes, each using one core.
         version: A key of ``SPLITS``.
         progress: Whether to show a progress bar.
+        shard: Make only every n-th scene; whoever makes the last one writes the tables.
+        merge: Folders of other machines' shards: their scenes are taken first.
 
     Raises:
-        DataError: If an argument is out of range, the folder holds another data set,
+        DataError: If an argument is out of range, a folder holds another data set,
             or a file cannot be written.
     """
     check_at_least(1, samples=samples)
@@ -126,18 +132,38 @@ def generate_nuscenes(
     check_at_least(1, jobs=jobs)
     names = scene_names(version, scenes, val_scenes)
     root, recipe = Path(out), Recipe(version, seed, *parse_size(size), samples)
-    with sole_user(root, "making data"):
-        claim(root / "synthetic.json", asdict(recipe), taken=version)
+    with at_work(root, "making data", shard):
+        claim(root / RECIPE, asdict(recipe), taken=version)
+        take_parts(root, merge, partial(_files_to_take, names=names))
         make_missing(
             partial(write_scene, root, recipe),
-            [name for name in names if not part_path(root, name).exists()],
-            total=len(names),
+            names,
+            partial(_complete, root),
+            root=root,
+            shard=shard,
             jobs=jobs,
             unit="scene",
             progress=progress,
         )
-        _write_tables(root, version, names)
+        if all(_complete(root, name) for name in names):  # else other shards go on
+            _write_tables(root, version, names)
     return root
+
+
+def _complete(root: Path, name: str) -> bool:
+    return part_path(root, name).exists()
+
+
+def _files_to_take(other: Path, root: Path, names: Sequence[str]) -> Iterator[Path]:
+    """Of the scenes that are complete in another folder and not in this one."""
+    for name in names:
+        if _complete(other, name) and not _complete(root, name):
+            part = read_json(part_path(other, name), what="the records of a scene")
+            for table in ("sample_data", "map"):
+                for record in part[table]:
+                    where = part_path(other, name)
+                    yield Path(path_within(record["filename"], where))
+            yield part_path(Path(), name)
 
 
 def part_path(root: Path, name: str) -> Path:

@@ -193,7 +193,7 @@ def _add_kitti(commands: argparse._SubParsersAction) -> None:
     add("--split-out", type=Path, metavar="DIR", help=what)
     add("--check", action="store_true", help="check every file")
     _add_jobs(parser, "processes")
-    add_shards(parser, merge=False)
+    add_shards(parser)
     parser.set_defaults(run=prepare_kitti)
 
 
@@ -215,13 +215,16 @@ def prepare_kitti(args: argparse.Namespace) -> None:
     if not (args.depth or args.check or args.split_seed is not None):
         raise DataError("nothing to do: give --depth, --split-seed or --check")
     shard = shard_of(args) or torchrun_shard()
-    if shard != WHOLE and (args.check or args.split_seed is not None):
+    shared = shard != WHOLE or args.merge is not None
+    if shared and (args.check or args.split_seed is not None or not args.depth):
         raise DataError("shards share --depth; --check and --split-seed see all frames")
     from perception.datasets.kitti import check, files, prepare
 
     depth = files.depth_folder(args.root / args.subset, args.depth_dir)
     where = {"subset": args.subset, "jobs": args.jobs}
     if args.depth:
+        for folder in args.merge or ():
+            prepare.take_depth(Path(folder), depth)
         report = prepare.cache_stereo_depth(args.root, depth, shard=shard, **where)
         print(f"depth is in {depth}")
         if depth.parent != args.root / args.subset or depth.name != "depth_2":

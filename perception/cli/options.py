@@ -265,17 +265,15 @@ def add_running(parser: Group, **more: str) -> Group:
     return group
 
 
-def add_shards(parser: Group, *, merge: bool = True) -> Group:
-    """``--shard`` and ``--merge``: the group of their help, returned."""
+def add_shards(parser: Group) -> None:
+    """``--shard`` and ``--merge``, a group of their own in the help."""
     group = parser.add_argument_group("larger than one machine")
     what = "do only the i-th of n shares of the work, 1/n … n/n, whose results others "
     what += "join; take over shares in the same folder whose process died"
     group.add_argument("--shard", type=_shard, metavar="i/n", help=what)
-    if merge:
-        what = "bring shares together, those in the folder of results and those in "
-        what += "DIRs of other machines; do what is missing, then all the rest"
-        group.add_argument("--merge", nargs="*", metavar="DIR", help=what)
-    return group
+    what = "bring shares together, those in the folder of results and those in DIRs of "
+    what += "other machines; do what is missing, then all the rest"
+    group.add_argument("--merge", nargs="*", metavar="DIR", help=what)
 
 
 def _shard(text: str) -> Shard:
@@ -292,11 +290,11 @@ def shard_of(args: argparse.Namespace) -> Shard | None:
         DataError: If it does not.
     """
     shard: Shard | None = args.shard
-    if shard is not None and getattr(args, "merge", None) is not None:
+    if shard is not None and args.merge is not None:
         raise DataError("--shard does a share, --merge the rest: give one of them")
     if shard is not None and torchrun_shard() != WHOLE:
         raise DataError("torchrun's ranks are shards by themselves: no --shard there")
-    for folder in getattr(args, "merge", None) or ():
+    for folder in args.merge or ():
         if not Path(folder).is_dir():
             raise DataError(f"--merge {folder}: no such folder")
     return shard

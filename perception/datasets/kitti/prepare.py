@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import cv2
 
+from perception.core.files import read_bytes, write_bytes
 from perception.core.parallel import Bar, run_jobs
 from perception.core.shards import WHOLE, Shard
 from perception.core.structures import DataError
@@ -68,6 +69,17 @@ def cache_stereo_depth(
         _cache_one, pairs, jobs=jobs, setup=_ONE_THREAD, bar=Bar("stereo depth")
     )
     return DepthReport(sorted(set(left) - set(right)), [p for p in problems if p])
+
+
+def take_depth(other: Path, depth_folder: Path) -> None:
+    """Copy those depth maps of another folder that a folder lacks.
+
+    Raises:
+        DataError: If the other folder has none.
+    """
+    for name, path in files.find_files(other, files.SUFFIXES["depth"]).items():
+        if not (depth_folder / f"{name}.png").exists():
+            write_bytes(depth_folder / f"{name}.png", read_bytes(path))
 
 
 def write_random_split(

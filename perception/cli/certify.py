@@ -1,10 +1,11 @@
-"""Count the objects that no attack on one sensor can hide.
+"""Count what no attack on one sensor can hide, and where it can make nothing up.
 
 For detectors with an aggregator (median, agreement, consensus). Whatever a single
 sensor delivers, every output lies between what the others alone predict; from clean
-frames the tool computes which objects stay detected under any such change. No attack is
-needed for that; --check runs one without any budget on each sensor and counts
-certified objects that it hid (none, or the certificate is wrong).
+frames the tool computes which objects stay detected under any such change, and above
+which score no ghost can appear, a detection where no such object is. No attack is
+needed for that; --check runs two without any budget on each sensor, to hide and to make
+up, and counts what contradicts the certificate (nothing, or it is wrong).
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = Parser(description=__doc__, epilog=EXAMPLES)
     add_detector(parser)
-    check = "attack every sensor over its whole range with so many steps"
+    check = "attack every sensor twice over its whole range with so many steps"
     more = {"flag": "--check", "metavar": "STEPS", "help": check}
     names = ("score_threshold", "check_steps", "out")
     add_options(parser, CertifyRun, *names, check_steps=more, out=_OUT)
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Certify and print one line per sensor."""
     args = parse_args(argv)
     from perception.core.provenance import versions
-    from perception.evaluation.certified import certify, certify_recorded
+    from perception.evaluation.certificate.frames import certify, certify_recorded
     from perception.evaluation.robustness.subject import load_subject
 
     shard = shard_of(args)
@@ -101,16 +102,25 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _print(figures: dict, frames: int) -> None:
-    total = figures["objects"]
-    print(f"{frames} frames, {total} objects, score > {figures['threshold']:g}")
-    print(f"found on clean inputs: {figures['found'] / total:.1%}")
-    for name, values in figures["sensors"].items():
+    objects, sensors = figures["objects"], figures["sensors"]
+    print(f"{frames} frames, {objects} objects, score > {figures['threshold']:g}")
+    print(
+        f"clean inputs: {figures['found'] / objects:.1%} found, no ghost in "
+        f"{figures['ghost_free'] / frames:.1%} of the frames"
+    )
+    for name, values in sensors.items():
         line = (
-            f"certified against any change of {name}: {values['certified'] / total:.1%}"
+            f"any change of {name}: {values['certified'] / objects:.1%} certified, no "
+            f"ghost in {values['ghost_free'] / frames:.1%} of the frames"
         )
         if figures["check_steps"]:
             line += (
-                f"; found under attack: {values['found_attacked'] / total:.1%}, "
-                f"certified objects hidden: {values['violations']}"
+                f"; found under attack: {values['found_attacked'] / objects:.1%}, "
+                f"certificates contradicted: {values['violations']}"
             )
         print(line)
+    for threshold in next(iter(sensors.values()))["at"]:
+        at = [values["at"][threshold] for values in sensors.values()]
+        found = " / ".join(f"{one['certified'] / objects:.1%}" for one in at)
+        free = " / ".join(f"{one['ghost_free'] / frames:.1%}" for one in at)
+        print(f"score > {threshold}: certified {found}, no ghost {free}")

@@ -1,4 +1,4 @@
-"""Certified recall: overlaps by hand, and no lie ever takes away what is certified."""
+"""The certificate: overlaps by hand, and no lie hides or makes up what it denies."""
 
 import pytest
 import torch
@@ -8,18 +8,20 @@ from mmengine.config import ConfigDict
 from tiny_detectors import Said
 
 import perception.models  # noqa: F401
-from perception.evaluation.certified import (
+from perception.evaluation.certificate.bounds import (
     Bounds,
-    _vouched,
-    certified_objects,
     frame_bounds,
     highest_overlap,
     lowest_overlap,
 )
+from perception.evaluation.certificate.frames import certificates
+from perception.evaluation.certificate.ghosts import ghost_bound, highest_ghost
+from perception.evaluation.certificate.hiding import certified_scores
 from perception.models.consensus.gate import Verdict
 from perception.models.consensus.median import MedianAggregator
 
 SIZE = (32, 64)
+HALF = torch.full((2,), 0.5)
 TEST = ConfigDict(
     nms_pre=200,
     score_thr=0.02,
@@ -55,6 +57,28 @@ def test_highest_overlap_by_hand():
     first, second = torch.tensor([0]), torch.tensor([1])
     # At most 2 x 10 are shared, and neither box is smaller than 4 x 10.
     assert highest_overlap(bounds, first, second).item() == pytest.approx(0.5)
+
+
+def test_ghosts_by_hand():
+    """The only location that might miss the object of its class counts."""
+    truth, labels = boxes((0, 0, 10, 10)), torch.tensor([0])
+    # Its box may shrink to 6 x 10 or grow to 12 x 10: an overlap of 0.375 at least.
+    bounds = Bounds(
+        scores_low=torch.zeros(3, 2),
+        scores_high=torch.tensor([[0.9, 0.2], [0.7, 0.1], [0.8, 0.4]]),
+        classes_low=torch.zeros(3, 2),
+        classes_high=torch.tensor([[0.9, 0.2], [0.7, 0.1], [0.8, 0.01]]),
+        inner=boxes((0, 0, 10, 10), (0, 0, 6, 10), (0, 0, 10, 10)),
+        outer=boxes((0, 0, 10, 10), (0, 0, 12, 10), (0, 0, 10, 10)),
+        level=torch.zeros(3),
+    )
+    asked = (bounds, truth, labels)
+    assert ghost_bound(*asked, HALF, TEST) == pytest.approx(0.7)
+    # With an overlap of 0.3 all are the object; of the other class there is none, and
+    # the last location's score of that class does not pass the head's threshold.
+    assert ghost_bound(*asked, torch.full((2,), 0.3), TEST) == pytest.approx(0.2)
+    nothing = (bounds, boxes(), torch.zeros(0, dtype=torch.long))
+    assert ghost_bound(*nothing, HALF, TEST) == pytest.approx(0.9)
 
 
 def head() -> torch.nn.Module:
@@ -110,7 +134,7 @@ def street(seed: int):
 
 @pytest.mark.parametrize("margin", [None, 0.5])
 def test_what_is_certified_survives_every_lie(margin):
-    detector_head, certified = head(), 0
+    detector_head, certified, denied = head(), 0, 0
     made = MedianAggregator(
         sensors=["a", "b", "compromised"],
         margin=margin or 0.0,
@@ -120,20 +144,25 @@ def test_what_is_certified_survives_every_lie(margin):
         truth, labels, benign, lie = street(seed)
         low, high = made.bounds(Said([*benign, benign[0]]), 2)
         bounds = frame_bounds(detector_head, low, high, 0, SIZE)
-        sure = _vouched(bounds, truth, labels, torch.full((2,), 0.5), TEST, 0.3)
-        certified += int(sure.sum())
+        scores = certified_scores(bounds, truth, labels, HALF, TEST, 0.1)
+        ghost = ghost_bound(bounds, truth, labels, HALF, TEST)
+        certified += int((scores > 0.3).sum())
+        denied += ghost < 0.3
         for _ in range(8):
             fused = lie() if margin else None
             said = made.combine(Verdict(), Said([*benign, lie()], fused=fused))
             (found,) = detector_head.predict_by_feat(
                 *said, batch_img_metas=[dict(img_shape=SIZE)], rescale=False
             )
-            kept = found[found.scores > 0.3]
-            overlap = bbox_overlaps(truth, kept.bboxes)
-            same = labels[:, None] == kept.labels[None]
-            detected = ((overlap > 0.5) & same).any(dim=1)
-            assert (detected | ~sure).all(), seed
-    assert certified > 6  # of 24: the certificate says something
+            for threshold in (0.1, 0.3, 0.6):
+                kept = found[found.scores > threshold]
+                overlap = bbox_overlaps(truth, kept.bboxes)
+                same = labels[:, None] == kept.labels[None]
+                detected = ((overlap > 0.5) & same).any(dim=1)
+                assert (detected | (scores <= threshold)).all(), seed
+            assert highest_ghost(found, truth, labels, HALF) <= ghost + 1e-5, seed
+    # Of 24 objects and 12 streets: the certificate says something.
+    assert certified > 6 and denied > 3
 
 
 def test_nothing_is_certified_where_the_benign_sensors_disagree():
@@ -144,8 +173,7 @@ def test_nothing_is_certified_where_the_benign_sensors_disagree():
     made = MedianAggregator(sensors=["a", "b", "compromised"])
     low, high = made.bounds(Said([benign[0], blind, blind]), 2)
     bounds = frame_bounds(head(), low, high, 0, SIZE)
-    sure = _vouched(bounds, truth, labels, torch.full((2,), 0.5), TEST, 0.3)
-    assert not sure.any()
+    assert not certified_scores(bounds, truth, labels, HALF, TEST, 0.3).any()
 
 
 def test_other_fusions_are_refused():
@@ -154,7 +182,7 @@ def test_other_fusions_are_refused():
         bbox_head = head()
 
     with pytest.raises(ValueError, match="an aggregator with a head of distances"):
-        certified_objects(Detector(), None, overlaps={})
+        certificates(Detector(), None, overlaps={})
 
 
 def test_wide_box_margins_are_refused():
@@ -163,4 +191,4 @@ def test_wide_box_margins_are_refused():
         bbox_head = head()
 
     with pytest.raises(ValueError, match=r"box_margin of at most 1, got 1\.5"):
-        certified_objects(Detector(), None, overlaps={})
+        certificates(Detector(), None, overlaps={})

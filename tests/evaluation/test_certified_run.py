@@ -13,7 +13,7 @@ from tiny_kitti import write_config, write_kitti
 
 from perception.apis import load_detector
 from perception.core.checkpoints import sha256
-from perception.evaluation.certified import certify
+from perception.evaluation.certificate.frames import certify
 from perception.evaluation.detection.rules import Scoring
 from perception.evaluation.robustness.spec import DetectorRun, DetectorSpec, Running
 from perception.evaluation.robustness.subject import load_subject
@@ -43,6 +43,9 @@ def test_counts_add_up_and_no_certified_object_is_hidden(made):
     for count in figures["sensors"].values():
         assert count["violations"] == 0
         assert 0 <= count["certified"] <= count["found_attacked"] <= 4
+        assert list(count["at"]) == ["0.3", "0.4", "0.5", "0.6", "0.7", "0.8"]
+        free = [one["ghost_free"] for one in count["at"].values()]
+        assert count["ghost_free"] <= free[0] and free == sorted(free)
     one = replace(subject, indices=[0])
     plain = certify(one, Running())
     assert plain["sensors"]["camera"]["violations"] is None
@@ -58,7 +61,7 @@ def test_tool(made, tmp_path, monkeypatch, capsys):
     runpy.run_path(str(tool), run_name="__main__")
     out, err = capsys.readouterr()
     assert "1 frames, 2 objects" in out and "any change of depth" in out
-    assert "4/4" in err  # time left: the clean frame, then each sensor's attack
+    assert "7/7" in err  # time left: the clean frame, then each sensor's two attacks
     figures = json.loads(file.read_text())
     assert figures["frames"] == 1 and figures["frame_ids"] == ["000004"]
     assert figures["checkpoint_sha256"] == sha256(made[1])

@@ -304,7 +304,7 @@ def in_all(
     for name in subject.target.sensors:
         own = [frame["sensors"][name] for frame in frames]
         total = {
-            key: sum(one[key] for one in own) if check_steps else None  # type: ignore[literal-required]
+            key: sum(one[key] for one in own) if check_steps else None
             for key in ("found_attacked", "violations")
         }
         others = [t for t in THRESHOLDS if t > threshold]

@@ -341,7 +341,8 @@ def _curves(
     curves: dict[str, list[CurvePoint]] = {}
     for job in sorted(jobs, key=lambda job: job.scale):
         if job.scale in factors:
-            point = CurvePoint(job.scale, results[job.title].mean)
+            found = results[job.title].ap.attacked.headline
+            point = CurvePoint(job.scale, found.mean, found.interval)
             curves.setdefault(job.threat, []).append(point)
     return {name: tuple(found) for name, found in curves.items() if len(found) > 1}
 

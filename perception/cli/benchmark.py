@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from perception.cli.options import Parser, option, pick_device, positive
+from perception.core.files import write_json
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "synthetic"
 EXAMPLES = """\
@@ -15,6 +17,7 @@ examples:
   python tools/benchmark.py rasterize --points 30000 --size 640x192
   python tools/benchmark.py fusion --necks concat odd_one_out --batch-size 4
   python tools/benchmark.py attacks configs/synthetic/concat.py best.pth
+  python tools/benchmark.py all --json benchmark.json
 
 Each line shows the median over interleaved repetitions, so that whatever else the
 machine is doing slows all candidates alike, and the ratio to the reference of the
@@ -35,6 +38,12 @@ pass that no attack can do without (the reference); then our whole attack (the
 reference) beside that of the Adversarial Robustness Toolbox, as its own detectors run
 it and without the gradient to the weights. Needs pip install -e '.[dev]'.
 """
+ALL = """\
+Every ratio of times that README states, on random weights: each neck beside concat, on
+small detectors and at KITTI's size with ResNet-18 branches; then how time and memory
+grow with frames, image size, number of sensors (2 to 6) and points. Minutes on a CPU.
+"""
+README_NECKS = ("concat", "mean", "lel", "odd_one_out", "median", "consensus")
 NECKS = ["concat", "mean", "lel", "odd_one_out"]
 
 
@@ -72,7 +81,68 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     option(one, "--threads", "torch's threads", 1, type=positive)
     option(one, "--repeats", "calls of each candidate", 10, type=positive)
     one.set_defaults(function=attacks)
+
+    what = "every ratio that README states, growth and peak memory, in one run"
+    one = commands.add_parser("all", description=ALL, help=what)
+    option(one, "--json FILE", "write all figures and what they were measured with")
+    option(one, "--repeats", "calls of each candidate", 3, type=positive)
+    option(one, "--threads", "torch's threads", 1, type=positive)
+    option(one, "--device", "auto, cpu, cuda, cuda:1, …", "cpu")
+    option(one, "--quick", "without KITTI's size, ResNet-18 branches and growth", False)
+    one.set_defaults(function=everything)
     return parser.parse_args(argv)
+
+
+def everything(args: argparse.Namespace) -> None:
+    """Necks at both sizes, then growth; with peak memory, as text and JSON."""
+    import numpy as np
+    import torch
+
+    from perception.core.provenance import Environment, versions
+    from perception.evaluation.benchmarks.fusion_speed import compare_fusion
+    from perception.evaluation.benchmarks.growth import compare_at, compare_growth
+    from perception.evaluation.benchmarks.timing import (
+        interleaved,
+        peak_mb,
+        speed_table,
+    )
+
+    torch.set_num_threads(args.threads)
+    device = pick_device(args.device)
+
+    def groups() -> Iterator[tuple[str, dict[str, Callable[[], object]]]]:
+        small = {name: CONFIGS / f"{name}.py" for name in README_NECKS}
+        for title, calls in compare_fusion(
+            small, frames=1, size=(96, 320), device=device
+        ):
+            yield f"{title}, 1 frame of 320x96", calls
+        if args.quick:
+            return
+        full = ("concat", "odd_one_out", "consensus")
+        kitti = {name: CONFIGS.parent / "kitti" / f"{name}.py" for name in full}
+        yield compare_at(kitti, (384, 1248), device=device)
+        grown = {name: CONFIGS / f"{name}.py" for name in ("concat", "consensus")}
+        yield from compare_growth(grown, device=device)
+
+    found: dict[str, dict[str, dict[str, float | None]]] = {}
+    for title, calls in groups():
+        seconds = interleaved(calls, args.repeats)
+        reference = next(iter(seconds.values()))
+        print(title, speed_table(seconds), sep="\n", flush=True)
+        found[title] = {
+            name: {
+                "median_ms": float(np.median(values)) * 1e3,
+                "ratio": float(np.median(values / reference)),
+                "peak_mb": peak_mb(calls[name], device),
+            }
+            for name, values in seconds.items()
+        }
+        known = [(n, one["peak_mb"]) for n, one in found[title].items()]
+        peaks = ", ".join(f"{n} {mb:.0f}" for n, mb in known if mb is not None)
+        print(f"  peak memory in MB: {peaks}", flush=True)
+    if args.json:
+        used = {"environment": asdict(Environment.here(device)), "versions": versions()}
+        write_json(args.json, used | {"repeats": args.repeats, "figures": found})
 
 
 def rasterize(args: argparse.Namespace) -> None:

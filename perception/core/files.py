@@ -17,6 +17,7 @@ from typing import Any
 from perception.core.structures import DataError
 
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{16}\.tmp(\.[^.]*)?", re.DOTALL)
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{,99}")
 _LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary names are longer
 
 
@@ -107,6 +108,8 @@ def path_part(name: object, where: object) -> str:
             long.
     """
     text = name if isinstance(name, str) else ""
+    if _PLAIN_NAME.fullmatch(text):  # nearly all, of millions
+        return text
     bad = text.startswith(".") or any(c in "/\\" or not c.isprintable() for c in text)
     if bad or not text.strip() or len(text.encode()) > _LONGEST_NAME:
         raise DataError(

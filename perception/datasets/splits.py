@@ -56,7 +56,8 @@ def check_split(
         raise DataError(
             f"{where}: repeated frame ids: {listing(unique[counts > 1].tolist())}"
         )
-    if unknown := [frame_id for frame_id in frame_ids if frame_id not in known]:
+    if lacking := set(frame_ids).difference(known):
+        unknown = [frame_id for frame_id in frame_ids if frame_id in lacking]
         raise DataError(f"{where}: no such frames: {listing(unknown)}")
     return frame_ids
 

@@ -1,9 +1,12 @@
 """tools/benchmark.py: what is compared is the same, and errors are one line."""
 
+import json
+
 import pytest
 from tool_runner import status_of
 
 from perception.cli import benchmark as tool
+from perception.evaluation.benchmarks import growth
 
 
 def test_both_ways_to_rasterise_give_the_same_image(capsys):
@@ -25,6 +28,34 @@ def test_necks_are_timed_forward_and_backward(capsys):
         "forward, 2 frame(s) of 96x32, 1 thread(s)",
         "forward and backward to the weights, 2 frame(s) of 96x32, 1 thread(s)",
     ]
+
+
+def test_all_ratios_in_one_file(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(tool, "README_NECKS", ("concat", "odd_one_out"))
+    file = tmp_path / "all.json"
+    assert status_of(tool.main, "all", "--quick", "--repeats", 1, "--json", file) == 0
+    content = json.loads(file.read_text())
+    title = "forward, 1 frame of 320x96"
+    figures = content["figures"][title]
+    assert title in capsys.readouterr().out
+    assert list(figures) == ["concat", "odd_one_out"]
+    assert figures["concat"]["ratio"] == 1
+    assert figures["odd_one_out"]["median_ms"] > 0
+    assert content["environment"]["threads"] == 1
+
+
+def test_growth_is_over_frames_sizes_sensors_and_points():
+    config = tool.CONFIGS / "consensus.py"
+    groups = dict(growth.compare_growth({"consensus": config}))
+    assert [list(calls) for calls in groups.values()] == [
+        ["1", "2", "4"],
+        ["320x96", "640x192", "1248x384"],
+        ["3", "4", "5", "6"],
+        ["30000", "100000", "300000"],
+    ]
+    sensors = groups["consensus: sensors, 1 frame of 320x96"]
+    assert len(sensors["5"].args[0].sensors) == 5
+    assert sensors["3"]()
 
 
 @pytest.mark.parametrize(

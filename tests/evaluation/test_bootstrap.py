@@ -63,7 +63,7 @@ def test_a_draw_is_scored_as_if_its_frames_were_a_data_set():
             metrics=("2d",),
         )
         for rule, count in zip(CLASSES, counts, strict=True):
-            assert count.ap(weights) == pytest.approx(
+            assert count.aps(weights[None])[0] == pytest.approx(
                 expected[rule.name]["2d"]["moderate"].r40
             )
 

@@ -13,7 +13,7 @@ Shape letters: P points; N objects.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,9 +39,37 @@ SUFFIXES: Mapping[SensorKind, tuple[str, ...]] = {
 _CALIB_SIZES = {"P2": 12, "P3": 12, "R0_rect": 9, "Tr_velo_to_cam": 12}
 
 
+class FilesById(Mapping[str, Path]):
+    """A folder's files by frame id; a path is made when asked for.
+
+    Args:
+        folder: The folder.
+        names: For each frame id the file's name.
+    """
+
+    def __init__(self, folder: Path, names: dict[str, str]) -> None:
+        self.folder, self._names = folder, names
+
+    def __getitem__(self, frame_id: str) -> Path:
+        return self.folder / self._names[frame_id]
+
+    def __contains__(self, frame_id: object) -> bool:
+        return frame_id in self._names
+
+    def keys(self) -> KeysView[str]:
+        """The frame ids."""
+        return self._names.keys()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 def find_files(
     folder: Path, suffixes: Sequence[str], required: bool = True
-) -> dict[str, Path]:
+) -> FilesById:
     """The folder's files by frame id; of equal ids the first suffix wins.
 
     Raises:
@@ -49,18 +77,22 @@ def find_files(
     """
     if not folder.is_dir():
         if not required:
-            return {}
+            return FilesById(folder, {})
         raise DataError(
             f"{folder}: no such folder; expected ROOT/training/{{image_2,image_3,"
             f"velodyne,calib,label_2,…}}/<frame id>{suffixes[0]}"
         )
-    files: dict[str, Path] = {}
-    names = sorted(os.listdir(folder))
+    names: dict[str, str] = {}
+    found = sorted(name for name in os.listdir(folder) if name[0] != ".")
     for suffix in suffixes:
-        for name in names:
-            if name.lower().endswith(suffix) and not name.startswith("."):
-                files.setdefault(name[: -len(suffix)], folder / name)
-    return files
+        end, others = len(suffix), []
+        for name in found:
+            if name[-end:].lower() != suffix:
+                others.append(name)
+            elif (frame_id := name[:-end]) not in names:
+                names[frame_id] = name
+        found = others
+    return FilesById(folder, names)
 
 
 def depth_folder(base: Path, depth_dir: str | os.PathLike) -> Path:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from perception.core.structures import (
 )
 from perception.datasets.kitti.files import (
     SUFFIXES,
+    FilesById,
     depth_folder,
     find_files,
     image_size,
@@ -138,35 +139,36 @@ class KittiFrames(FrameReader):
         self._images = find_files(self.base / image_dir, SUFFIXES["image"])
         self._right = find_files(self.base / right_dir, SUFFIXES["image"], False)
         self._calibs = find_files(self.base / "calib", (".txt",))
-        self._labels = None
+        self._labels: FilesById | None = None
         self.frame_ids = _split_ids(Path(root), split, self._images)
-        self._require("calibration file", self._calibs, self.base / "calib")
+        self._ids = set(self.frame_ids)
+        self._require("calibration file", self._calibs.keys(), self.base / "calib")
         if (self.base / label_dir).is_dir():
             self._labels = find_files(self.base / label_dir, (".txt",))
-            self._require("label file", self._labels, self.base / label_dir)
+            self._require("label file", self._labels.keys(), self.base / label_dir)
         self._files = {
             name: self._find_sensor(name, name in optional_sensors)
             for name in self.sources
         }
 
-    def _find_sensor(self, name: str, optional: bool) -> dict[str, Path]:
+    def _find_sensor(self, name: str, optional: bool) -> FilesById:
         """Files of one sensor by frame id, after checking that none is missing."""
         source = self.sources[name]
         folder = self.base / source.folder
         stereo = source.stereo_fallback and bool(self._right)
         files = find_files(folder, SUFFIXES[source.kind], not (optional or stereo))
-        present = files | self._right if stereo else files
+        present = files.keys() | self._right.keys() if stereo else files.keys()
         if not optional:
             wanted = f"{name!r} file, and right image," if stereo else f"{name!r} file"
             self._require(wanted, present, folder)
-        computed = [i for i in self.frame_ids if i not in files and i in present]
+        computed = len((self._ids - files.keys()) & present)
         if computed:
-            logger.warning(_COMPUTED, folder, len(computed), len(self), name)
+            logger.warning(_COMPUTED, folder, computed, len(self), name)
         return files
 
-    def _require(self, what: str, files: Mapping[str, Path], folder: Path) -> None:
-        missing = [i for i in self.frame_ids if i not in files]
-        if missing:
+    def _require(self, what: str, files: Set[str], folder: Path) -> None:
+        if lacking := self._ids - files:
+            missing = [i for i in self.frame_ids if i in lacking]
             raise DataError(
                 f"{folder}: {what} missing for frame(s) {listing(missing)}; "
                 "leave them out of the split or make the sensor optional"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -39,3 +40,24 @@ def wait_for(device: torch.device) -> None:
     """Until a GPU has done what it was told; a CPU has by now."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def peak_mb(call: Callable[[], object], device: str) -> float | None:
+    """Memory in MB that a call takes beyond what was there; None where nobody tells."""
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        call()
+        return (torch.cuda.max_memory_allocated(device) - before) / 2**20
+    try:  # Linux: the high-water mark of this process, begun anew
+        Path("/proc/self/clear_refs").write_text("5")
+        before = _status_kb("VmRSS")
+        call()
+        return (_status_kb("VmHWM") - before) / 1024
+    except OSError:
+        return None
+
+
+def _status_kb(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(x.split()[1]) for x in lines if x.startswith(f"{name}:"))

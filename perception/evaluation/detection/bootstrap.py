@@ -22,6 +22,7 @@ from perception.evaluation.detection.rules import REGION_NAME, ClassRule, Diffic
 
 DRAWS = 200
 LEVEL = 0.95
+_FRAMES_AT_ONCE = 2000  # bounds the memory: each takes as much as it has thresholds
 _MOST_THRESHOLDS = 400  # beyond, those of a draw are rounded to the next of these
 
 
@@ -45,16 +46,26 @@ class _Counts:
     scores: np.ndarray
     frames: np.ndarray
 
-    def ap(self, weights: np.ndarray) -> float | None:
-        """AP (R40) of a draw that holds each frame so often (F,); None if empty."""
+    def aps(self, draws: np.ndarray) -> list[float | None]:
+        """AP (R40) of draws (B, F) that hold each frame so often; None if empty."""
+        # Sums of whole numbers, exact in float64, whose product is much faster.
+        hits, wrong = (draws.astype(float) @ one for one in (self.hits, self.wrong))
+        return [
+            self._ap(weights, *counts)
+            for weights, *counts in zip(draws, hits, wrong, strict=True)
+        ]
+
+    def _ap(
+        self, weights: np.ndarray, hits: np.ndarray, wrong: np.ndarray
+    ) -> float | None:
+        """Of one draw, with its counts (T,) at each threshold."""
         objects = int(weights @ self.objects)
         if not objects:
             return None
         scores = np.repeat(self.scores, weights[self.frames])
         picked = recall_thresholds(scores, objects)
         at = np.searchsorted(self.thresholds, picked, side="right") - 1
-        hits = weights @ self.hits[:, at]
-        return summarise(hits, hits + weights @ self.wrong[:, at], objects).r40
+        return summarise(hits[at], hits[at] + wrong[at], objects).r40
 
 
 def mean_ap_interval(
@@ -88,8 +99,8 @@ def mean_ap_interval(
     rng = np.random.default_rng(0)
     draws = rng.multinomial(count, np.full(count, 1 / count), size=DRAWS)  # (B, F)
     means = []
-    for weights in draws:
-        known = [one for c in counts if (one := c.ap(weights)) is not None]
+    for of_draw in zip(*(one.aps(draws) for one in counts), strict=True):
+        known = [one for one in of_draw if one is not None]
         means += [np.mean(known)] if known else []
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
@@ -116,20 +127,32 @@ def _count(
         kept = np.linspace(0, len(thresholds) - 1, _MOST_THRESHOLDS).astype(int)
         thresholds = thresholds[kept]
     ordered = matching.by_overlap(candidates, role.small)
-    outcome = matching.assign(ordered, truth.frame, scores, thresholds)
-    hit = matching.true_positives(outcome, role)
+    hits, wrong_at = (np.zeros((count, len(thresholds))) for _ in range(2))
+    for first in range(0, count, _FRAMES_AT_ONCE):
+        # Whole frames, whose objects and pairs lie together.
+        ends = first, first + _FRAMES_AT_ONCE
+        g0, g1 = np.searchsorted(truth.frame, ends)
+        d0, d1 = np.searchsorted(found.frame, ends)
+        p0, p1 = np.searchsorted(ordered.truth, (g0, g1))
+        part = ordered.select(slice(p0, p1))
+        own = matching.Pairs(part.truth - g0, part.detection - d0, part.overlap)
+        outcome = matching.assign(own, truth.frame[g0:g1], scores[d0:d1], thresholds)
+        hit = matching.true_positives(outcome, role.part(slice(g0, g1), slice(d0, d1)))
+        _add_by_frame(hits, truth.frame[g0:g1][outcome.truth], hit)
+        at = wrong[d0:d1]
+        _add_by_frame(wrong_at, found.frame[d0:d1][at], outcome.free[at])
     return _Counts(
         objects=np.bincount(truth.frame[role.wanted], minlength=count),
-        hits=_by_frame(hit, truth.frame[outcome.truth], count),
-        wrong=_by_frame(outcome.free[wrong], found.frame[wrong], count),
+        hits=hits,
+        wrong=wrong_at,
         thresholds=thresholds,
         scores=scores[taken],
         frames=found.frame[taken],
     )
 
 
-def _by_frame(counted: np.ndarray, frames: np.ndarray, count: int) -> np.ndarray:
-    """(F, T) sums of (K, T) over each frame (K,)."""
-    sums = np.zeros((count, counted.shape[1]), dtype=np.int64)
-    np.add.at(sums, frames, counted)
-    return sums
+def _add_by_frame(sums: np.ndarray, frames: np.ndarray, counted: np.ndarray) -> None:
+    """Add (K, T) of ascending frames (K,) to the sums (F, T) of each frame."""
+    if len(frames):
+        own, first = np.unique(frames, return_index=True)
+        sums[own] += np.add.reduceat(counted, first, axis=0, dtype=sums.dtype)

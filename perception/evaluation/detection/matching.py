@@ -70,8 +70,8 @@ class Pairs:
     detection: np.ndarray
     overlap: np.ndarray
 
-    def select(self, keep: np.ndarray) -> Pairs:
-        """The pairs that a mask or an index array picks, in order."""
+    def select(self, keep: np.ndarray | slice) -> Pairs:
+        """The pairs that a mask, a slice or an index array picks, in order."""
         return Pairs(self.truth[keep], self.detection[keep], self.overlap[keep])
 
 
@@ -163,6 +163,11 @@ class Roles:
     optional: np.ndarray
     scored: np.ndarray
     small: np.ndarray
+
+    def part(self, truth: slice, detections: slice) -> Roles:
+        """Those of some frames."""
+        found = self.scored[detections], self.small[detections]
+        return Roles(self.wanted[truth], self.optional[truth], *found)
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,18 @@ examples:
   python tools/train.py configs/kitti/concat.py \\
       --cfg-options data_root=/mnt/kitti depth_dir=data/depth
 """
+SEQUENCES = """\
+Make one folder in KITTI's object layout of drives in the layout of KITTI's raw
+recordings, its tracking or its odometry benchmark: links to their files, calibration,
+labels where there are some, and a timeline.csv that says which frame came before which,
+when, and where the vehicle was. Nothing is copied.
+"""
+SEQUENCES_EXAMPLES = """\
+examples:
+  python tools/create_data.py sequences --root data/kitti_raw --out data/drives
+  python tools/create_data.py sequences --root data/kitti_tracking --out data/tracking
+  python tools/create_data.py kitti --root data/drives --depth --jobs 8
+"""
 NUSCENES = """\
 Look through a nuScenes folder (data/README.md shows its layout): are the tables whole,
 which files are missing? Writes an index, with which the reader starts fast and without
@@ -136,6 +148,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     _add_synthetic(commands)
     _add_bag(commands)
     _add_kitti(commands)
+    _add_sequences(commands)
     _add_nuscenes(commands)
     return parser.parse_args(argv)
 
@@ -319,6 +332,30 @@ def prepare_kitti(args: argparse.Namespace) -> None:
     if args.check:
         fail_on(check.check_kitti(args.root, depth, **where), args.root)
         print(f"{args.root}: no problem found")
+
+
+def _add_sequences(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "sequences",
+        help="KITTI's drives (raw, tracking, odometry) in KITTI's object layout",
+        description=SEQUENCES,
+        epilog=SEQUENCES_EXAMPLES,
+    )
+    add = parser.add_argument
+    add("--root", type=Path, required=True, help="folder with the drives")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder to fill")
+    parser.set_defaults(run=link_drives)
+
+
+def link_drives(args: argparse.Namespace) -> None:
+    """Link the frames of drives."""
+    from perception.datasets.kitti.sequences import link_sequences
+
+    for drive in link_sequences(args.root, args.out):
+        known = drive.poses or (drive.oxts and drive.cam_T_imu is not None)
+        motion = "ego motion known" if known else "ego motion not known"
+        told = [f"{name} {len(found)}" for name, found in drive.files.items() if found]
+        print(f"{drive.name}: {', '.join(told)}; {motion}")
 
 
 def _add_nuscenes(commands: argparse._SubParsersAction) -> None:

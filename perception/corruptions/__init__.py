@@ -7,5 +7,13 @@ from perception.corruptions.base import (
     NoEffectError,
     build_perturbation,
 )
+from perception.corruptions.in_time import TimeFailure
 
-__all__ = ["CORRUPTIONS", "KINDS", "Corruption", "NoEffectError", "build_perturbation"]
+__all__ = [
+    "CORRUPTIONS",
+    "KINDS",
+    "Corruption",
+    "NoEffectError",
+    "TimeFailure",
+    "build_perturbation",
+]

@@ -32,6 +32,10 @@ class FrameReader(Sequence[Frame]):
         """The frame before frame ``number`` in its drive, None where none is known."""
         return None
 
+    def time_ns(self, number: int) -> int | None:
+        """When the picture of frame ``number`` was taken, None where it is unknown."""
+        return None
+
     def __len__(self) -> int:
         return len(self.frame_ids)
 

@@ -15,6 +15,7 @@ import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -86,6 +87,23 @@ def predecessors(
             found[numbers[now.frame_id]] = predecessor(now, before, number)
         last[now.sequence] = now
     return found
+
+
+def drives_of(frames: Sequence[Any]) -> list[list[int]]:
+    """The drives of a reader: numbers of their frames in the order of time.
+
+    A frame without predecessor, as all are of readers that know none, begins a drive.
+    """
+    previous = getattr(frames, "previous", lambda number: None)
+    before = {number: previous(number) for number in range(len(frames))}
+    after = {one.number: number for number, one in before.items() if one is not None}
+    drives = []
+    for first in (number for number, one in before.items() if one is None):
+        drive = [first]
+        while drive[-1] in after:
+            drive.append(after[drive[-1]])
+        drives.append(drive)
+    return drives
 
 
 def write_timeline(path: str | os.PathLike, instants: Sequence[Instant]) -> None:

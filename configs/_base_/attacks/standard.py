@@ -200,6 +200,16 @@ failures = {
     for severity in (1, 2, 3, 4, 5)
 }
 
+# The same in time, for example lidar_late_2: frames have to follow each other.
+in_time = {
+    f"{name}_{kind}_{severity}": dict(
+        type="TimeFailure", sensor=name, kind=kind, severity=severity
+    )
+    for name in kinds
+    for kind in ("late", "jitter", "replay", "frozen", "drift")
+    for severity in (1, 2, 3, 4, 5)
+}
+
 attacks = dict(
     **maps,
     **goals,
@@ -214,6 +224,7 @@ attacks = dict(
     **patches,
     **several,
     **failures,
+    **in_time,
 )
 
 suites = dict(
@@ -238,4 +249,5 @@ suites = dict(
     strongest=list(strongest),
     transfer=list(transfer),
     failures=list(failures),
+    in_time=list(in_time),
 )

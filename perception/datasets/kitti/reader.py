@@ -156,12 +156,19 @@ class KittiFrames(FrameReader):
             for name in self.sources
         }
         self._before: dict[int, Predecessor] = {}
+        self._times_ns: dict[str, int] = {}
         if (timeline := self.base / TIMELINE).exists():
-            self._before = predecessors(read_timeline(timeline), self.frame_ids)
+            instants = read_timeline(timeline)
+            self._before = predecessors(instants, self.frame_ids)
+            self._times_ns = {one.frame_id: one.time_ns for one in instants}
 
     def previous(self, number: int) -> Predecessor | None:
         """The latest earlier frame of the drive that the split has."""
         return self._before.get(number)
+
+    def time_ns(self, number: int) -> int | None:
+        """The timeline's."""
+        return self._times_ns.get(self.frame_ids[number])
 
     def _find_sensor(self, name: str, optional: bool) -> dict[str, Path]:
         """Files of one sensor by frame id, after checking that none is missing."""

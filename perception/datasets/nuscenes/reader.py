@@ -187,6 +187,10 @@ class NuScenesFrames(FrameReader):
                 return predecessor(self._instant(number), self._instant(before), before)
         return None
 
+    def time_ns(self, number: int) -> int:
+        """Of the camera's exposure."""
+        return self._instant(number).time_ns
+
     def _instant(self, number: int) -> Instant:
         place = self.places[number]
         scene = self.scenes[place.scene]

@@ -18,6 +18,7 @@ from perception.core.geometry import inverse_transform, transform_points
 from perception.core.structures import DataError
 from perception.datasets.bags import compose
 from perception.datasets.bags.convert import convert_bag
+from perception.datasets.bags.live import LiveFrames
 from perception.datasets.bags.messages import (
     Camera,
     FrameTree,
@@ -566,3 +567,22 @@ def test_the_tool_says_what_a_bag_holds(tmp_path, capsys):
     file.write_text(json.dumps(drafted | {"tolerance_s": 0.01}))
     assert status_of(create_data.main, *words) == 2
     assert "asked for" in capsys.readouterr().err
+
+
+def test_messages_one_by_one_make_the_same_frames(tmp_path):
+    path = tiny_drive(3).write(tmp_path / "bag")
+    convert_bag(path, TOPICS, tmp_path / "out", progress=False)
+    live, found = LiveFrames(TOPICS), []
+    with Bag(path) as bag:
+        for raw in bag.messages(bag.topics):
+            found.append(live.take(raw.topic, bag.decode(raw)))
+    found = [frame for frame in found if frame is not None]
+    read = KittiFrames(tmp_path / "out")
+    assert len(found) == len(read) == 3
+    for one, other in zip(found, read, strict=True):
+        assert one.sensors.keys() == other.sensors.keys()
+        for name, values in other.sensors.items():
+            np.testing.assert_array_equal(one.sensors[name], values)
+        place = other.calibration.cam_T_sensor["lidar"]
+        np.testing.assert_allclose(one.calibration.cam_T_sensor["lidar"], place)
+    assert found[1].frame_id == str(START_NS + STEP_NS)

@@ -26,21 +26,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from perception.core.files import claim, write_bytes
-from perception.core.geometry import transform_points
 from perception.core.locks import sole_user
 from perception.core.structures import DataError
-from perception.datasets.bags.messages import (
-    Camera,
-    field_is_integer,
-    fields_of,
-    image_of,
-)
 from perception.datasets.bags.plan import NO_MESSAGE, Plan, plan_frames
 from perception.datasets.bags.storage import NS, Bag, Raw
 from perception.datasets.bags.survey import Survey
@@ -195,7 +187,7 @@ class _Conversion:
                         continue
                     sensor, time_ns = sensor_of[raw.topic], int(plan.time_ns[frame])
                     mine = parts[sensor, frame]
-                    mine[raw.topic] = self._cloud(sensor, raw, time_ns)
+                    mine[raw.topic] = self._cloud(raw, time_ns)
                     if len(mine) == expected[sensor][frame]:
                         order = [n for n in self.clouds[sensor] if n in mine]
                         points = np.concatenate([mine[name] for name in order])
@@ -207,57 +199,18 @@ class _Conversion:
         """Write a picture; rectified ones that are compressed stay as they are."""
         where = f"{self.bag.path}: {raw.topic}, message {raw.number}"
         message = self.bag.decode(raw)
-        image = image_of(message, where)
-        what = "camera" if raw.topic == self.topics.camera else "right"
-        camera = self.survey.cameras[what]
-        if image.shape[:2] != camera.size:
-            raise DataError(
-                f"{where}: a picture of size {image.shape[:2]}, but its calibration "
-                f"is of {camera.size} (height, width)"
-            )
-        if self._must_rectify(raw.topic, camera):
-            image = camera.rectified(image)
-        elif not hasattr(message, "encoding"):
-            data = message.data.tobytes()
-            suffix = ".png" if data.startswith(b"\x89PNG") else ".jpg"
-            return write_bytes(place.with_suffix(suffix), data)
-        kitti_files.write_image(place.with_suffix(".png"), image)
+        image = self.survey.picture(raw.topic, message, where)
+        if hasattr(message, "encoding") or self.survey.must_rectify(raw.topic):
+            return kitti_files.write_image(place.with_suffix(".png"), image)
+        data = message.data.tobytes()
+        suffix = ".png" if data.startswith(b"\x89PNG") else ".jpg"
+        write_bytes(place.with_suffix(suffix), data)
 
-    def _must_rectify(self, topic: str, camera: Camera) -> bool:
-        given = self.topics.rectified
-        if given is None:
-            return camera.is_distorted and "rect" not in topic
-        return not given
-
-    def _cloud(self, sensor: str, raw: Raw, time_ns: int) -> np.ndarray:
+    def _cloud(self, raw: Raw, time_ns: int) -> np.ndarray:
         """(P, 3 + F) float32 points of one message in the frame of all points."""
         where = f"{self.bag.path}: {raw.topic}, message {raw.number}"
-        message = self.bag.decode(raw)
-        radar = sensor == "radar"
-        more = self.topics.radar_fields if radar else (self.topics.intensity,)
-        points = fields_of(message, ("x", "y", "z", *more), where)
-        if sensor == "lidar":
-            points[:, 3] = self._reflectance(message, points[:, 3], where)
         moved = self.survey.to_points(raw.topic, self.survey.time_ns(raw), time_ns)
-        if moved is not None:
-            points[:, :3] = transform_points(moved, points[:, :3])
-        return points.astype(np.float32)
-
-    def _reflectance(
-        self, message: Any, intensity: np.ndarray, where: str
-    ) -> np.ndarray:
-        """(P,) 0 … 1 of intensities in the sensor's units."""
-        name, most = self.topics.intensity, self.topics.intensity_max
-        if most is None:
-            most = 255.0 if field_is_integer(message, name) else 1.0
-        found = intensity.max(initial=0.0)
-        if found > most or intensity.min(initial=0.0) < 0:
-            raise DataError(
-                f"{where}: field {name!r} goes from {intensity.min():g} to {found:g}, "
-                f"expected 0 to {most:g}; set intensity_max in the topics file, e.g. "
-                "to 255"
-            )
-        return intensity / most
+        return self.survey.cloud(raw.topic, self.bag.decode(raw), moved, where)
 
 
 def _uses(plan: Plan, camera: str) -> dict[str, dict[int, list[int]]]:

@@ -13,15 +13,10 @@ import cv2
 import numpy as np
 
 from perception.core.geometry import inverse_transform
-from perception.core.structures import Calibration, DataError
-from perception.datasets.bags.messages import (
-    Camera,
-    FrameTree,
-    frame_name,
-    rigid,
-    rigid_of,
-)
+from perception.core.structures import DataError
+from perception.datasets.bags.messages import frame_name, rigid_of
 from perception.datasets.bags.plan import Stamps
+from perception.datasets.bags.rig import Rig
 from perception.datasets.bags.storage import (
     CAMERA_INFO,
     COMPRESSED_IMAGE,
@@ -38,8 +33,6 @@ from perception.datasets.bags.topics import Topics
 
 # Poses further apart are not interpolated.
 _POSE_GAP_S = 0.5
-# Vehicle axes (x forward, y left, z up) to a camera's, for bags without any points.
-_AXES = np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
 
 
 @dataclass(frozen=True)
@@ -73,75 +66,60 @@ class Way:
         return pose
 
 
-class Survey:
-    """What a first reading of a bag finds.
+class Survey(Rig):
+    """A rig, and what else a first reading of a bag finds.
 
     Attributes:
         stamps: For each topic of pictures and points the times of its messages.
-        cameras: ``camera`` and, of a pair, ``right``.
-        rect_T_sensor: For each topic of points (4, 4) from its frame to the picture's.
-        cam_T_points: (4, 4) to the picture's frame from that of all points, which is
-            the first topic's.
+        way: Where the vehicle was, None where that is not known.
 
     Raises:
         DataError: If the bag lacks a topic, a transform or a calibration.
     """
 
     def __init__(self, bag: Bag, topics: Topics) -> None:
-        self.bag, self.topics = bag, topics
-        self.clouds = topics.clouds()
-        pictures = {"camera": topics.camera, "right": topics.right}
-        self.pictures = {what: name for what, name in pictures.items() if name}
+        super().__init__(topics)
+        self.bag = bag
         for what, name in self.pictures.items():
             bag.require(name, what, (IMAGE, COMPRESSED_IMAGE))
+            bag.require(self.infos[what], f"{what}'s info", (CAMERA_INFO,))
         for what, names in self.clouds.items():
             for name in names:
                 bag.require(name, what, (POINTS,))
-        infos = {"camera_info": topics.camera_info, "right_info": topics.right_info}
-        for what, info in infos.items():
-            if info:
-                bag.require(info, what, (CAMERA_INFO,))
         if topics.odometry:
             bag.require(topics.odometry, "odometry", (ODOMETRY,))
-        self.frames_of: dict[str, str] = {}
-        self.base = ""
-        self._read_once([name for name in infos.values() if name])
-        self._place()
+        if topics.tf_static in bag.topics:
+            bag.require(topics.tf_static, "tf_static", (TRANSFORMS, "tf/msg/tfMessage"))
+        self._read_once()
+        self.place()
+        if topics.odometry:
+            camera = self.cameras["camera"]
+            base_T_optical = self.tree.transform(self.base, camera.frame)
+            optical_T_cam = inverse_transform(camera.rect_T_optical)
+            self.base_T_cam = base_T_optical @ optical_T_cam
 
-    def _read_once(self, infos: Sequence[str]) -> None:
+    def _read_once(self) -> None:
         """All times, the first of what does not change, every pose."""
         topics, bag = self.topics, self.bag
         timed = [*self.pictures.values(), *chain(*self.clouds.values())]
         times: dict[str, list[tuple[int, int]]] = {name: [] for name in timed}
         poses: list[tuple[int, np.ndarray]] = []
-        cameras: dict[str, Camera] = {}
-        self.tree = FrameTree()
-        more = [topics.tf_static] if topics.tf_static in bag.topics else []
-        more += [topics.odometry] if topics.odometry else []
-        if more and more[0] == topics.tf_static:
-            bag.require(topics.tf_static, "tf_static", (TRANSFORMS, "tf/msg/tfMessage"))
-        for raw in bag.messages({*timed, *infos, *more}):
+        self.base, seen = "", set()
+        others = {*self.infos.values(), topics.tf_static, topics.odometry or ""}
+        for raw in bag.messages({*timed, *(others & set(bag.topics))}):
             where = f"{bag.path}: {raw.topic}, message {raw.number}"
             if raw.topic in times:
                 times[raw.topic].append((self.time_ns(raw), raw.recorded_ns))
                 if raw.topic not in self.frames_of:
                     header = bag.decode(raw).header
                     self.frames_of[raw.topic] = frame_name(header.frame_id)
-            elif raw.topic in infos:
-                if raw.topic not in cameras:
-                    cameras[raw.topic] = Camera.of(bag.decode(raw), where)
             elif raw.topic == topics.odometry:
                 message = bag.decode(raw)
                 self.base = frame_name(message.child_frame_id)
                 poses.append((self.time_ns(raw), rigid_of(message.pose.pose, where)))
-            else:
-                for one in bag.decode(raw).transforms:
-                    parent = frame_name(one.header.frame_id)
-                    moved = rigid_of(one.transform, where)
-                    self.tree.add(parent, frame_name(one.child_frame_id), moved)
-        for given in topics.transforms:
-            moved = rigid(given.translation_m, given.rotation_xyzw)
-            self.tree.add(given.parent, given.child, moved)
+            elif raw.topic == topics.tf_static or raw.topic not in seen:
+                seen.add(raw.topic)
+                self.learn(raw.topic, bag.decode(raw), where)
         with bag_errors(bag.path):  # times beyond 64 bits
             self.stamps = {
                 name: Stamps(*np.array(pairs, np.int64).reshape(-1, 2).T.copy())
@@ -151,63 +129,12 @@ class Survey:
         for name, stamps in self.stamps.items():
             if not len(stamps.time_ns):
                 raise DataError(f"{bag.path}: topic {name!r} has no messages")
-        self.cameras = {
-            what: cameras[info]
-            for what, info in (
-                ("camera", topics.camera_info),
-                ("right", topics.right_info),
-            )
-            if info
-        }
 
     def time_ns(self, raw: Raw) -> int:
         """When a message was measured; if its header does not say, when recorded."""
         if self.topics.clock == "recorded":
             return raw.recorded_ns
         return self.bag.stamp_ns(raw) or raw.recorded_ns
-
-    def _place(self) -> None:
-        """Where the sensors are: to the picture's frame, and from it to the vehicle."""
-        camera, tree = self.cameras["camera"], self.tree
-        self.rect_T_sensor = {
-            name: camera.rect_T_optical
-            @ tree.transform(camera.frame, self.frames_of[name])
-            for name in chain(*self.clouds.values())
-        }
-        # All points are carried to the frame of the first cloud.
-        self.cam_T_points = next(iter(self.rect_T_sensor.values()), _AXES)
-        if self.topics.odometry:
-            base_T_optical = tree.transform(self.base, camera.frame)
-            optical_T_cam = inverse_transform(camera.rect_T_optical)
-            self.base_T_cam = base_T_optical @ optical_T_cam
-
-    def calibration(self) -> Calibration:
-        """Of the frames, with the pair's right camera if there is one.
-
-        Raises:
-            DataError: If the pair is none.
-        """
-        left, right = self.cameras["camera"], self.cameras.get("right")
-        right_P_cam = None
-        if right is not None:
-            right_P_cam = right.image_P_cam
-            if right_P_cam[0, 3] == left.image_P_cam[0, 3]:  # not calibrated together
-                right_T_left = (
-                    right.rect_T_optical
-                    @ self.tree.transform(right.frame, left.frame)
-                    @ inverse_transform(left.rect_T_optical)
-                )
-                right_P_cam = right_P_cam @ right_T_left
-            one, other = left.image_P_cam, right_P_cam
-            scale = max(abs(left.image_P_cam[0, 0]), 1e-6)
-            apart = np.abs(one[:, :3] - other[:, :3]).max() / scale
-            if left.size != right.size or apart > 0.01 or one[0, 3] == other[0, 3]:
-                raise DataError(
-                    f"{self.bag.path}: {self.topics.camera} and {self.topics.right} "
-                    "are no rectified pair: their projections P must be the same but "
-                    "for the distance between them"
-                )
-        return Calibration(left.image_P_cam, {"lidar": self.cam_T_points}, right_P_cam)
 
     def camera_pose(self, time_ns: int) -> np.ndarray | None:
         """(4, 4) pose of the camera at a time, None where it is not known."""

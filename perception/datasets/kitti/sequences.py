@@ -317,7 +317,8 @@ def _entries(path: Path) -> dict[str, list[float]]:
 def link_sequences(root: str | os.PathLike, out: str | os.PathLike) -> list[Drive]:
     """Make a folder in KITTI's object layout of all drives below ``root``.
 
-    ``ImageSets/drive.txt`` names every frame, ``complete.txt`` those with points.
+    ``ImageSets/drive.txt`` names every frame, ``complete.txt`` those with points, and
+    ``<drive>.txt`` those of one drive.
 
     Raises:
         DataError: If there are no drives, a file is damaged, or ``out`` holds something
@@ -345,6 +346,8 @@ def link_sequences(root: str | os.PathLike, out: str | os.PathLike) -> list[Driv
                 instants.append(instant)
                 if frame in drive.files["velodyne"]:
                     complete.append(name)
+            own = [f"{drive.name}-{frame}" for frame in drive.frames]
+            write_split(Path(out) / "ImageSets" / f"{drive.name}.txt", own)
         write_timeline(base / TIMELINE, instants)
         names = [one.frame_id for one in instants]
         write_split(Path(out) / "ImageSets" / "drive.txt", names)

@@ -8,12 +8,14 @@ from perception.corruptions.base import (
     build_perturbation,
 )
 from perception.corruptions.in_time import TimeFailure
+from perception.corruptions.published import PublishedCorruption
 
 __all__ = [
     "CORRUPTIONS",
     "KINDS",
     "Corruption",
     "NoEffectError",
+    "PublishedCorruption",
     "TimeFailure",
     "build_perturbation",
 ]

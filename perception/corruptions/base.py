@@ -35,7 +35,7 @@ _DRAWS = 8  # of the strongest severity, before a frame's corruption has no effe
 
 
 Apply = Callable[[Reading, float], Reading]
-Levels = tuple[float, float, float, float, float]
+Levels = tuple[float, ...]
 
 
 class NoEffectError(ValueError):
@@ -48,7 +48,7 @@ class Effect:
 
     Attributes:
         apply: From a reading and a level to the corrupted reading.
-        levels: The level of each severity, 1 to 5.
+        levels: The level of each severity from 1: five, or as a published suite has.
     """
 
     apply: Apply
@@ -149,10 +149,16 @@ class Corruption(Perturbation):
                 f"corruption {self.name!r}: unknown kind {self.kind!r}; known: "
                 f"{', '.join(self.kinds)}"
             )
-        if self.severity not in (1, 2, 3, 4, 5):
+        if self.severity not in range(1, self.most_severe + 1):
             raise ValueError(
-                f"corruption {self.name!r}: severity must be 1 … 5, got {self.severity}"
+                f"corruption {self.name!r}: severity must be 1 … {self.most_severe}, "
+                f"got {self.severity}"
             )
+
+    @property
+    def most_severe(self) -> int:
+        """The greatest severity of its kind."""
+        return len(next(iter(self.kinds[self.kind].values())).levels)
 
     @property
     def touched(self) -> tuple[str, ...]:
@@ -200,7 +206,7 @@ class Corruption(Perturbation):
             if not self.acts_on(batch.ids[n]):
                 continue
             if same(changed[self.sensor][n], clean) and clean.any():
-                severest = replace(self, severity=5)
+                severest = replace(self, severity=self.most_severe)
                 tries = (severest._drawn(batch, n, draw) for draw in range(_DRAWS))
                 if all(same(one, clean) for one in tries):
                     frame = batch.samples[n].get("frame_id", batch.ids[n])

@@ -63,12 +63,25 @@ def frozen(step: int, place: int, level: float, draw: Draw) -> int:
     return step + 1 if math.isinf(level) else (step + 1) % int(level)
 
 
+def now_and_then(step: int, place: int, level: float, draw: Draw) -> int:
+    """The reading before, in this share of the frames."""
+    return int(draw(place, 9999) < 10_000 * level)
+
+
 DELAYS: Mapping[str, tuple[Age, Levels]] = {
     "late": (late, (1, 2, 4, 8, 16)),
     "jitter": (jitter, (1, 2, 4, 8, 16)),
     "replay": (replay, (32, 16, 8, 4, 2)),
     "frozen": (frozen, (2, 4, 8, 16, math.inf)),
 }
+# Delays of published suites: KITTI-C's temporal misalignment, MultiCorrupt's, and
+# sensors of nuScenes-R that are stuck in a share of the frames, one by one.
+OF_SUITES: Mapping[str, tuple[Age, Levels]] = {
+    "kitti_c_temporal": (late, (2, 4, 6, 8, 10)),
+    "multicorrupt_temporalmisalignment": (now_and_then, (0.2, 0.4, 0.6)),
+    "nuscenes_r_stuck": (now_and_then, (0.1, 0.3, 0.5, 0.7, 0.9)),
+}
+_DELAYS = {**DELAYS, **OF_SUITES}
 DRIFT = "drift"
 _DEG_PER_FRAME = (0.01, 0.02, 0.05, 0.1, 0.2)
 _MOST_DEG = 8.0
@@ -81,8 +94,8 @@ class TimeFailure(Corruption):
     """One sensor fails in time.
 
     Attributes:
-        kind: A key of ``DELAYS``, or ``drift``: the sensor turns slowly around a
-            random axis, which its calibration does not know.
+        kind: A key of ``DELAYS`` or ``OF_SUITES``, or ``drift``: the sensor turns
+            slowly around a random axis, which its calibration does not know.
         begin: Number of the frame with which it begins to fail; before it nothing
             changes. In a drive that begins later, it fails from the start.
         replay: The data set whose frames are corrupted.
@@ -90,7 +103,7 @@ class TimeFailure(Corruption):
 
     kinds: ClassVar[Mapping[str, Mapping[SensorKind, Effect]]] = {
         kind: effects(levels, unchanged, unchanged)
-        for kind, (_, levels) in DELAYS.items()
+        for kind, (_, levels) in _DELAYS.items()
     } | {DRIFT: effects(_DEG_PER_FRAME, maps.misaligned_deg, points.misaligned_deg)}
 
     kind: str = "late"
@@ -105,7 +118,7 @@ class TimeFailure(Corruption):
         drive, place, step = self._place(number)
         if step < 0 or self.kind == DRIFT:
             return number
-        age, levels = DELAYS[self.kind]
+        age, levels = _DELAYS[self.kind]
         back = age(step, place, levels[self.severity - 1], self._draw)
         return drive[max(place - back, 0)]
 

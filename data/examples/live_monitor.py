@@ -20,6 +20,8 @@ with Bag(sys.argv[4]) as bag:
     for raw in bag.messages(bag.topics):  # or a subscriber's callback
         frame = live.take(raw.topic, bag.decode(raw))
         if frame is not None:
-            one = FrameDataset([frame], classes=data.classes, pipeline=data.pipeline)
+            one = FrameDataset(
+                frames=[frame], classes=data.classes, pipeline=data.pipeline
+            )
             state = monitor.update(detect(detector, one)[0].gate)
             print(frame.frame_id, state.alarm or "-", state.trust)

@@ -62,6 +62,9 @@ EXTRAS = {
         "ml-dtypes==0.5.4",  # required by onnx; the last that lives with numpy 1.26
         "onnxruntime==1.23.2",  # runs them; the last for Python 3.10
     ],
+    "bags": [
+        "rosbags==0.11.9",  # reads and writes bags without ROS; newest, any numpy
+    ],
     "viewer": [
         "rerun-sdk==0.23.1",  # the last that lives with numpy < 2
         "pyarrow==24.0.0",  # required by rerun-sdk; 26 refuses to load with numpy < 2

@@ -1,4 +1,4 @@
-"""Make or prepare data sets: random street scenes, KITTI, nuScenes.
+"""Make or prepare data sets: random street scenes, recordings, KITTI, nuScenes.
 
 Each sub-command explains itself: create_data.py synthetic --help
 """
@@ -6,6 +6,7 @@ Each sub-command explains itself: create_data.py synthetic --help
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,9 @@ With --layout nuscenes: short drives through such streets as a nuScenes v1.0 dat
 which the official development kit loads: all tables, six cameras, a 32-beam LiDAR and
 five radars with sweeps, ego poses, annotations with visibility and velocity. Scenes
 bear the names of nuScenes' own splits.
+
+With --layout bag: drives through such streets with KITTI's sensors as ROS bags, ten
+frames per second, without labels, and the topics.json to read them with.
 """
 SYNTHETIC_EXAMPLES = """\
 examples:
@@ -42,6 +46,8 @@ examples:
   python tools/create_data.py synthetic --out DIR --frames 40000 --shard 2/4
   python tools/create_data.py synthetic --layout nuscenes --scenes 30 \\
       --val-scenes 10 --samples 10 --out data/nuscenes_synthetic --jobs 2
+  python tools/create_data.py synthetic --layout bag --drives 2 --seconds 10 \\
+      --out data/bags --jobs 2
 """
 # What each layout alone takes: what it is unless given, and what it means.
 LAYOUTS: dict[str, dict[str, tuple[Any, str]]] = {
@@ -57,8 +63,14 @@ LAYOUTS: dict[str, dict[str, tuple[Any, str]]] = {
         "samples": (10, "key frames per scene, two per second"),
         "version": ("v1.0-trainval", "of the data set: decides the scenes' names"),
     },
+    "bag": {
+        "drives": (1, "drives, a bag each"),
+        "seconds": (10, "length of a drive"),
+        "rate": (10, "frames per second"),
+        "storage": ("mcap", "of the bags; ros1: .bag files"),
+    },
 }
-SIZES = {"kitti": "640x192", "nuscenes": "480x270"}
+SIZES = {"kitti": "640x192", "nuscenes": "480x270", "bag": "640x192"}
 KITTI = """\
 Prepare a KITTI object folder (data/README.md shows its layout). Any combination of:
 
@@ -81,6 +93,18 @@ examples:
   python tools/train.py configs/kitti/concat.py \\
       --cfg-options data_root=/mnt/kitti depth_dir=data/depth
 """
+SEQUENCES = """\
+Make one folder in KITTI's object layout of drives in the layout of KITTI's raw
+recordings, its tracking or its odometry benchmark: links to their files, calibration,
+labels where there are some, and a timeline.csv that says which frame came before which,
+when, and where the vehicle was. Nothing is copied.
+"""
+SEQUENCES_EXAMPLES = """\
+examples:
+  python tools/create_data.py sequences --root data/kitti_raw --out data/drives
+  python tools/create_data.py sequences --root data/kitti_tracking --out data/tracking
+  python tools/create_data.py kitti --root data/drives --depth --jobs 8
+"""
 NUSCENES = """\
 Look through a nuScenes folder (data/README.md shows its layout): are the tables whole,
 which files are missing? Writes an index, with which the reader starts fast and without
@@ -97,6 +121,33 @@ examples:
   python tools/create_data.py nuscenes --root /mnt/nuscenes --version v1.0-trainval \\
       --out data/nuscenes-index
 """
+BAG = """\
+Read a recording of ROS 2 (sqlite3, MCAP) or ROS 1 and write its frames in KITTI's
+layout, for every other tool: pictures, points in one frame, radar as points,
+calibration from CameraInfo and static transforms, times and ego motion (timeline.csv).
+Every picture of the camera is a frame; what else belongs to it is what was measured
+nearest to it, within tolerance_s (0.05). Without --topics: says what the bag holds, and
+drafts FILE. Needs the extra `bags`, which make setup installs.
+
+FILE is JSON; camera and camera_info are required, the rest is there if you have it:
+
+  {"camera": "/left/image_rect", "camera_info": "/left/camera_info",
+   "right": "/right/image_rect", "right_info": "/right/camera_info",
+   "lidar": ["/top/points", "/front/points"], "intensity_max": 255,
+   "radar": ["/radar/points"], "radar_fields": ["velocity", "rcs"],
+   "odometry": "/odometry", "tolerance_s": 0.05,
+   "transforms": [{"parent": "base_link", "child": "top", "translation_m": [1, 0, 2],
+                   "rotation_xyzw": [0, 0, 0, 1]}]}
+
+ImageSets/drive.txt in DIR names every frame, complete.txt those with every sensor.
+"""
+BAG_EXAMPLES = """\
+examples:
+  python tools/create_data.py bag --bag drive.mcap
+  python tools/create_data.py bag --bag drive.mcap --topics topics.json --out data/drive
+  python tools/create_data.py bag --bag drive_folder --topics topics.json \\
+      --out data/drive --depth --jobs 4
+"""
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -104,7 +155,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_synthetic(commands)
+    _add_bag(commands)
     _add_kitti(commands)
+    _add_sequences(commands)
     _add_nuscenes(commands)
     return parser.parse_args(argv)
 
@@ -121,7 +174,7 @@ def _add_synthetic(commands: argparse._SubParsersAction) -> None:
     what = "whose files to write (default: kitti)"
     add("--layout", choices=tuple(LAYOUTS), default="kitti", help=what)
     add("--seed", type=int, default=0, help="seed (default: 0)")
-    what = "image width and height in pixels (default: {kitti}, nuscenes: {nuscenes})"
+    what = "image width and height in pixels (default: {kitti}; nuscenes: {nuscenes})"
     add("--size", metavar="WxH", help=what.format(**SIZES))
     add("--jobs", type=positive, default=1, help="worker processes (default: 1)")
     for layout, options in LAYOUTS.items():
@@ -133,6 +186,8 @@ def _add_synthetic(commands: argparse._SubParsersAction) -> None:
                 kind = {"action": "store_true", "default": argparse.SUPPRESS}
             elif name == "version":
                 kind["choices"] = ("v1.0-mini", default)
+            elif name == "storage":
+                kind["choices"] = ("mcap", "sqlite3", "ros1")
             elif name == "only":
                 kind = {"choices": ("train", "val"), "default": argparse.SUPPRESS}
             what += f" (default: {default})" if default else ""
@@ -160,6 +215,11 @@ def make_synthetic(args: argparse.Namespace) -> None:
 
         root = generate_nuscenes(args.out, **settings)
         counts = settings["scenes"], settings["val_scenes"], "scenes"
+    elif args.layout == "bag":
+        from perception.datasets.synthetic.bag import generate_bags
+
+        root = generate_bags(args.out, **settings)
+        return print(f"{settings['drives']} drives in {root}")
     else:
         from perception.datasets.synthetic.kitti import generate
 
@@ -171,6 +231,56 @@ def make_synthetic(args: argparse.Namespace) -> None:
     if shard is not None:
         return print(told_of_shard(shard, "--merge"))
     print("{} training and {} validation {} in {}".format(*counts, root))
+
+
+def _add_bag(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "bag",
+        help="read a ROS recording, or say what it holds",
+        description=BAG,
+        epilog=BAG_EXAMPLES,
+    )
+    add = parser.add_argument
+    what = "a .mcap, .db3 or .bag file, or a ROS 2 bag's folder"
+    add("--bag", type=Path, required=True, metavar="PATH", help=what)
+    add("--topics", type=Path, metavar="FILE", help="which topics are which sensors")
+    add("--out", type=Path, metavar="DIR", help="folder to fill")
+    add("--depth", action="store_true", help="also compute depth of a stereo pair")
+    _add_jobs(parser, "processes of --depth")
+    parser.set_defaults(run=read_bag)
+
+
+def read_bag(args: argparse.Namespace) -> None:
+    """Write a bag's frames, or say what it holds."""
+    from perception.datasets.bags.convert import convert_bag
+    from perception.datasets.bags.storage import Bag
+    from perception.datasets.bags.topics import draft, read_topics
+
+    if args.topics is None:
+        if args.out is not None or args.depth:
+            raise DataError("--out and --depth need --topics")
+        with Bag(args.bag) as bag:
+            for name, topic in bag.topics.items():
+                print(f"{topic.messages:>8}  {topic.kind:<36}{name}")
+            print("\na draft of --topics FILE, to be corrected:")
+            print(json.dumps(draft(bag.topics), indent=1))
+        return
+    if args.out is None:
+        raise DataError("--topics needs --out")
+    topics = read_topics(args.topics)
+    if args.depth and topics.right is None:
+        raise DataError(f"--depth needs a stereo pair: {args.topics} has no right")
+    report = convert_bag(args.bag, topics, args.out)
+    for note in report.notes:
+        print(note)
+    told = f"{report.frames} frames of {report.sequences} drive(s), {report.complete}"
+    print(f"{told} with every sensor, in {args.out}")
+    if args.depth:
+        from perception.datasets.kitti import prepare
+
+        depth = args.out / "training" / "depth_2"
+        found = prepare.cache_stereo_depth(args.out, depth, jobs=args.jobs)
+        fail_on(found.problems, depth)
 
 
 def _add_kitti(commands: argparse._SubParsersAction) -> None:
@@ -243,6 +353,30 @@ def prepare_kitti(args: argparse.Namespace) -> None:
     if args.check:
         fail_on(check.check_kitti(args.root, depth, **where), args.root)
         print(f"{args.root}: no problem found")
+
+
+def _add_sequences(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "sequences",
+        help="KITTI's drives (raw, tracking, odometry) in KITTI's object layout",
+        description=SEQUENCES,
+        epilog=SEQUENCES_EXAMPLES,
+    )
+    add = parser.add_argument
+    add("--root", type=Path, required=True, help="folder with the drives")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder to fill")
+    parser.set_defaults(run=link_drives)
+
+
+def link_drives(args: argparse.Namespace) -> None:
+    """Link the frames of drives."""
+    from perception.datasets.kitti.sequences import link_sequences
+
+    for drive in link_sequences(args.root, args.out):
+        known = drive.poses or (drive.oxts and drive.cam_T_imu is not None)
+        motion = "ego motion known" if known else "ego motion not known"
+        told = [f"{name} {len(found)}" for name, found in drive.files.items() if found]
+        print(f"{drive.name}: {', '.join(told)}; {motion}")
 
 
 def _add_nuscenes(commands: argparse._SubParsersAction) -> None:

@@ -11,10 +11,17 @@ compromised. The tool writes into DIR:
                  (compromised) to 1, the gate's own alarm (above 0: some sensor is
                  compromised, known or not which), sensors without data, score (of the
                  least trusted sensor) and the alarm attributed to it
+  trust.jsonl    the same for other programs, a line as soon as a frame was seen;
+                 --diagnostics BAG also writes diagnostic_msgs/DiagnosticArray
   trust.png      the same as a timeline
   summary.json   shares of frames with an alarm, attributed or not, first alarms, what
                  was run
   monitor.json   the calibrated monitor, for --monitor
+
+With --in-time it lets every sensor fail in time instead: late, jittering, replaying,
+frozen or with a drifting calibration, severity 1 to 5, in the second half of every
+drive, and writes in_time.json, in_time.md and in_time.png: AUROC, frames until the
+alarm, false alarms per hour. Frames have to follow each other (timeline.csv).
 
 No alarm is no proof that no sensor is compromised: a silent attacker stays within what
 the sensors agree on. Try the detector's own attacks with --threat, and measure it with
@@ -53,10 +60,12 @@ examples (CONFIG is a config of a detector with a gate, BEST its checkpoint):
       data/zoo/consensus_robust.safetensors --calibration-root data/calibration \\
       --smoothing 0 --num 24 --threat lidar_pgd
   python tools/monitor.py CONFIG BEST --monitor work_dirs/monitor/monitor.json \\
-      --split all --cfg-options data_root=data/drive
+      --split all --diagnostics alarms --cfg-options data_root=data/drive
   python tools/monitor.py CONFIG BEST --monitor FILE --cfg-options \\
       data_root=data/nuscenes test_dataloader.dataset.frames.cameras=[CAM_FRONT] \\
       test_dataloader.dataset.frames.split=[scene-0103]
+  python tools/monitor.py CONFIG BEST --calibration-root data/clean_drives --in-time \\
+      --calibration-split complete --split complete --cfg-options data_root=data/drive
   python tools/monitor.py CONFIG BEST --calibration-root data/clean --split all \\
       --cfg-options data_root=data/drive \\
       test_dataloader.dataset.frames.optional_sensors=[lidar,depth]
@@ -75,6 +84,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__, epilog=EXAMPLES)
     add_detector(parser)
     add_options(parser, MonitorRun, "out", out={"default": "work_dirs/monitor"})
+    add_options(parser, MonitorRun, "diagnostics", diagnostics={"metavar": "BAG"})
     group = parser.add_argument_group("monitor")
     source = group.add_mutually_exclusive_group(required=True)
     what = "clean frames, in the layout that the config reads"
@@ -92,6 +102,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     threat = "attack the second half of the frames, to see an alarm come (attack.py "
     threat += "--list names attacks; needs labels)"
     add_attacks(group, nargs=1, default=None, help=threat)
+    add_options(group, MonitorRun, "in_time")
     what = "set entries of the config, e.g. data_root=data/drive"
     add_running(parser, cfg_options=what)
     args = parser.parse_args(argv)
@@ -100,20 +111,34 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if args.monitor and given:
         flags = ", ".join(CLEAN[name] for name in given)
         parser.error(f"--monitor is calibrated already and takes no {flags}")
+    if args.in_time and (args.threats or args.diagnostics):
+        parser.error("--in-time takes no --threat and no --diagnostics")
     return args
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the tool."""
     args = parse_args(argv)
-    from perception.evaluation.recording import follow_recording, in_words
+    from perception.evaluation.in_time import in_markdown
+    from perception.evaluation.recording import (
+        follow_recording,
+        in_words,
+        judge_in_time,
+    )
+    from perception.visualization.in_time_figure import write_in_time
     from perception.visualization.timeline import write_timeline
 
     monitor = args.monitor or CleanFrames(root=args.calibration_root, **args.clean)
     attack = from_args(AttacksSpec, args) if args.threats else None
-    more = {"monitor": monitor, "attack": attack}
+    more = {"monitor": monitor, "attack": attack, "in_time": args.in_time}
     run = run_of(MonitorRun, args, "monitor.py", argv, **more)
-    picture = Path(args.out) / "trust.png"
+    picture = Path(args.out) / ("in_time.png" if args.in_time else "trust.png")
+    if args.in_time:
+        with sole_user(args.out, "a monitor"):
+            report = judge_in_time(run)
+            write_in_time(picture, report)
+        print(in_markdown(report), end="")
+        return print(picture)
     with sole_user(args.out, "a monitor"):
         recording = follow_recording(run)
         write_timeline(picture, recording)

@@ -43,13 +43,20 @@ def read_image(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.n
             has more than 8 bits: a 12-bit camera's values would be read as nearly
             black.
     """
+    return decode_image(read_bytes(path), path, max_pixels=max_pixels)
+
+
+def decode_image(
+    data: bytes, where: str | os.PathLike, *, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
+    """The same of a file's content, which ``where`` names in errors."""
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH
-    pixels = _decode(path, flags, max_pixels)
+    pixels = _decode(where, data, flags, max_pixels)
     if pixels.dtype != np.uint8:
         raise DataError(
-            f"{path}: a picture must have 8 bits per channel, got {pixels.dtype} up to "
-            f"{pixels.max()}; convert it, dividing by what the camera's range is more "
-            "than 255"
+            f"{where}: a picture must have 8 bits per channel, got {pixels.dtype} up "
+            f"to {pixels.max()}; convert it, dividing by what the camera's range is "
+            "more than 255"
         )
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
@@ -101,7 +108,7 @@ def read_depth(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.n
     Raises:
         DataError: If the file is missing, truncated, too large or no 16-bit grey PNG.
     """
-    stored = _decode(path, cv2.IMREAD_UNCHANGED, max_pixels)
+    stored = _decode(path, read_bytes(path), cv2.IMREAD_UNCHANGED, max_pixels)
     if stored.dtype != np.uint16 or stored.ndim != 2:
         raise DataError(
             f"{path}: depth must be a 16-bit grey PNG (metres * 256), got "
@@ -142,8 +149,9 @@ def _encode(path: str | os.PathLike, pixels: np.ndarray) -> None:
     write_bytes(path, data.tobytes())
 
 
-def _decode(path: str | os.PathLike, flags: int, max_pixels: int) -> np.ndarray:
-    data = read_bytes(path)
+def _decode(
+    path: str | os.PathLike, data: bytes, flags: int, max_pixels: int
+) -> np.ndarray:
     if data.startswith(_PNG_SIGNATURE):
         complete = _png_is_complete(data)
     elif data.startswith(_JPEG_SIGNATURE):

@@ -7,5 +7,15 @@ from perception.corruptions.base import (
     NoEffectError,
     build_perturbation,
 )
+from perception.corruptions.in_time import TimeFailure
+from perception.corruptions.published import PublishedCorruption
 
-__all__ = ["CORRUPTIONS", "KINDS", "Corruption", "NoEffectError", "build_perturbation"]
+__all__ = [
+    "CORRUPTIONS",
+    "KINDS",
+    "Corruption",
+    "NoEffectError",
+    "PublishedCorruption",
+    "TimeFailure",
+    "build_perturbation",
+]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmengine.registry import Registry
@@ -35,7 +35,7 @@ _DRAWS = 8  # of the strongest severity, before a frame's corruption has no effe
 
 
 Apply = Callable[[Reading, float], Reading]
-Levels = tuple[float, float, float, float, float]
+Levels = tuple[float, ...]
 
 
 class NoEffectError(ValueError):
@@ -48,18 +48,19 @@ class Effect:
 
     Attributes:
         apply: From a reading and a level to the corrupted reading.
-        levels: The level of each severity, 1 to 5.
+        levels: The level of each severity from 1: five, or as a published suite has.
     """
 
     apply: Apply
     levels: Levels
 
 
-def _unchanged(reading: Reading, _: float) -> Reading:
+def unchanged(reading: Reading, _: float) -> Reading:
+    """What is wrong with it has come about before."""
     return reading
 
 
-def _effects(
+def effects(
     levels: Levels, map_effect: Apply, point_effect: Apply
 ) -> dict[SensorKind, Effect]:
     """The same levels for all sensors."""
@@ -76,9 +77,9 @@ _TRAVELLED_M = (0.5, 1.0, 2.0, 4.0, 8.0)  # 10 m/s for 0.05 … 0.8 s
 _AGES = (1.0, 2.0, 4.0, 8.0, 16.0)
 
 KINDS: Mapping[str, Mapping[SensorKind, Effect]] = {
-    "blackout": _effects(_SHARES, maps.blackout_share, points.blackout_share),
+    "blackout": effects(_SHARES, maps.blackout_share, points.blackout_share),
     # The older reading is fetched by the corruption itself; the level is its age.
-    STALE: _effects(_AGES, _unchanged, _unchanged),
+    STALE: effects(_AGES, unchanged, unchanged),
     "noise": {
         "image": Effect(maps.noise_grey, (8.0, 16.0, 32.0, 48.0, 72.0)),
         "depth": Effect(maps.noise_per_m, (0.0005, 0.001, 0.002, 0.004, 0.008)),
@@ -87,7 +88,7 @@ KINDS: Mapping[str, Mapping[SensorKind, Effect]] = {
     "beam_loss": {
         "points": Effect(points.beam_loss_share, (0.1, 0.25, 0.5, 0.75, 0.9))
     },
-    "view_loss": _effects(_VIEW_SHARES, maps.view_loss_share, points.view_loss_share),
+    "view_loss": effects(_VIEW_SHARES, maps.view_loss_share, points.view_loss_share),
     "fog": {
         "image": Effect(maps.fog_image_visibility_m, _VISIBILITIES_M),
         "depth": Effect(maps.fog_depth_visibility_m, _VISIBILITIES_M),
@@ -98,8 +99,8 @@ KINDS: Mapping[str, Mapping[SensorKind, Effect]] = {
         "depth": Effect(maps.rain_depth_share, _RAIN_SHARES),
         "points": Effect(points.rain_share, _RAIN_SHARES),
     },
-    "miscalibration": _effects(_ANGLES_DEG, maps.misaligned_deg, points.misaligned_deg),
-    "time_offset": _effects(_TRAVELLED_M, maps.late_m, points.late_m),
+    "miscalibration": effects(_ANGLES_DEG, maps.misaligned_deg, points.misaligned_deg),
+    "time_offset": effects(_TRAVELLED_M, maps.late_m, points.late_m),
 }
 
 
@@ -131,6 +132,8 @@ class Corruption(Perturbation):
             it is a replay of another scene, and its severity says little.
     """
 
+    kinds: ClassVar[Mapping[str, Mapping[SensorKind, Effect]]] = KINDS
+
     name: str
     sensor: str
     kind: str = "blackout"
@@ -141,15 +144,21 @@ class Corruption(Perturbation):
     )
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
+        if self.kind not in self.kinds:
             raise ValueError(
                 f"corruption {self.name!r}: unknown kind {self.kind!r}; known: "
-                f"{', '.join(KINDS)}"
+                f"{', '.join(self.kinds)}"
             )
-        if self.severity not in (1, 2, 3, 4, 5):
+        if self.severity not in range(1, self.most_severe + 1):
             raise ValueError(
-                f"corruption {self.name!r}: severity must be 1 … 5, got {self.severity}"
+                f"corruption {self.name!r}: severity must be 1 … {self.most_severe}, "
+                f"got {self.severity}"
             )
+
+    @property
+    def most_severe(self) -> int:
+        """The greatest severity of its kind."""
+        return len(next(iter(self.kinds[self.kind].values())).levels)
 
     @property
     def touched(self) -> tuple[str, ...]:
@@ -163,16 +172,29 @@ class Corruption(Perturbation):
                 f"corruption {self.name!r} is of {self.sensor!r}, but the detector has "
                 f"only {list(sensors)}"
             )
-        if not applicable(self.kind, sensors[self.sensor]):
+        if sensors[self.sensor].kind not in self.kinds[self.kind]:
             raise ValueError(
                 f"corruption {self.name!r}: {self.kind} happens to sensors of kind "
-                f"{list(KINDS[self.kind])}, and {self.sensor!r} is of kind "
+                f"{list(self.kinds[self.kind])}, and {self.sensor!r} is of kind "
                 f"{sensors[self.sensor].kind!r}"
             )
 
     def find(self, victim: Victim) -> tuple[None, dict[str, Tensor]]:
         """The failed sensor's inputs; nobody chose anything."""
         return None, {self.sensor: self.render(victim.batch)}
+
+    def corrupted(
+        self, sensors: Mapping[str, SensorSpec], batch: AttackBatch
+    ) -> dict[str, Tensor]:
+        """The inputs of all sensors, this one failed; unlike a call without labels.
+
+        Raises:
+            ValueError: If there is no such sensor, or nothing would change.
+        """
+        self.check(sensors)
+        changed = {self.sensor: self.render(batch)}
+        self.prove(batch, changed)
+        return {**batch.inputs, **changed}
 
     def render(self, batch: AttackBatch) -> Tensor:
         """The failed sensor's model input (N, C, H, W)."""
@@ -181,8 +203,10 @@ class Corruption(Perturbation):
     def prove(self, batch: AttackBatch, changed: Mapping[str, Tensor]) -> None:
         """Raise NoEffectError if a frame that had data is as it was."""
         for n, clean in enumerate(batch.inputs[self.sensor]):
+            if not self.acts_on(batch.ids[n]):
+                continue
             if same(changed[self.sensor][n], clean) and clean.any():
-                severest = replace(self, severity=5)
+                severest = replace(self, severity=self.most_severe)
                 tries = (severest._drawn(batch, n, draw) for draw in range(_DRAWS))
                 if all(same(one, clean) for one in tries):
                     frame = batch.samples[n].get("frame_id", batch.ids[n])
@@ -191,6 +215,10 @@ class Corruption(Perturbation):
                         f"{self.severity} changes nothing of {self.sensor!r} in frame "
                         f"{frame}"
                     )
+
+    def acts_on(self, number: int) -> bool:
+        """Whether the sensor fails in the frame of this number."""
+        return True
 
     @torch.no_grad()
     def _drawn(self, batch: AttackBatch, frame: int, draw: int = 0) -> Tensor:
@@ -210,11 +238,9 @@ class Corruption(Perturbation):
     def reading(self, batch: AttackBatch, frame: int, draw: int = 0) -> Reading:
         """What the failed sensor delivers: raw values, and its (wrong) projection."""
         spec, sample = batch.sensors[self.sensor], batch.samples[frame]
-        effect = KINDS[self.kind][spec.kind]
-        level = effect.levels[self.severity - 1]
-        value = batch.raw[self.sensor][frame]
-        if self.kind == STALE:
-            value = self._older(batch, frame, int(level))
+        effect = self.kinds[self.kind][spec.kind]
+        level = self.level(effect, batch.ids[frame])
+        value = self.delivered(batch, frame, level)
         known = sample.get("projections") or {}
         depth = [n for n, s in batch.sensors.items() if s.kind == "depth"]
         projection = known.get(self.sensor, next(iter(known.values()), None))
@@ -222,7 +248,7 @@ class Corruption(Perturbation):
             spec,
             value.float(),
             sample.img_shape[:2],
-            generator(self.seed, batch.ids[frame], draw, self.sensor),
+            generator(self.seed, self.drawn_as(batch.ids[frame]), draw, self.sensor),
             None if projection is None else torch.as_tensor(projection),
             batch.raw[depth[0]][frame].float() if depth else None,
         )
@@ -230,6 +256,20 @@ class Corruption(Perturbation):
         if spec.kind == "image":
             return replace(failed, value=failed.value.round().clamp(0, 255))
         return failed
+
+    def level(self, effect: Effect, number: int) -> float:
+        """How far the failure goes in the frame of this number."""
+        return effect.levels[self.severity - 1]
+
+    def drawn_as(self, number: int) -> int:
+        """The number that seeds the draws of a frame: its own."""
+        return number
+
+    def delivered(self, batch: AttackBatch, frame: int, level: float) -> Tensor:
+        """The raw value that the effect is applied to."""
+        if self.kind == STALE:
+            return self._older(batch, frame, int(level))
+        return batch.raw[self.sensor][frame]
 
     def clouds(self, batch: AttackBatch) -> list[Tensor] | None:
         """The N failed point clouds (P', 3 + F), as they would be recorded.
@@ -259,8 +299,20 @@ class Corruption(Perturbation):
         if self.replay is None:
             older = batch.raw[self.sensor][(frame - back) % frames]
         else:
-            number = (batch.ids[frame] - back) % frames
-            older = self.replay[number]["inputs"][self.sensor]
+            return self.of_frame((batch.ids[frame] - back) % frames, batch, frame)
+        return self._of_one_size(older, batch, frame)
+
+    def of_frame(self, number: int, batch: AttackBatch, frame: int) -> Tensor:
+        """The raw value of frame ``number`` of ``replay`` for a frame of a batch."""
+        assert self.replay is not None
+        inputs = self.replay[number]["inputs"]
+        if inputs.get(self.sensor) is None:
+            raise ValueError(
+                f"corruption {self.name!r}: frame {number} has no {self.sensor} data"
+            )
+        return self._of_one_size(inputs[self.sensor], batch, frame)
+
+    def _of_one_size(self, older: Tensor, batch: AttackBatch, frame: int) -> Tensor:
         now = batch.raw[self.sensor][frame]
         if batch.sensors[self.sensor].kind != "points" and older.shape != now.shape:
             raise ValueError(

@@ -10,6 +10,7 @@ from typing import TypeVar, cast, overload
 import numpy as np
 
 from perception.core.structures import DataError, Frame, Objects
+from perception.datasets.timeline import Predecessor
 
 Source = TypeVar("Source")
 
@@ -26,6 +27,14 @@ class FrameReader(Sequence[Frame]):
     @abstractmethod
     def read(self, number: int) -> Frame:
         """Frame ``number``, 0 … len - 1, read from its files."""
+
+    def previous(self, number: int) -> Predecessor | None:
+        """The frame before frame ``number`` in its drive, None where none is known."""
+        return None
+
+    def time_ns(self, number: int) -> int | None:
+        """When the picture of frame ``number`` was taken, None where it is unknown."""
+        return None
 
     def __len__(self) -> int:
         return len(self.frame_ids)

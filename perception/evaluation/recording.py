@@ -28,11 +28,18 @@ from perception.core.gate_state import (
     gate_state,
 )
 from perception.core.structures import DataError, Prediction
+from perception.corruptions import Corruption, TimeFailure
 from perception.datasets.frame_dataset import FrameDataset
 from perception.datasets.loading import (
     build_dataset,
     build_loader,
     numbered_batches,
+)
+from perception.evaluation.alarms import tell
+from perception.evaluation.in_time import (
+    InTimeReport,
+    failures_in_time,
+    write_report,
 )
 from perception.evaluation.robustness.attack_file import Named
 from perception.evaluation.robustness.records import Gate
@@ -48,6 +55,7 @@ from perception.evaluation.robustness.subject import (
     load_subject,
 )
 from perception.models.consensus.monitor import SensorMonitor, SensorState
+from perception.targets.batches import frame_batch
 from perception.targets.loading import LoadedTarget
 
 FORMAT = "perception monitored recording"
@@ -66,6 +74,7 @@ class Moment:
         missing: Sensors without data.
         attacked: Sensors that were attacked.
         state: What the monitor thinks after this frame.
+        time_ns: When it was taken, None where that is unknown.
     """
 
     frame_id: str
@@ -74,6 +83,7 @@ class Moment:
     missing: tuple[str, ...]
     attacked: tuple[str, ...]
     state: SensorState
+    time_ns: int | None = None
 
     @property
     def has_alarm(self) -> bool:
@@ -97,16 +107,51 @@ class Recording:
 
 
 def follow_recording(run: MonitorRun) -> Recording:
-    """Write ``monitor.json``, ``trust.csv`` and ``summary.json`` into ``run.out``.
+    """Write ``monitor.json``, ``trust.*`` and ``summary.json`` into ``run.out``.
 
     Raises:
         DataError: If the detector has no gate, the monitor is of other sensors, clean
             frames are too few for the rate or those to be judged, frames to be attacked
             have no labels, or anything cannot be read or written.
     """
-    running, out = run.running, Path(run.out)
+    subject = _subject(run)
+    named = _only_attack(run, subject)
+    used = _monitor(run, subject)
+    out = Path(run.out)
+    followed = _moments(run, subject, used, named)
+    moments = list(tell(followed, out / "trust.jsonl", run.diagnostics))
+    write_csv(out / "trust.csv", used.sensors, moments)
+    summary = {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        **_settings(run, subject),
+        "monitor": used.to_json(),
+        "attack": named and named.description,
+        **summarise(used.sensors, moments),
+    }
+    write_json(out / "summary.json", summary)
+    return Recording(used, moments, summary)
+
+
+def judge_in_time(run: MonitorRun) -> InTimeReport:
+    """Write ``monitor.json``, ``in_time.json`` and ``in_time.md`` into ``run.out``.
+
+    Raises:
+        DataError: As :func:`follow_recording`, and if the frames are no drives.
+    """
+    subject = _subject(run)
+    used = _monitor(run, subject)
+    report = failures_in_time(subject, used, batch_size=run.running.batch_size)
+    out = Path(run.out)
+    paths = out / "in_time.json", out / "in_time.md"
+    write_report(*paths, report, _settings(run, subject))
+    return report
+
+
+def _subject(run: MonitorRun) -> Subject:
+    """The run's detector, one with a gate over three sensors, and its frames."""
     frames = FramesSpec(split=run.split)
-    followed = DetectorRun(detector=run.detector, frames=frames, running=running)
+    followed = DetectorRun(detector=run.detector, frames=frames, running=run.running)
     subject = load_subject(followed, run.attack)
     subject = replace(subject, indices=subject.indices[: run.num])
     if not subject.detector.has_gate:
@@ -116,28 +161,27 @@ def follow_recording(run: MonitorRun) -> Recording:
             "ConsensusAggregator"
         )
     _require_three(run, subject)
-    named = _only_attack(run, subject)
+    return subject
+
+
+def _monitor(run: MonitorRun, subject: Subject) -> SensorMonitor:
+    """The run's monitor, loaded or calibrated, and saved."""
     if isinstance(run.monitor, str):
         used = _load(run.monitor, list(subject.target.sensors))
     else:
         used = _calibrate(run, subject, run.monitor)
-    used.save(out / "monitor.json")
-    moments = list(_moments(run, subject, used, named))
-    write_csv(out / "trust.csv", used.sensors, moments)
-    settings = {k: v for k, v in subject.settings.items() if k != "frame_ids"}
-    summary = {
-        "format": FORMAT,
-        "version": FORMAT_VERSION,
-        "command": running.command,
+    used.save(Path(run.out) / "monitor.json")
+    return used
+
+
+def _settings(run: MonitorRun, subject: Subject) -> dict[str, Any]:
+    """What was run."""
+    return {
+        "command": run.running.command,
         "checkpoint": str(run.detector.checkpoint),
         "attacks_file": str(run.attack.attacks_file) if run.attack else "",
-        **settings,
-        "monitor": used.to_json(),
-        "attack": named and named.description,
-        **summarise(used.sensors, moments),
+        **{k: v for k, v in subject.settings.items() if k != "frame_ids"},
     }
-    write_json(out / "summary.json", summary)
-    return Recording(used, moments, summary)
 
 
 def _require_three(run: MonitorRun, subject: Subject) -> None:
@@ -170,7 +214,8 @@ def _only_attack(run: MonitorRun, subject: Subject) -> Named | None:
             f"--threat takes one attack, not {', '.join(run.attack.threats)}"
         )
     frame = subject.dataset.frames[subject.indices[-1]]
-    if frame.objects is None:
+    labelled = frame.objects is not None
+    if not labelled and not isinstance(subject.attacks[0].perturbation, Corruption):
         raise DataError(f"frame {frame.frame_id}: no labels, which --threat needs")
     return subject.attacks[0]
 
@@ -232,16 +277,22 @@ def _moments(
     attack = None if named is None else named.perturbation
     indices = subject.indices
     start = len(indices) // 2 if attack else len(indices)
+    if isinstance(attack, TimeFailure):
+        attack = replace(attack, begin=indices[start])
+    frames: Any = subject.dataset.frames
+    time_of = getattr(frames, "time_ns", lambda number: None)
     for part, lie in ((indices[:start], None), (indices[start:], attack)):
         looks = _look(run, subject, subject.dataset, part, lie)
-        for frame_id, found, missing in looks:
+        for number, (frame_id, found, missing) in zip(part, looks, strict=True):
+            now = time_of(number)
             if found is None:
                 state = monitor.update(None, missing)
-                yield Moment(frame_id, None, None, missing, (), state)
+                yield Moment(frame_id, None, None, missing, (), state, now)
             else:
                 touched = tuple(lie.touched) if lie else ()
                 state = monitor.update(found.gate)
-                yield Moment(frame_id, found.gate, found.alarm, (), touched, state)
+                alarm, gate = found.alarm, found.gate
+                yield Moment(frame_id, gate, alarm, (), touched, state, now)
 
 
 def _look(
@@ -288,9 +339,13 @@ def _detect(
     if attack is None:
         packed = target.preprocessor(data, False)
         return target.predict(packed["inputs"], packed["data_samples"])
-    batch = target.batch(data, ids)
     try:
-        inputs = attack(target, batch).inputs
+        if isinstance(attack, Corruption):
+            batch = frame_batch(target.preprocessor, data, ids, labelled=False)
+            inputs: Any = attack.corrupted(target.sensors, batch)
+        else:
+            batch = target.batch(data, ids)
+            inputs = attack(target, batch).inputs
     except ValueError as error:
         raise DataError(str(error)) from error
     return target.predict(inputs, batch.samples)

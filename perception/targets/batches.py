@@ -17,6 +17,8 @@ def frame_batch(
     preprocessor: MultiModalPreprocessor,
     data: Mapping[str, Any],
     ids: Sequence[int] | None = None,
+    *,
+    labelled: bool = True,
 ) -> AttackBatch:
     """The batch of some frames.
 
@@ -25,16 +27,18 @@ def frame_batch(
         data: ``inputs`` and ``data_samples`` as collated by the data loader.
         ids: Numbers of the frames; default: made of their names (``frame_id``), so
             that a frame fares the same in any batch.
+        labelled: Whether frames need labels: for attacks they do, corruptions without
+            a judgement of the loss can do without.
 
     Raises:
-        DataError: If a frame has no labels.
+        DataError: If a frame has no labels and needs some.
         ValueError: If there are not as many ids as frames.
     """
     data = preprocessor.cast_data(data)
     packed = preprocessor(data, False)
     samples = packed["data_samples"]
     for sample in samples:
-        if "gt_instances" not in sample:
+        if labelled and "gt_instances" not in sample:
             raise DataError(
                 f"frame {sample.get('frame_id')}: no labels, which attacks need"
             )

@@ -10,13 +10,17 @@ from dataclasses import replace
 
 import pytest
 from attacked_project import REPOSITORY, make_project
+from rosbags.highlevel import AnyReader
+from sklearn.metrics import roc_auc_score
 from tiny_kitti import write_kitti
+from tool_runner import status_of
 
 from perception.apis import SensorMonitor, build_dataset, detect, load_detector
 from perception.cli import monitor as tool
 from perception.cli.options import run_tool
 from perception.core.checkpoints import save_weights, sha256
 from perception.core.config import load_config
+from perception.datasets.timeline import TIMELINE, Instant, write_timeline
 
 FRAMES = ["000001", "000002", "000003", "000004"]
 RATE = ("--false-alarm-rate", "0.1")
@@ -70,6 +74,7 @@ def test_end_to_end(project, clean, tmp_path, capsys):
         "monitor.json",
         "summary.json",
         "trust.csv",
+        "trust.jsonl",
         "trust.png",
     ]
 
@@ -186,7 +191,7 @@ def test_frames_that_cannot_calibrate(project, clean, tmp_path, capsys):
 
 
 def test_threat_needs_labels(project, clean, drive, tmp_path, capsys):
-    words = ("--calibration-root", clean, *RATE, "--threat", "lidar_blackout_5")
+    words = ("--calibration-root", clean, *RATE, "--threat", "lidar_noise")
     words += ("--split", "all", "--cfg-options", f"data_root={drive}")
     line = refused(project, tmp_path, capsys, *words)
     assert line.endswith("frame 000004: no labels, which --threat needs")
@@ -253,3 +258,83 @@ def test_a_gate_that_accuses_clean_frames_is_told(project, clean, tmp_path, caps
     said = capsys.readouterr().out
     assert "warning: of 9 clean frames the gate accuses" in said
     assert "tools/calibrate.py" in said
+
+
+@pytest.fixture
+def sequence(project, tmp_path):
+    """Twelve frames of one drive without labels."""
+    root = write_kitti(tmp_path / "sequence", train=12, val=0)
+    shutil.rmtree(root / "training" / "label_2")
+    names = [f"{number:06d}" for number in range(12)]
+    instants = [Instant(name, "one", n * 10**8) for n, name in enumerate(names)]
+    write_timeline(root / "training" / TIMELINE, instants)
+    return root
+
+
+def test_a_late_sensor_of_a_drive_without_labels(project, clean, sequence, tmp_path):
+    words = ("--calibration-root", clean, *RATE, "--split", "all")
+    words += ("--cfg-options", f"data_root={sequence}", "--threat", "lidar_late_2")
+    rows, summary = run(project, tmp_path / "out", *words)
+    assert [bool(row["attacked"]) for row in rows] == [False] * 6 + [True] * 6
+    assert summary["sensors"]["lidar"]["attacked_frames"] == 6
+    more = ("--monitor", tmp_path / "out/monitor.json", "--split", "all")
+    more += ("--cfg-options", f"data_root={sequence}")
+    bag = tmp_path / "alarms"
+    whole, _ = run(project, tmp_path / "b", *more, "--diagnostics", bag)
+    scores = [[float(row["score"]) for row in each] for each in (rows, whole)]
+    assert scores[0][:6] == scores[1][:6]
+    assert scores[0][6:] != scores[1][6:]
+    text = (tmp_path / "b/trust.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert [line["time_ns"] for line in lines] == [n * 10**8 for n in range(12)]
+    assert [line["alarm"] or "" for line in lines] == [row["alarm"] for row in whole]
+    with AnyReader([bag]) as reader:  # by the definitions that the bag carries
+        told = [
+            (time_ns, reader.deserialize(data, connection.msgtype))
+            for connection, time_ns, data in reader.messages()
+        ]
+    assert [time_ns for time_ns, _ in told] == [line["time_ns"] for line in lines]
+    for (_, message), line in zip(told, lines, strict=True):
+        levels = {one.name.split(": ")[1]: one.level for one in message.status}
+        assert set(levels) == set(line["trust"])
+        accused = [name for name, level in levels.items() if level == 2]
+        assert accused == ([line["alarm"]] if line["alarm"] else [])
+
+
+def test_every_failure_in_time(project, clean, sequence, tmp_path, capsys):
+    words = [project.config, project.checkpoint, "--out", tmp_path / "out", *RATE]
+    words += ["--calibration-root", clean, "--split", "all", "--in-time"]
+    words += ["--smoothing", "0", "--cfg-options", f"data_root={sequence}"]
+    tool.main([str(word) for word in words])
+    assert sorted(os.listdir(tmp_path / "out")) == [
+        "in_time.json",
+        "in_time.md",
+        "in_time.png",
+        "monitor.json",
+    ]
+    report = json.loads((tmp_path / "out/in_time.json").read_text())
+    assert report["clean"]["frames"] == 12
+    assert report["clean"]["hours"] == pytest.approx(1.1 / 3600)
+    assert len(report["failures"]) == 3 * 5 * 5
+    assert all(one["frames"] == 6 for one in report["failures"])
+    said = capsys.readouterr().out
+    assert (tmp_path / "out/in_time.md").read_text() in said
+    # What one failure does, once more by the monitor's own way.
+    late = next(
+        one
+        for one in report["failures"]
+        if (one["sensor"], one["kind"], one["severity"]) == ("lidar", "late", 2)
+    )
+    more = ("--monitor", tmp_path / "out/monitor.json", "--split", "all")
+    more += ("--cfg-options", f"data_root={sequence}")
+    failed, _ = run(project, tmp_path / "b", *more, "--threat", "lidar_late_2")
+    whole, _ = run(project, tmp_path / "c", *more)
+    scores = [float(row["score"]) for row in (*whole[6:], *failed[6:])]
+    expected = roc_auc_score([0] * 6 + [1] * 6, scores)
+    assert late["auroc"] == pytest.approx(expected, abs=0.03)
+
+
+def test_failures_in_time_need_drives(project, clean, tmp_path, capsys):
+    words = ("--calibration-root", clean, *RATE, "--in-time", "--out", tmp_path / "o")
+    assert status_of(tool.main, project.config, project.checkpoint, *words) == 2
+    assert "need drives of at least 8 frames" in capsys.readouterr().err

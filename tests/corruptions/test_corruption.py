@@ -15,7 +15,6 @@ from perception.corruptions import (
     NoEffectError,
     build_perturbation,
 )
-from perception.corruptions import base as corruptions
 from perception.corruptions.base import Effect, applicable
 from perception.corruptions.maps import SKY_DEPTH_M, filled
 from perception.models.rasterize import draw_points, padded
@@ -147,7 +146,7 @@ def test_a_corruption_that_cheats_is_found_out(sensor, monkeypatch):
     target = ToyTarget(SENSORS, {"front": 60.0, "scan": 4.0, "range": 20.0})
     idle = Effect(lambda reading, level: reading, (1.0,) * 5)
     kinds = {"idle": {kind: idle for kind in ("image", "depth", "points")}}
-    monkeypatch.setattr(corruptions, "KINDS", KINDS | kinds)
+    monkeypatch.setattr(Corruption, "kinds", KINDS | kinds)
     batch = batch_of([3, 4])
     batch.samples[0].set_metainfo({"frame_id": "000003"})
     cheat = Corruption(name="lazy", sensor=sensor, kind="idle", severity=2)

@@ -58,6 +58,16 @@ def test_points_are_where_the_camera_sees_them_though_the_vehicle_moved(frames):
         np.testing.assert_allclose(in_cam(frame, "lidar"), expected, atol=1e-4)
 
 
+def test_the_frame_before_is_the_camera_s_own_and_the_vehicle_s_way_is_known(frames):
+    firsts = [n for n, place in enumerate(frames.places) if place.number == 0]
+    assert [frames.previous(number) for number in firsts] == [None] * len(firsts)
+    before = frames.previous(1)
+    assert before.number == 0
+    assert before.seconds == pytest.approx(0.5)
+    # 5 m ahead in the meantime: what stands still is as much nearer.
+    assert before.now_T_before[2, 3] == pytest.approx(-5.0)
+
+
 def test_lidar_frame_has_the_vehicles_axes_and_the_sensors_place(frames):
     points = frames[0].sensors["lidar"]
     assert points.dtype == np.float32

@@ -195,7 +195,7 @@ def set_up() -> None:
     CONSTRAINTS.write_text("\n".join(PINS["all_pins"]()) + "\n")
     pip("torch and build tools", "install", "-c", CONSTRAINTS, *PINS["BUILD"])
     install_mmcv()
-    everything = ["-e", ".[dev,onnx]", MMCV, *PINS["BUILD"]]
+    everything = ["-e", ".[dev,onnx,bags]", MMCV, *PINS["BUILD"]]
     pip("everything else", "install", "-c", CONSTRAINTS, "--no-build-isolation",
         *everything)  # fmt: skip
     if ask("import cv2, open3d, mmcv.ops, mmdet.models, perception") is None:

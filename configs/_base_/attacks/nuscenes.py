@@ -96,7 +96,16 @@ failures = {
     for severity in (1, 2, 3, 4, 5)
 }
 
-attacks = dict(**maps, **quiet, **radar_points, **lidar_points, **failures)
+in_time = {
+    f"{name}_{kind}_{severity}": dict(
+        type="TimeFailure", sensor=name, kind=kind, severity=severity
+    )
+    for name in kinds
+    for kind in ("late", "jitter", "replay", "frozen", "drift")
+    for severity in (1, 2, 3, 4, 5)
+}
+
+attacks = dict(**maps, **quiet, **radar_points, **lidar_points, **failures, **in_time)
 blackouts = ["camera_blackout_5", "lidar_blackout_5", "radar_blackout_5"]
 suites = dict(
     quick=["camera_pgd", "lidar_pgd", "radar_pgd"],
@@ -115,4 +124,5 @@ suites = dict(
     ],
     full=list(attacks),
     failures=list(failures),
+    in_time=list(in_time),
 )

@@ -200,6 +200,58 @@ failures = {
     for severity in (1, 2, 3, 4, 5)
 }
 
+# The same in time, for example lidar_late_2: frames have to follow each other.
+in_time = {
+    f"{name}_{kind}_{severity}": dict(
+        type="TimeFailure", sensor=name, kind=kind, severity=severity
+    )
+    for name in kinds
+    for kind in ("late", "jitter", "replay", "frozen", "drift")
+    for severity in (1, 2, 3, 4, 5)
+}
+
+# Published suites by their names (perception/corruptions/published.py has the levels),
+# for example multicorrupt_fog_2; those in time need frames that follow each other.
+both, eye, laser = ("camera", "lidar"), ("camera",), ("lidar",)
+suite_kinds = dict(
+    multicorrupt_beamsreducing=(laser, 3),
+    multicorrupt_brightness=(eye, 3),
+    multicorrupt_dark=(eye, 3),
+    multicorrupt_fog=(both, 3),
+    multicorrupt_missingcamera=(eye, 3),
+    multicorrupt_motionblur=(both, 3),
+    multicorrupt_pointsreducing=(laser, 3),
+    multicorrupt_spatialmisalignment=(laser, 3),
+    kitti_c_density=(laser, 5),
+    kitti_c_cutout=(laser, 5),
+    kitti_c_gaussian=(laser, 5),
+    kitti_c_uniform=(laser, 5),
+    kitti_c_impulse=(laser, 5),
+    kitti_c_crosstalk=(laser, 5),
+    kitti_c_sunlight=(laser, 5),
+    kitti_c_fog=(laser, 5),
+    robobev_color_quant=(eye, 3),
+    robobev_brightness=(eye, 3),
+    robobev_low_light=(eye, 3),
+    robobev_frame_lost=(eye, 3),
+)
+suites_in_time = dict(
+    multicorrupt_temporalmisalignment=(both, 3),
+    kitti_c_temporal=(laser, 5),
+    nuscenes_r_stuck=(both, 5),
+)
+every_suite = dict(suite_kinds, **suites_in_time)
+published = {
+    f"{kind}_{severity}": dict(
+        type="PublishedCorruption",
+        sensors=every_suite[kind][0],
+        kind=kind,
+        severity=severity,
+    )
+    for kind in every_suite
+    for severity in range(1, every_suite[kind][1] + 1)
+}
+
 attacks = dict(
     **maps,
     **goals,
@@ -214,6 +266,8 @@ attacks = dict(
     **patches,
     **several,
     **failures,
+    **in_time,
+    **published,
 )
 
 suites = dict(
@@ -238,4 +292,11 @@ suites = dict(
     strongest=list(strongest),
     transfer=list(transfer),
     failures=list(failures),
+    in_time=list(in_time),
+    multicorrupt=[f"{k}_{s}" for k in suite_kinds if k[:2] == "mu" for s in (1, 2, 3)],
+    kitti_c=[f"{k}_{s}" for k in suite_kinds if k[:2] == "ki" for s in (1, 2, 3, 4, 5)],
+    robobev=[f"{k}_{s}" for k in suite_kinds if k[:2] == "ro" for s in (1, 2, 3)],
+    published_in_time=[
+        f"{k}_{s + 1}" for k in suites_in_time for s in range(suites_in_time[k][1])
+    ],
 )

@@ -2,6 +2,7 @@
 
     root/ImageSets/<split>.txt
     root/<subset>/{image_2,image_3,velodyne,calib,label_2,depth_2}/<frame id>.*
+    root/<subset>/timeline.csv    for sequences, see ``perception.datasets.timeline``
 
 Real and synthetic data share this layout and this reader.
 
@@ -41,6 +42,12 @@ from perception.datasets.kitti.files import (
 from perception.datasets.reader import FrameReader, check_size, pick_sources
 from perception.datasets.splits import check_split, listing, read_split
 from perception.datasets.stereo import stereo_depth
+from perception.datasets.timeline import (
+    TIMELINE,
+    Predecessor,
+    predecessors,
+    read_timeline,
+)
 
 logger = logging.getLogger(__name__)
 _COMPUTED = (
@@ -150,6 +157,20 @@ class KittiFrames(FrameReader):
             name: self._find_sensor(name, name in optional_sensors)
             for name in self.sources
         }
+        self._before: dict[int, Predecessor] = {}
+        self._times_ns: dict[str, int] = {}
+        if (timeline := self.base / TIMELINE).exists():
+            instants = read_timeline(timeline)
+            self._before = predecessors(instants, self.frame_ids)
+            self._times_ns = {one.frame_id: one.time_ns for one in instants}
+
+    def previous(self, number: int) -> Predecessor | None:
+        """The latest earlier frame of the drive that the split has."""
+        return self._before.get(number)
+
+    def time_ns(self, number: int) -> int | None:
+        """The timeline's."""
+        return self._times_ns.get(self.frame_ids[number])
 
     def _find_sensor(self, name: str, optional: bool) -> FilesById:
         """Files of one sensor by frame id, after checking that none is missing."""

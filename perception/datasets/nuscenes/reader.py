@@ -40,6 +40,7 @@ from perception.datasets.nuscenes.points import (
 )
 from perception.datasets.reader import FrameReader, check_size, pick_sources
 from perception.datasets.splits import check_split, listing
+from perception.datasets.timeline import Instant, Predecessor, predecessor
 
 logger = logging.getLogger(__name__)
 
@@ -128,6 +129,7 @@ class NuScenesFrames(FrameReader):
                 )
         self.places = self._find(self._scene_names(split))
         self.frame_ids = [place.frame_id for place in self.places]
+        self._numbers = {place: number for number, place in enumerate(self.places)}
 
     def _scene_names(self, split: str | Sequence[str]) -> Sequence[str]:
         where = self.scenes.where
@@ -175,6 +177,26 @@ class NuScenesFrames(FrameReader):
                 if channel not in sample["data"]:
                     return channel
         return ""
+
+    def previous(self, number: int) -> Predecessor | None:
+        """The camera's latest earlier frame of the scene that is not left out."""
+        place = self.places[number]
+        for earlier in range(place.number - 1, -1, -1):
+            before = self._numbers.get(place._replace(number=earlier))
+            if before is not None:
+                return predecessor(self._instant(number), self._instant(before), before)
+        return None
+
+    def time_ns(self, number: int) -> int:
+        """Of the camera's exposure."""
+        return self._instant(number).time_ns
+
+    def _instant(self, number: int) -> Instant:
+        place = self.places[number]
+        scene = self.scenes[place.scene]
+        reading = scene["samples"][place.number]["data"][place.camera][0]
+        pose = sensor_to_global(scene, reading)
+        return Instant(place.frame_id, place.scene, reading["time_us"] * 1000, pose)
 
     def read(self, number: int) -> Frame:
         """Frame ``number``, read from its files."""

@@ -222,7 +222,8 @@ class AttackFile:
     def _touched(self, name: str) -> set[str]:
         threat = threat_of(self._config(name))
         parts = threat.get("parts", [threat])
-        return {part["sensor"] for part in parts if "sensor" in part}
+        named = {part["sensor"] for part in parts if "sensor" in part}
+        return named | set(threat.get("sensors", ()))
 
     def _check_changes(self, name: str, changes: Mapping[str, Any]) -> None:
         threat = threat_of(self._config(name))
@@ -370,6 +371,7 @@ def _summary(threat: Mapping[str, Any]) -> str:
     """The kind of a threat, its sensor and its other fields, in one line."""
     told = dict(threat)
     kind, sensor = told.pop("type"), told.pop("sensor", "")
+    sensor = sensor or "+".join(told.pop("sensors", ()))
     if parts := told.pop("parts", None):
         sensor = "+".join(part.get("sensor", "?") for part in parts)
     shown = " ".join(f"{field}={_told(value)}" for field, value in told.items())

@@ -16,6 +16,7 @@ from scipy.stats import binomtest
 
 from perception.core.gate_state import gate_state
 from perception.core.structures import Objects
+from perception.corruptions import CORRUPTIONS
 from perception.evaluation.classification.accuracy import hits
 from perception.evaluation.detection.bootstrap import mean_ap_interval
 from perception.evaluation.detection.kitti_ap import Result, evaluate, mean_ap
@@ -388,10 +389,10 @@ def _loss(records: Sequence[FrameRecord]) -> Loss | None:
 
 
 def _corruption(description: Mapping[str, Any]) -> CorruptionKind | None:
-    if description["type"] != "Corruption":
+    if description["type"] not in CORRUPTIONS.module_dict:
         return None
-    names = ("sensor", "kind", "severity")
-    return CorruptionKind(**{name: description[name] for name in names})
+    sensor = description.get("sensor") or "+".join(description["sensors"])
+    return CorruptionKind(sensor, description["kind"], description["severity"])
 
 
 def _is_ineffective(description: Mapping[str, Any], loss: Loss | None) -> bool:

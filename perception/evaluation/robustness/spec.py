@@ -235,12 +235,18 @@ class MonitorRun:
         split: Name of a split file instead of the config's.
         num: Only the first so many frames, so that a sequence has no gaps.
         running: How.
+        in_time: Instead let every sensor fail in every way in time, in the second half
+            of each drive, and say how well the monitor finds it.
+        diagnostics: A ROS bag to write with the alarms as DiagnosticArray: a folder of
+            ROS 2, or a .bag of ROS 1.
     """
 
     detector: DetectorSpec
     monitor: str | CleanFrames
     out: str
     attack: AttacksSpec | None = None
+    in_time: bool = False
+    diagnostics: str | None = None
     split: str | None = None
     num: int | None = None
     running: Running = Running()

@@ -17,6 +17,7 @@ from perception.evaluation.robustness.results import (
     MeanAP,
     Results,
 )
+from perception.evaluation.robustness.suites import SUITES, resistance
 
 NOTHING = "–"
 STAR = " *"
@@ -51,6 +52,7 @@ def markdown(results: Results) -> str:
         ("Summary", _summary(results)),
         ("Each attack", _attacks(results)),
         ("Corruptions, severity 1 to 5", _corruptions(results)),
+        ("Published suites: resistance ability RA and mRA", _suites(results)),
         ("Classes", _classes(results)),
         ("Several trainings, mean ± standard deviation", _groups(results)),
         ("Which sensor the gate's alarm is attributed to", _confusions(results)),
@@ -321,6 +323,23 @@ def _corruptions(results: Results) -> list[str]:
         cells = (_severities(one, sensor, kind) for one in results.detectors)
         rows.append([sensor, kind, *(cell or NOTHING for cell in cells)])
     return table(["sensor", "corruption", *(d.name for d in results.detectors)], rows)
+
+
+def _suites(results: Results) -> list[str]:
+    """As MultiCorrupt publishes it: a line per detector, a table per suite."""
+    found = [(one, resistance(one)) for one in results.detectors]
+    lines: list[str] = []
+    for suite, title in SUITES.items():
+        ours = [(one, kinds[suite]) for one, kinds in found if suite in kinds]
+        named = dict.fromkeys(kind for _, kinds in ours for kind in kinds)
+        columns = [*(kind for kind in named if kind != "mRA"), "mRA"]
+        rows = []
+        for one, kinds in ours:
+            cells = [f"{kinds[c]:.3f}" if c in kinds else NOTHING for c in columns]
+            rows.append([one.name, ap(one.clean_mean), *cells])
+        if rows:
+            lines += [*table([title, "clean AP", *columns], rows), ""]
+    return lines[:-1]
 
 
 def _severities(detector: DetectorResult, sensor: str, kind: str) -> str:

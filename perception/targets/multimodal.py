@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-import numpy as np
 import torch
 from mmdet.structures import DetDataSample
 from torch import Tensor
@@ -24,7 +23,8 @@ from perception.attacks.target import (
     Scores,
 )
 from perception.core.parts import LeaveOut, Part
-from perception.core.structures import Objects, Prediction, SensorSpec
+from perception.core.structures import Prediction, SensorSpec
+from perception.models.heads.detections import as_objects
 from perception.models.heads.losses import losses_by_frame
 from perception.models.heads.outputs import HeadOutputs
 from perception.models.modes import frozen, in_eval_mode
@@ -234,15 +234,9 @@ def scores_of_levels(
 
 def read_prediction(sample: DetDataSample, classes: Sequence[str]) -> Prediction:
     """What a detector wrote on a sample, as plain values."""
-    found = sample.pred_instances
-    boxes_px, scores, labels = (
-        np.asarray(column.detach().cpu())
-        for column in (found.bboxes, found.scores, found.labels)
-    )
-    names = np.array(classes, dtype=object)[labels]
     gate = sample.get("gate")
     return Prediction(
-        detections=Objects.from_boxes(names, boxes_px, scores),
+        detections=as_objects(sample.pred_instances, classes),
         gate=None if gate is None else tuple(gate.detach().cpu().tolist()),
         alarm=None if sample.get("alarm") is None else float(sample.alarm),
     )

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
@@ -27,6 +26,7 @@ from perception.evaluation.detection.rules import (
     kitti_rules,
     rules_with_overlaps,
 )
+from perception.models.heads.detections import as_objects
 
 
 class Seen(NamedTuple):
@@ -89,14 +89,8 @@ class KittiMetric(BaseMetric):
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep each frame's labels and detections, as small NumPy arrays."""
-        classes = np.array(self._classes(), dtype=object)
         for sample in data_samples:
-            instances = sample["pred_instances"]
-            columns = (instances["bboxes"], instances["scores"], instances["labels"])
-            boxes_px, scores, labels = (
-                np.asarray(column.detach().cpu()) for column in columns
-            )
-            detections = Objects.from_boxes(classes[labels], boxes_px, scores)
+            detections = as_objects(sample["pred_instances"], self._classes())
             gate, names = sample.get("gate"), sample.get("gate_names", ())
             accused = attributed(None if gate is None else gate.tolist(), names)
             self.results.append(

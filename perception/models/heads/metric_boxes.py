@@ -1,0 +1,116 @@
+"""Boxes in metres as the numbers that a location of a dense head predicts, and back.
+
+Numbers are, of each location: the way to the projected 3D centre (2, in strides), the
+logarithm of the depth, and of height, width and length over the class's mean (3). A
+direction is the unit vector (cos, sin) of the observation angle as the input shows it:
+a mirrored image shows π - alpha. So that augmentation needs no undoing, all is read
+through the calibration that has absorbed it.
+
+**Zoom changes the focal length and not the metres.** A camera alone sees depth in units
+of the focal length f only, points and depth maps say metres: a head that reads the
+camera alone sets ``focal_px`` = f0 and predicts depth x f0 / f, others predict metres.
+
+Shape letters: P locations, N frames, K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_LARGEST = 10.0  # of a logarithm, before its exponential
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricCode:
+    """How boxes in metres become numbers.
+
+    Attributes:
+        mean_sizes_m: For each of K classes mean height, width and length.
+        mean_depth_m: The depth whose number is 0.
+        focal_px: The focal length f0 at which depth is metres, see the module; None:
+            depth is metres at any.
+    """
+
+    mean_sizes_m: tuple[tuple[float, float, float], ...]
+    mean_depth_m: float = 16.0
+    focal_px: float | None = None
+
+    def encode(
+        self,
+        targets: Tensor,
+        labels: Tensor,
+        points_px: Tensor,
+        strides_px: Tensor,
+        image_P_cam: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Numbers (P, 6) and directions (P, 2) that say these boxes.
+
+        Args:
+            targets: (P, 7) x, y in pixels and depth in metres of the 3D centre, height,
+                width, length in metres, observation angle as the input shows it.
+            labels: (P,) their classes.
+            points_px: (P, 2) where the locations are.
+            strides_px: (P,) of their levels.
+            image_P_cam: (P, 3, 4) projection of their frames, of the input's pixels.
+        """
+        way = (targets[:, :2] - points_px) / strides_px[:, None]
+        depth = (targets[:, 2] / self._unit_m(image_P_cam)).log()
+        sizes = (targets[:, 3:6] / self._sizes(labels, targets)).log()
+        angle = targets[:, 6]
+        direction = torch.stack([angle.cos(), angle.sin()], dim=1)
+        return torch.cat([way, depth[:, None], sizes], dim=1), direction
+
+    def decode(
+        self,
+        numbers: Tensor,
+        directions: Tensor,
+        labels: Tensor,
+        points_px: Tensor,
+        strides_px: Tensor,
+        image_P_cam: Tensor,
+    ) -> Tensor:
+        """(P, 7) boxes: x, y, z of the bottom face's centre, h, w, l in metres, yaw.
+
+        In the cam frame, as :class:`~perception.core.structures.Objects` has them;
+        differentiable. Arguments as :meth:`encode` takes and returns them.
+        """
+        centre = numbers[:, :2] * strides_px[:, None] + points_px
+        logs = numbers[:, 2:].clamp(-_LARGEST, _LARGEST).exp()
+        depth_m = logs[:, 0] * self._unit_m(image_P_cam)
+        sizes_m = logs[:, 1:] * self._sizes(labels, logs)
+        where = unproject(image_P_cam, centre - 0.5, depth_m)
+        x, y, z = where.unbind(dim=1)
+        y = y + sizes_m[:, 0] / 2
+        mirrored = image_P_cam[:, 0, 0] < 0
+        cos = torch.where(mirrored, -directions[:, 0], directions[:, 0])
+        yaw = torch.atan2(directions[:, 1], cos) + torch.atan2(x, z)
+        yaw = torch.remainder(yaw + torch.pi, 2 * torch.pi) - torch.pi
+        return torch.stack([x, y, z, *sizes_m.unbind(dim=1), yaw], dim=1)
+
+    def _unit_m(self, image_P_cam: Tensor) -> Tensor:
+        """(P,) the depth whose number is 0, in metres."""
+        if self.focal_px is None:
+            return torch.full_like(image_P_cam[:, 0, 0], self.mean_depth_m)
+        return self.mean_depth_m * image_P_cam[:, 0, 0].abs() / self.focal_px
+
+    def _sizes(self, labels: Tensor, like: Tensor) -> Tensor:
+        return like.new_tensor(self.mean_sizes_m)[labels]
+
+
+def unproject(image_P_cam: Tensor, pixels: Tensor, depth_m: Tensor) -> Tensor:
+    """(P, 3) points in the cam frame, see ``perception.core.geometry``.
+
+    Args:
+        image_P_cam: (P, 3, 4) projections.
+        pixels: (P, 2) u, v of pixel centres.
+        depth_m: (P,) z in the cam frame.
+    """
+    inverse = torch.linalg.inv(image_P_cam[:, :, :3])
+    centre = (inverse @ image_P_cam[:, :, 3:])[..., 0]
+    ones = torch.ones_like(pixels[:, :1])
+    rays = (inverse @ torch.cat([pixels, ones], dim=1)[..., None])[..., 0]
+    scale = (depth_m + centre[:, 2]) / rays[:, 2]
+    return scale[:, None] * rays - centre

@@ -106,7 +106,8 @@ def certified_objects(
             f"{aggregator.margins.boxes}"
         )
     with in_eval_mode(detector):
-        output = detector.fuse(detector.extract_feat(batch.inputs))
+        pyramids = detector.extract_feat(batch.inputs)
+        output = detector.fuse(pyramids, samples=batch.samples)
         limits = {name: output.bounds(name) for name in detector.sensors}
     classes = list(detector.dataset_meta["classes"])
     needed = torch.tensor([overlaps[name] for name in classes])

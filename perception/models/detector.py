@@ -22,6 +22,7 @@ from perception.models.consensus.base import Aggregator
 from perception.models.consensus.gate import Verdict
 from perception.models.consensus.intervals import Margins
 from perception.models.fusion.base import FusionNeck
+from perception.models.heads.fcos_3d import said_alone
 from perception.models.heads.losses import (
     by_attack,
     losses_by_frame,
@@ -167,7 +168,10 @@ class MultiModalDetector(BaseDetector):
         return {name: self.encode(name, batch_inputs[name]) for name in self.branches}
 
     def fuse(
-        self, pyramids: Mapping[str, Pyramid], leave_out: LeaveOut | None = None
+        self,
+        pyramids: Mapping[str, Pyramid],
+        leave_out: LeaveOut | None = None,
+        samples: Sequence = (),
     ) -> DetectorOutput:
         """{sensor: pyramid} to predictions; for losses, within :meth:`for_losses`.
 
@@ -176,6 +180,8 @@ class MultiModalDetector(BaseDetector):
             leave_out: The sensor known to be compromised, which no expert reads then
                 (the upper bound that a gate can reach, and a way to attack through each
                 expert); None leaves that to the gate.
+            samples: The N frames, whose focal lengths tell heads of boxes in metres
+                what one image alone means; without them it is the usual one.
 
         Raises:
             ValueError: If there is no such sensor, or it cannot be left out.
@@ -186,7 +192,14 @@ class MultiModalDetector(BaseDetector):
         verdict = Verdict(numbers)
         if self.aggregator is not None and self.branch_projections is not None:
             projected = self.branch_projections(pyramids)
-            branches = run_stacked(self._branch_head, projected)
+            branches = tuple(
+                said_alone(self._branch_head, self.sensors[name], said, samples)
+                for name, said in zip(
+                    self.branches,
+                    run_stacked(self._branch_head, projected),
+                    strict=True,
+                )
+            )
             verdict = self.aggregator.judge(branches, numbers)
         return DetectorOutput(
             pyramids=pyramids,
@@ -195,6 +208,8 @@ class MultiModalDetector(BaseDetector):
             aggregator=self.aggregator,
             fusion=self.fusion,
             head=self.bbox_head,
+            specs=self.sensors,
+            samples=samples,
         )
 
     def _numbers(self, pyramids: Mapping[str, Pyramid], leave_out: LeaveOut) -> Tensor:
@@ -235,7 +250,7 @@ class MultiModalDetector(BaseDetector):
             for name, pyramid in self.extract_feat(batch_inputs).items()
         }
         with self.for_losses():
-            output = self.fuse(pyramids)
+            output = self.fuse(pyramids, samples=batch_data_samples)
             losses = self.detection_losses(output, batch_data_samples)
         odd = self._odd_sensors(batch_data_samples)
         odd = odd.to(next(self.parameters()).device)
@@ -334,8 +349,8 @@ class MultiModalDetector(BaseDetector):
         """
         if self.bbox_head.training:
             raise RuntimeError("heads give boxes in eval mode, not for_losses()")
-        output = self.fuse(self.extract_feat(batch_inputs), leave_out)
         samples = list(batch_data_samples)
+        output = self.fuse(self.extract_feat(batch_inputs), leave_out, samples)
         results = self.bbox_head.predict_by_feat(
             *output.outputs,
             batch_img_metas=[sample.metainfo for sample in samples],

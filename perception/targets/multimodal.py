@@ -112,7 +112,7 @@ class DetectorTarget:
         """What the detector says given the pyramids of all sensors."""
         if leave_out is not None and not self.can_leave_out:
             raise DoesNotApplyError("the fusion cannot be told to leave a sensor out")
-        output = self.detector.fuse(features, leave_out)
+        output = self.detector.fuse(features, leave_out, frames)
         return _DetectorResponse(self, output, frames)
 
     def losses(self, inputs: Inputs, frames: Frames) -> Tensor:

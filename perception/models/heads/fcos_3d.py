@@ -20,7 +20,9 @@ from mmdet.registry import MODELS
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from perception.models.heads.metric_boxes import MetricCode
+from perception.core.structures import SensorSpec
+from perception.models.heads.metric_boxes import MetricCode, in_metres
+from perception.models.heads.outputs import HeadOutputs
 
 _NUMBERS, _DIRECTION = 6, 2  # of each location
 
@@ -61,8 +63,8 @@ class FCOS3DHead(FCOSHead):
         in_channels: Channels of the features.
         mean_sizes_m: For each class mean height, width and length.
         mean_depth_m: The depth that it says at first.
-        focal_px: For a head that sees the camera alone: depth is in units of the focal
-            length, see :class:`MetricCode`.
+        focal_px: The inputs' usual focal length f0, for what is read from an image
+            alone, see :func:`said_alone`; None: depth is taken for metres at any zoom.
         metric_convs: Convolutions of its own between the box tower and the last layer.
         metric_weights: Factors of the losses, as :class:`MetricWeights`.
         settings: What else :class:`FCOSHead` takes.
@@ -91,8 +93,8 @@ class FCOS3DHead(FCOSHead):
         self.code = MetricCode(
             mean_sizes_m=sizes,  # type: ignore[arg-type]
             mean_depth_m=mean_depth_m,
-            focal_px=focal_px,
         )
+        self.focal_px = focal_px
         self.metric_weights = MetricWeights(**(metric_weights or {}))
         self.num_metric_convs = metric_convs
         super().__init__(num_classes, in_channels, **settings)
@@ -155,7 +157,7 @@ class FCOS3DHead(FCOSHead):
         losses = super().loss_by_feat(
             scores, sides, centerness, list(truth), list(metas), ignored
         )
-        terms, weight, _ = self.metric_losses(numbers, directions, truth, metas)
+        terms, weight, _ = self.metric_losses(numbers, directions, truth)
         total = weight.sum().clamp(min=1e-6)
         names = ("loss_centre", "loss_depth", "loss_size", "loss_angle")
         each = (weight[:, None] * terms).sum(dim=0) / total
@@ -166,7 +168,6 @@ class FCOS3DHead(FCOSHead):
         numbers: Sequence[Tensor],
         directions: Sequence[Tensor],
         truth: Sequence[InstanceData],
-        metas: Sequence[dict],
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Losses (P, 4) of the P positives known in space; weight and frame (P,)."""
         said, facing = in_a_row(numbers), in_a_row(directions)
@@ -188,7 +189,6 @@ class FCOS3DHead(FCOSHead):
             labels,
             points[place],
             strides[place],
-            projections(metas, said)[frame],
         )
         off = (said[frame, place] - wanted).abs()
         w = self.metric_weights
@@ -298,6 +298,28 @@ class FCOS3DHead(FCOSHead):
             for one, stride in zip(points, self.strides, strict=True)
         ]
         return torch.cat(points), torch.cat(strides)
+
+
+def said_alone(
+    head: nn.Module, spec: SensorSpec, outputs: HeadOutputs, samples: Sequence
+) -> HeadOutputs:
+    """What a head says of one sensor alone, depths in metres also of an image.
+
+    Args:
+        head: Any; those without boxes in metres say what they say.
+        spec: Of the sensor.
+        outputs: Of N frames.
+        samples: Their metainfo has ``image_P_cam``; without any the focal length is the
+            head's.
+    """
+    if spec.kind != "image" or not isinstance(head, FCOS3DHead) or not len(samples):
+        return outputs
+    if head.focal_px is None:
+        return outputs
+    camera = projections([one.metainfo for one in samples], outputs[3][0])
+    focal_px = camera[:, 0, 0].abs()
+    numbers = [in_metres(level, focal_px, head.focal_px) for level in outputs[3]]
+    return (*outputs[:3], numbers, *outputs[4:])
 
 
 def in_a_row(levels: Sequence[Tensor]) -> Tensor:

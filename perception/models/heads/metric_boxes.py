@@ -6,9 +6,10 @@ direction is the unit vector (cos, sin) of the observation angle as the input sh
 a mirrored image shows π - alpha. So that augmentation needs no undoing, all is read
 through the calibration that has absorbed it.
 
-**Zoom changes the focal length and not the metres.** A camera alone sees depth in units
-of the focal length f only, points and depth maps say metres: a head that reads the
-camera alone sets ``focal_px`` = f0 and predicts depth x f0 / f, others predict metres.
+**Zoom changes the focal length and not the metres.** One image alone shows depth in
+units of the focal length f, points and depth maps say metres. What is read from an
+image alone is therefore taken for depth x f0 / f and turned into metres by
+:func:`in_metres`; everything else says metres, so that predictions can be compared.
 
 Shape letters: P locations, N frames, K classes.
 """
@@ -30,13 +31,10 @@ class MetricCode:
     Attributes:
         mean_sizes_m: For each of K classes mean height, width and length.
         mean_depth_m: The depth whose number is 0.
-        focal_px: The focal length f0 at which depth is metres, see the module; None:
-            depth is metres at any.
     """
 
     mean_sizes_m: tuple[tuple[float, float, float], ...]
     mean_depth_m: float = 16.0
-    focal_px: float | None = None
 
     def encode(
         self,
@@ -44,7 +42,6 @@ class MetricCode:
         labels: Tensor,
         points_px: Tensor,
         strides_px: Tensor,
-        image_P_cam: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Numbers (P, 6) and directions (P, 2) that say these boxes.
 
@@ -54,10 +51,9 @@ class MetricCode:
             labels: (P,) their classes.
             points_px: (P, 2) where the locations are.
             strides_px: (P,) of their levels.
-            image_P_cam: (P, 3, 4) projection of their frames, of the input's pixels.
         """
         way = (targets[:, :2] - points_px) / strides_px[:, None]
-        depth = (targets[:, 2] / self._unit_m(image_P_cam)).log()
+        depth = (targets[:, 2] / self.mean_depth_m).log()
         sizes = (targets[:, 3:6] / self._sizes(labels, targets)).log()
         angle = targets[:, 6]
         direction = torch.stack([angle.cos(), angle.sin()], dim=1)
@@ -75,11 +71,19 @@ class MetricCode:
         """(P, 7) boxes: x, y, z of the bottom face's centre, h, w, l in metres, yaw.
 
         In the cam frame, as :class:`~perception.core.structures.Objects` has them;
-        differentiable. Arguments as :meth:`encode` takes and returns them.
+        differentiable.
+
+        Args:
+            numbers: (P, 6), of depths in metres.
+            directions: (P, 2).
+            labels: As for :meth:`encode`, like the next two.
+            points_px: (P, 2).
+            strides_px: (P,).
+            image_P_cam: (P, 3, 4) projection of their frames, of the input's pixels.
         """
         centre = numbers[:, :2] * strides_px[:, None] + points_px
         logs = numbers[:, 2:].clamp(-_LARGEST, _LARGEST).exp()
-        depth_m = logs[:, 0] * self._unit_m(image_P_cam)
+        depth_m = logs[:, 0] * self.mean_depth_m
         sizes_m = logs[:, 1:] * self._sizes(labels, logs)
         where = unproject(image_P_cam, centre - 0.5, depth_m)
         x, y, z = where.unbind(dim=1)
@@ -90,14 +94,21 @@ class MetricCode:
         yaw = torch.remainder(yaw + torch.pi, 2 * torch.pi) - torch.pi
         return torch.stack([x, y, z, *sizes_m.unbind(dim=1), yaw], dim=1)
 
-    def _unit_m(self, image_P_cam: Tensor) -> Tensor:
-        """(P,) the depth whose number is 0, in metres."""
-        if self.focal_px is None:
-            return torch.full_like(image_P_cam[:, 0, 0], self.mean_depth_m)
-        return self.mean_depth_m * image_P_cam[:, 0, 0].abs() / self.focal_px
-
     def _sizes(self, labels: Tensor, like: Tensor) -> Tensor:
         return like.new_tensor(self.mean_sizes_m)[labels]
+
+
+def in_metres(numbers: Tensor, focal_px: Tensor, at_px: float) -> Tensor:
+    """Numbers (N, 6, …) read from an image alone, their depth in metres.
+
+    Args:
+        numbers: Of depths x f0 / f.
+        focal_px: (N,) focal lengths f of the inputs.
+        at_px: f0.
+    """
+    further = (focal_px / at_px).log().view(-1, *[1] * (numbers.ndim - 1))
+    way, depth, sizes = numbers.split((2, 1, 3), dim=1)
+    return torch.cat([way, depth + further, sizes], dim=1)
 
 
 def unproject(image_P_cam: Tensor, pixels: Tensor, depth_m: Tensor) -> Tensor:

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
-from tiny_detectors import FCOS, make_batch, make_detector, make_sample
+from tiny_detectors import FCOS, MEDIAN, make_batch, make_detector, make_sample
 
 from perception.core.structures import Objects
 from perception.models.heads.fcos_3d import FCOS3DHead
-from perception.models.heads.metric_boxes import MetricCode
+from perception.models.heads.metric_boxes import MetricCode, in_metres
 
 MEANS = ((1.5, 2.0, 4.0), (1.8, 0.6, 1.0))
 METRIC = dict(FCOS, type="FCOS3DHead", mean_sizes_m=MEANS)
@@ -29,8 +29,8 @@ PLACE = torch.tensor([[58.5, 31.5]]), torch.tensor([4.0])
 SIZES = ((8, 16), (4, 8))  # of the levels of a 32 x 64 px image at strides 4 and 8
 
 
-def encode(code, camera, target=TARGET):
-    return code.encode(target, torch.tensor([0]), *PLACE, camera[None])
+def encode(code, target=TARGET):
+    return code.encode(target, torch.tensor([0]), *PLACE)
 
 
 def decode(code, numbers, camera):
@@ -42,7 +42,7 @@ def zoomed(factor):
 
 
 def test_numbers_by_hand():
-    numbers, direction = encode(MetricCode(mean_sizes_m=MEANS), CAMERA)
+    numbers, direction = encode(MetricCode(mean_sizes_m=MEANS))
     expected = [0.5, 1.0, np.log(20 / 16), 0, 0, 0]
     np.testing.assert_allclose(numbers[0], expected, atol=1e-6)
     np.testing.assert_allclose(direction[0], [np.cos(0.25), np.sin(0.25)], rtol=1e-6)
@@ -50,7 +50,7 @@ def test_numbers_by_hand():
 
 def test_a_box_by_hand():
     code = MetricCode(mean_sizes_m=MEANS)
-    box = decode(code, encode(code, CAMERA), CAMERA)
+    box = decode(code, encode(code), CAMERA)
     # The bottom is half the height below the centre; yaw is alpha + atan2(2, 20).
     yaw = 0.25 + np.arctan2(2, 20)
     np.testing.assert_allclose(box, [2, 1.75, 20, 1.5, 2, 4, yaw], rtol=1e-5)
@@ -59,25 +59,54 @@ def test_a_box_by_hand():
 def test_zoom_and_points_metres_stay():
     """Points say 20 m however the image is zoomed: so does the number."""
     code = MetricCode(mean_sizes_m=MEANS)
-    plain, near = encode(code, CAMERA)[0], encode(code, zoomed(1.25))[0]
-    assert near[0, 2] == plain[0, 2] == pytest.approx(np.log(20 / 16))
     depth = float(np.log(20 / 16))
     numbers = torch.tensor([[0, 0, depth, 0, 0, 0]]), torch.tensor([[1.0, 0]])
     for camera in (CAMERA, zoomed(1.25)):
         assert decode(code, numbers, camera)[2] == pytest.approx(20, rel=1e-5)
 
 
-def test_zoom_and_a_camera_alone_depth_is_in_focal_lengths():
-    """Zoomed by 1.25 an object at 20 m looks as one at 16 m: the number is that one's.
+def test_zoom_and_an_image_alone_depth_is_in_focal_lengths():
+    """A picture that shows an object at 16 m means 20 m if it was zoomed by 1.25."""
+    code = MetricCode(mean_sizes_m=MEANS)
+    seen = torch.zeros(2, 6)
+    metres = in_metres(seen, torch.tensor([100.0, 125.0]), 100.0)
+    assert metres[:, 2].tolist() == pytest.approx([0, np.log(1.25)])
+    assert not metres[:, [0, 1, 3, 4, 5]].any()
+    for row, camera, depth_m in zip(metres, (1, 1.25), (16, 20), strict=True):
+        numbers = row[None], torch.tensor([[1.0, 0]])
+        box = decode(code, numbers, zoomed(camera))
+        assert box[2] == pytest.approx(depth_m, rel=1e-5)
 
-    The same picture, 125 px of focal length and not 100, means 20 m and not 16.
-    """
-    code = MetricCode(mean_sizes_m=MEANS, focal_px=100.0)
-    assert encode(code, CAMERA)[0][0, 2] == pytest.approx(np.log(20 / 16))
-    assert encode(code, zoomed(1.25))[0][0, 2] == pytest.approx(0, abs=1e-6)
-    numbers = torch.zeros(1, 6), torch.tensor([[1.0, 0]])
-    assert decode(code, numbers, CAMERA)[2] == pytest.approx(16, rel=1e-5)
-    assert decode(code, numbers, zoomed(1.25))[2] == pytest.approx(20, rel=1e-5)
+
+@pytest.mark.parametrize("sensor, factor", [("thermal", 1.25), ("sonar", 1.0)])
+def test_each_branch_says_metres(sensor, factor):
+    """What a branch says of a zoomed frame: an image's depth is that much farther."""
+    head = dict(METRIC, focal_px=100.0)
+    detector = make_detector((sensor,), head=head, fusion=None).eval()
+    samples = [make_sample(image_P_cam=zoomed(z).numpy()) for z in (1.0, 1.25)]
+    data = detector.data_preprocessor(make_batch(samples))
+    pyramids = detector.extract_feat(data["inputs"])
+    usual = detector.fuse(pyramids).outputs[3][0]
+    told = detector.fuse(pyramids, samples=data["data_samples"]).outputs[3][0]
+    further = torch.zeros(2, 6)
+    further[1, 2] = np.log(factor)
+    torch.testing.assert_close(told - usual, further[..., None, None].expand_as(usual))
+
+
+def test_branch_predictions_say_metres_before_they_are_compared():
+    head = dict(METRIC, focal_px=100.0)
+    detector = make_detector(head=head, fusion=None, aggregator=MEDIAN).eval()
+    samples = [make_sample(image_P_cam=zoomed(1.25).numpy())]
+    data = detector.data_preprocessor(make_batch(samples))
+    pyramids = detector.extract_feat(data["inputs"])
+    usual, told = (
+        detector.fuse(pyramids, samples=known).branches
+        for known in ((), data["data_samples"])
+    )
+    change = [float((b[3][0] - a[3][0])[:, 2].mean()) for a, b in zip(usual, told)]
+    assert change == pytest.approx(
+        [np.log(1.25), 0, 0], abs=1e-6
+    )  # heat, points, depth
 
 
 def test_a_mirrored_image():
@@ -86,7 +115,7 @@ def test_a_mirrored_image():
     mirror = torch.tensor([[-1.0, 0, 99], [0, 1, 0], [0, 0, 1]]) @ CAMERA
     target = TARGET.clone()
     target[0, 0], target[0, 6] = 99 - 60 + 0.5, np.pi - 0.25
-    box = decode(code, encode(code, mirror, target), mirror)
+    box = decode(code, encode(code, target), mirror)
     np.testing.assert_allclose(
         box, [2, 1.75, 20, 1.5, 2, 4, 0.25 + np.arctan2(2, 20)], rtol=1e-5
     )
@@ -95,16 +124,15 @@ def test_a_mirrored_image():
 @given(
     where=st.tuples(st.floats(-8, 8), st.floats(-1, 2), st.floats(3, 60)),
     alpha=st.floats(-3.1, 3.1),
-    focal=st.sampled_from([None, 80.0]),
 )
-def test_what_is_encoded_is_decoded(where, alpha, focal):
-    code = MetricCode(mean_sizes_m=MEANS, focal_px=focal)
+def test_what_is_encoded_is_decoded(where, alpha):
+    code = MetricCode(mean_sizes_m=MEANS)
     camera = CAMERA.double()
     camera[:, 3] = torch.tensor([4.0, 0.1, 0.003])  # as KITTI's
     x, y, z = where
     u, v, w = (camera @ torch.tensor([x, y, z, 1.0], dtype=torch.float64)).tolist()
     row = [u / w + 0.5, v / w + 0.5, z, 1.7, 2.1, 3.9, alpha]
-    numbers = encode(code, camera, torch.tensor([row], dtype=torch.float64))
+    numbers = encode(code, torch.tensor([row], dtype=torch.float64))
     box = decode(code, numbers, camera)
     turn = float(box[6]) - alpha - np.arctan2(x, z)
     np.testing.assert_allclose(box[:6], [x, y + 0.85, z, 1.7, 2.1, 3.9], atol=1e-6)
@@ -143,9 +171,8 @@ def perfect(head, truth):
     points, strides = head._grid(outputs[0])
     number, sides = head.assigned(points.split([128, 32]), [truth])
     own = number[0].clamp(min=0)
-    camera = CAMERA.expand(len(points), 3, 4)
     said, facing = head.code.encode(
-        truth.targets_3d[own], truth.labels[own], points, strides, camera
+        truth.targets_3d[own], truth.labels[own], points, strides
     )
     right = (
         torch.nn.functional.one_hot(truth.labels[own], 2) * (number[0] >= 0)[:, None]
@@ -220,8 +247,8 @@ def test_objects_without_a_3d_label_count_in_the_image_only():
     said = head(features(frames=1))
     both = head.loss_by_feat(*said, [truth_of(*KNOWN)], [META])
     none = head.loss_by_feat(*said, [truth_of(UNKNOWN, UNKNOWN)], [META])
-    one = head.metric_losses(*said[3:], [truth_of(KNOWN[0], UNKNOWN)], [META])
-    two = head.metric_losses(*said[3:], [truth_of(*KNOWN)], [META])
+    one = head.metric_losses(*said[3:], [truth_of(KNOWN[0], UNKNOWN)])
+    two = head.metric_losses(*said[3:], [truth_of(*KNOWN)])
     for name in ("loss_cls", "loss_bbox", "loss_centerness"):
         assert torch.equal(both[name], none[name])
     assert [none[n].item() for n in none][3:] == [0, 0, 0, 0]

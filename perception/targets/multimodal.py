@@ -22,9 +22,10 @@ from perception.attacks.target import (
     Response,
     Scores,
 )
-from perception.core.parts import LeaveOut, Part
+from perception.core.parts import BranchPrediction, LeaveOut, Part
 from perception.core.structures import Prediction, SensorSpec
 from perception.models.heads.detections import as_objects
+from perception.models.heads.fcos_3d import FCOS3DHead
 from perception.models.heads.losses import losses_by_frame
 from perception.models.heads.outputs import HeadOutputs
 from perception.models.modes import frozen, in_eval_mode
@@ -164,6 +165,14 @@ class _DetectorResponse(Response):
         """Class logits (N, L, K), the best anchor's per location."""
         return self._scores(self._raw(part)[0])
 
+    def ground(self, part: Part | None = None) -> Tensor:
+        """Where on the ground each location says that its object is (N, L, 2)."""
+        detector = self._detector
+        head = detector.bbox_head
+        if isinstance(part, BranchPrediction) and detector.branch_head is not None:
+            head = detector.branch_head
+        return _ground(head, self._raw(part), self._frames)
+
     def numbers(self, part: Part | None = None) -> list[Tensor]:
         """Raw outputs of the head, kind by kind and level by level."""
         return [level for kind in self._raw(part) for level in kind]
@@ -209,6 +218,16 @@ class _RawResponse(Response):
     def scores(self, part: Part | None = None) -> Scores:
         """Class logits (N, L, K)."""
         return self._of._scores(self._kinds[0])
+
+    def ground(self, part: Part | None = None) -> Tensor:
+        """Where on the ground each location says that its object is (N, L, 2)."""
+        return _ground(self._of._detector.bbox_head, self._kinds, self._of._frames)
+
+
+def _ground(head: Any, outputs: HeadOutputs, frames: Frames) -> Tensor:
+    if not isinstance(head, FCOS3DHead):
+        raise DoesNotApplyError("the detector says nothing in metres")
+    return head.ground(*outputs[3:], [frame.metainfo for frame in frames])
 
 
 def scores_of_levels(

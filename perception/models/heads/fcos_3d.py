@@ -286,6 +286,27 @@ class FCOS3DHead(FCOSHead):
             )
         return found
 
+    def ground(
+        self,
+        numbers: Sequence[Tensor],
+        directions: Sequence[Tensor],
+        metas: Sequence[dict],
+    ) -> Tensor:
+        """(N, L, 2) x, z in metres of what each location says, differentiable."""
+        said, facing = in_a_row(numbers), in_a_row(directions)
+        frames, places, _ = said.shape
+        points, strides = self._grid(numbers)
+        cameras = projections(metas, said)[:, None].expand(-1, places, -1, -1)
+        boxes = self.code.decode(
+            said.flatten(0, 1),
+            facing.flatten(0, 1),
+            torch.zeros(frames * places, dtype=torch.long, device=said.device),
+            points.repeat(frames, 1),
+            strides.repeat(frames),
+            cameras.flatten(0, 1),
+        )  # of any class: sizes are no matter on the ground
+        return boxes[:, [0, 2]].unflatten(0, (frames, places))
+
     def _grid(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Places (L, 2) and strides (L,) of all locations, in pixels of the input."""
         points = self.prior_generator.grid_priors(

@@ -12,6 +12,10 @@ from tiny_detectors import FCOS, MEDIAN, make_batch, make_detector, make_sample
 
 from perception.core.structures import Objects
 from perception.models.heads.fcos_3d import FCOS3DHead
+from perception.models.heads.fcos_frame_losses import (
+    can_take_frames_at_once,
+    fcos_frame_losses,
+)
 from perception.models.heads.metric_boxes import MetricCode, in_metres
 
 MEANS = ((1.5, 2.0, 4.0), (1.8, 0.6, 1.0))
@@ -103,10 +107,11 @@ def test_branch_predictions_say_metres_before_they_are_compared():
         detector.fuse(pyramids, samples=known).branches
         for known in ((), data["data_samples"])
     )
-    change = [float((b[3][0] - a[3][0])[:, 2].mean()) for a, b in zip(usual, told)]
-    assert change == pytest.approx(
-        [np.log(1.25), 0, 0], abs=1e-6
-    )  # heat, points, depth
+    change = [
+        (after[3][0] - before[3][0])[:, 2].mean().item()
+        for before, after in zip(usual, told, strict=True)
+    ]  # of an image, of points, of a depth map
+    assert change == pytest.approx([np.log(1.25), 0, 0], abs=1e-6)
 
 
 def test_a_mirrored_image():
@@ -309,3 +314,19 @@ def test_it_is_the_detection_s_3d_box():
     assert found.rotation_y.tolist() == [0.35]
     assert found.alpha[0] == pytest.approx(0.35 - np.arctan2(2, 20))
     assert isinstance(make_head(), FCOS3DHead)
+
+
+@pytest.mark.parametrize("rows", [KNOWN, (KNOWN[0], UNKNOWN), (UNKNOWN, UNKNOWN)])
+def test_losses_of_single_frames_at_once(rows):
+    """As one frame after the other, whatever the frames beside it are like."""
+    head = make_head().train()
+    outputs = head(features())
+    truth = [truth_of(*rows), truth_of(*KNOWN)[:1]]
+    assert can_take_frames_at_once(head)
+    expected = [
+        sum(head.loss_by_feat(*own, [one], [META]).values())
+        for n, one in enumerate(truth)
+        for own in [[[x[n : n + 1] for x in kind] for kind in outputs]]
+    ]
+    got = fcos_frame_losses(head, outputs, truth)
+    torch.testing.assert_close(got, torch.stack(expected))

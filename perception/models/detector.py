@@ -22,7 +22,7 @@ from perception.models.consensus.base import Aggregator
 from perception.models.consensus.gate import Verdict
 from perception.models.consensus.intervals import Margins
 from perception.models.fusion.base import FusionNeck
-from perception.models.heads.fcos_3d import said_alone
+from perception.models.heads.fcos_3d import FCOS3DHead, said_alone
 from perception.models.heads.losses import (
     by_attack,
     losses_by_frame,
@@ -37,6 +37,7 @@ from perception.models.heads.outputs import (
     shared_targets,
 )
 from perception.models.key_map import rename_former_weights
+from perception.models.lift import BoxLift
 from perception.models.output import BranchProjections, DetectorOutput
 from perception.models.preprocessor import restricted_to
 from perception.models.pyramid import Pyramid, PyramidShape
@@ -58,6 +59,8 @@ class MultiModalDetector(BaseDetector):
             the fused prediction be the detector's.
         branch_head: Config of the dense head that detects with one sensor alone, for
             aggregators; None lets ``bbox_head`` do it.
+        lift: Arguments of a :class:`BoxLift`, for heads of image boxes: detections get
+            boxes in metres without training; None for none.
         train_cfg: MMDetection's training config of the head.
         test_cfg: MMDetection's test config of the head.
         data_preprocessor: Config of a ``MultiModalPreprocessor``. It may describe
@@ -74,6 +77,7 @@ class MultiModalDetector(BaseDetector):
         fusion: dict | None = None,
         aggregator: dict | None = None,
         branch_head: dict | None = None,
+        lift: dict | None = None,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         init_cfg: dict | None = None,
@@ -108,6 +112,9 @@ class MultiModalDetector(BaseDetector):
         self.branch_head = None
         if branch_head is not None:
             self.branch_head = MODELS.build(ConfigDict(dict(branch_head) | settings))
+        self.lift = None if lift is None else BoxLift(**lift)
+        if lift is not None and isinstance(self.bbox_head, FCOS3DHead):
+            raise ValueError("lift is for image boxes; the head says boxes in metres")
         self.register_load_state_dict_pre_hook(rename_former_weights)
 
     def _build_fusion(self, config: dict, aggregator: dict | None) -> None:
@@ -356,6 +363,12 @@ class MultiModalDetector(BaseDetector):
             batch_img_metas=[sample.metainfo for sample in samples],
             rescale=rescale,
         )
+        if self.lift is not None:
+            for n, (found, sample) in enumerate(zip(results, samples, strict=True)):
+                own = {name: x[n] for name, x in batch_inputs.items()}
+                found.boxes_3d = self.lift.boxes_3d(
+                    found, own, self.sensors, sample.metainfo, rescaled=rescale
+                )
         samples = self.add_pred_to_datasample(samples, results)
         output.write_gate(samples)
         for sample in samples if self.has_gate else ():

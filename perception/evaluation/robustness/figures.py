@@ -51,6 +51,7 @@ from perception.evaluation.robustness.results import (
     Success,
     Worst,
 )
+from perception.evaluation.robustness.space import displacement, space_ap
 from perception.models.consensus.monitor import Gates, SensorMonitor, gate_evidence
 
 INEFFECTIVE_GAIN = 1.05
@@ -110,6 +111,7 @@ def attack_result(
         seconds_per_frame=round(seconds / len(records), 4),
         environments=measured.environments,
         frames=frames,
+        displacement=displacement(records, scoring),
     )
 
 
@@ -396,7 +398,7 @@ def _accuracy(records: Sequence[FrameRecord], when: str, scoring: Scoring) -> Ac
     rules = scoring.rules["headline"]
     interval = mean_ap_interval(truth, found, classes=rules, difficulty=level)
     made["headline"] = replace(made["headline"], interval=interval)
-    return Accuracy(**made)
+    return Accuracy(**made, space=space_ap(truth, found, scoring))
 
 
 def _outcomes(records: Sequence[FrameRecord], scoring: Scoring) -> list[Outcome]:

@@ -1,4 +1,0 @@
-"""Image boxes lifted to metres without training; sizes as in fcos_small_3d.py."""
-
-mean_sizes_m = [[1.68, 1.92, 4.40], [1.65, 0.58, 0.76], [1.79, 0.63, 1.71]]
-model = dict(lift=dict(mean_sizes_m=mean_sizes_m))

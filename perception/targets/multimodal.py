@@ -227,7 +227,8 @@ class _RawResponse(Response):
 def _ground(head: Any, outputs: HeadOutputs, frames: Frames) -> Tensor:
     if not isinstance(head, FCOS3DHead):
         raise DoesNotApplyError("the detector says nothing in metres")
-    return head.ground(*outputs[3:], [frame.metainfo for frame in frames])
+    numbers, directions = outputs[3:]
+    return head.ground(numbers, directions, [one.metainfo for one in frames])
 
 
 def scores_of_levels(

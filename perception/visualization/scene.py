@@ -238,8 +238,8 @@ class Judge:
             detections = detections.select(scores >= self.score_threshold)
         if truth is None:
             status = np.full(len(detections), "detected", dtype=object)
-            none = np.zeros(0, dtype=object)
-            return Verdict(None, none, detections, status, 0, np.zeros(0, int))
+            unjudged = np.zeros(0, dtype=object), detections, status
+            return Verdict(None, *unjudged, 0, np.zeros(0, int))
         nothing, wanted = detections.select(np.zeros(len(detections), bool)), 0
         truth_state = np.full(len(truth), "ignored", dtype=object)
         state = np.full(len(detections), "ignored", dtype=object)

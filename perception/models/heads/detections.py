@@ -21,11 +21,14 @@ def as_objects(
             heads such as FCOS3DHead also ``boxes_3d`` (D, 7).
         classes: Names of the labels.
     """
-    columns = [instances[name] for name in ("bboxes", "scores", "labels")]
-    space = instances.get("boxes_3d")
-    boxes_px, scores, labels, boxes_3d = (
-        None if column is None else np.asarray(column.detach().cpu())
-        for column in (*columns, space)
+    boxes_px, scores, labels = (
+        np.asarray(instances[name].detach().cpu())
+        for name in ("bboxes", "scores", "labels")
     )
-    names = np.array(classes, dtype=object)[labels]
-    return Objects.from_boxes(names, boxes_px, scores, boxes_3d)
+    space = instances.get("boxes_3d")
+    return Objects.from_boxes(
+        np.array(classes, dtype=object)[labels],
+        boxes_px,
+        scores,
+        None if space is None else np.asarray(space.detach().cpu()),
+    )

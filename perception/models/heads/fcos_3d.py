@@ -137,7 +137,7 @@ class FCOS3DHead(FCOSHead):
         numbers, direction = said.split((_NUMBERS, _DIRECTION), dim=1)
         return scores, sides, centerness, numbers, F.normalize(direction, dim=1)
 
-    def loss_by_feat(  # type: ignore[override]
+    def loss_by_feat(
         self,
         scores: list[Tensor],
         sides: list[Tensor],
@@ -225,7 +225,7 @@ class FCOS3DHead(FCOSHead):
             [one.view(count, -1, 4) for one in sides], dim=1
         )
 
-    def predict_by_feat(  # type: ignore[override]
+    def predict_by_feat(
         self,
         scores: list[Tensor],
         sides: list[Tensor],
@@ -249,8 +249,8 @@ class FCOS3DHead(FCOSHead):
             levels = []
             for logits, *rest in zip(*flat, *grids, strict=True):
                 own = [one[n] for one in rest[:4]] + rest[4:]
-                names = ("sides", "centerness", "numbers", "directions")
-                names += ("points", "strides")
+                names = ["sides", "centerness", "numbers", "directions"]
+                names += ["points", "strides"]
                 values, labels, _, kept = filter_scores_and_topk(
                     logits[n].sigmoid(),
                     cfg.get("score_thr", 0),

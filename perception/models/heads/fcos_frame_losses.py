@@ -90,7 +90,8 @@ def fcos_frame_losses(
     total = total / (counts + _EPS) + _sums(of_boxes, member) / (weights + _EPS)
     if not isinstance(head, FCOS3DHead):
         return total
-    terms, weight, frame = head.metric_losses(*outputs[3:], truth)
+    numbers, directions = outputs[3:]
+    terms, weight, frame = head.metric_losses(numbers, directions, truth)
     member = frame == torch.arange(len(truth), device=frame.device)[:, None]
     weights = _sums(weight, member).clamp(min=1e-6)
     return total + _sums(weight * terms.sum(dim=1), member) / weights

@@ -1,17 +1,15 @@
-"""The code that data/README.md shows."""
+"""The code that README.md and data/README.md show."""
 
 import re
 from pathlib import Path
 
-README = Path(__file__).resolve().parents[1] / "data/README.md"
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ("README.md", "data/README.md")
 
 
 def block(name: str) -> str:
     """The Python between ``<!-- name -->`` and ``<!-- /name -->``."""
-    found = re.search(
-        rf"<!-- {name} -->\s*```python\n(.*?)```\s*<!-- /{name} -->",
-        README.read_text(encoding="utf-8"),
-        re.DOTALL,
-    )
-    assert found, f"data/README.md has no block {name}"
-    return found[1]
+    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
+    marked = rf"<!-- {name} -->\s*```python\n(.*?)```\s*<!-- /{name} -->"
+    (found,) = re.findall(marked, text, re.DOTALL)
+    return found

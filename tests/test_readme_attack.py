@@ -1,30 +1,20 @@
-"""The ten lines that attack a detector run, in the README and in the docstring."""
+"""The ten lines that attack a detector run, in data/README and in the docstring."""
 
 import re
 import textwrap
-from pathlib import Path
 
 import pytest
 import torch
 from attacked_project import make_project
+from data_readme import block
 
 import perception.attacks
 
-README = Path(__file__).resolve().parent.parent / "README.md"
 PATHS = re.compile(r"^config, checkpoint = .+$", re.MULTILINE)
 
 
 def from_readme() -> str:
-    if not README.is_file():
-        pytest.skip("there is no README.md yet: its ten lines are not tested")
-    marked = re.search(
-        r"<!-- attack-ten-lines -->\s*```python\n(.*?)```\s*<!-- /attack-ten-lines -->",
-        README.read_text(encoding="utf-8"),
-        re.DOTALL,
-    )
-    if marked is None:
-        pytest.skip("README.md has no attack-ten-lines block yet: not tested")
-    return marked[1]
+    return block("attack-ten-lines")
 
 
 def from_docstring() -> str:

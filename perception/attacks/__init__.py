@@ -33,6 +33,7 @@ from perception.attacks.searches.black_box import (
 )
 from perception.attacks.searches.ensemble import Ensemble
 from perception.attacks.searches.interval import IntervalPGD
+from perception.attacks.searches.nested import NestedBudgets
 from perception.attacks.searches.pgd import PGD
 from perception.attacks.target import Target
 from perception.attacks.threats.base import ThreatModel
@@ -57,6 +58,7 @@ __all__ = [
     "IntervalPGD",
     "JointThreat",
     "MapThreat",
+    "NestedBudgets",
     "PatchThreat",
     "Perturbation",
     "Perturbed",

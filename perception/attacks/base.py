@@ -222,12 +222,15 @@ class Search:
         self.best_value = torch.full((len(self.batch),), -torch.inf)
 
     def start(self, *, random: bool) -> Tensor:
-        """First variables (R N, …): random ones, or the victim's start for all."""
-        clean_batch = self.victim.batch
+        """First variables (R N, …): random ones, or the victim's start for all.
+
+        A victim with a start of its own has the first restart begin there.
+        """
+        clean_batch, start = self.victim.batch, self.victim.start
         restarts = range(self.threat.restarts)
         if random:
-            return torch.cat([self.threat.random(clean_batch, r) for r in restarts])
-        start = self.victim.start
+            drawn = [self.threat.random(clean_batch, r) for r in restarts]
+            return torch.cat(drawn if start is None else [start, *drawn[1:]])
         if start is None:
             start = self.threat.clean(clean_batch)
         return torch.cat([start for _ in restarts])

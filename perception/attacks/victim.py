@@ -38,8 +38,8 @@ class Victim:
         target: Within its ``frozen`` context, see :mod:`perception.attacks.target`.
         batch: The N clean frames.
         touched: Sensors whose inputs the attack supplies.
-        start: Where searches begin that begin at no random place: a threat's variable
-            (N, …) within the budget; None is the clean input.
+        start: Where searches begin, if only in their first restart: a threat's variable
+            (N, …) within the budget. None is the clean input or a random place.
     """
 
     def __init__(

@@ -137,6 +137,16 @@ def build_runner(config: Config, launcher: str = "none") -> Runner:
         return _Runner.from_cfg(config)
 
 
+# What MMEngine says and nobody can act on: two are about its own code.
+_NOISE = (
+    "Hooks will be executed",
+    "Distributed training is not used",
+    '"FileClient" will be deprecated',
+    '"HardDiskBackend" is the alias',
+    "Exp name:",
+)
+
+
 class _Runner(Runner):
     """MMEngine's, without its print of the whole config, and with mortal workers.
 
@@ -151,8 +161,7 @@ class _Runner(Runner):
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """Its own, without what concerns nobody who trains or tests."""
         logger = super().build_logger(*args, **kwargs)
-        noise = ("Hooks will be executed", "Distributed training is not used")
-        logger.addFilter(lambda record: not str(record.msg).startswith(noise))
+        logger.addFilter(lambda record: not str(record.msg).startswith(_NOISE))
         return logger
 
     def _log_env(self, env_cfg: dict) -> None:

@@ -121,6 +121,9 @@ def test_end_to_end(done):
     assert gate.mce == {"camera": 100.0, "mean": 100.0}
     assert list(gate.curves) == ["camera_pgd", "lidar_pgd"]
     assert [point.scale for point in gate.curves["lidar_pgd"]] == [0.5, 1.0, 2.0]
+    nested = [p.name for p in (done / "gate").iterdir() if "lidar_pgd" in p.name]
+    ends = sorted(name.partition("after=")[2] for name in nested)
+    assert ends == ["", "", "0.25+0.5", "0.5"]  # by its name and by 0.5, by 2, by 1
     (group,) = results.groups
     assert group.detectors == ("gate", "again")
     assert set(group.attacks) == set(results.attacks)

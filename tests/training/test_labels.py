@@ -57,6 +57,14 @@ def test_training_and_validation_need_labels():
         LabelHook().before_run(runner)
 
 
+def test_frames_sorted_by_class_are_looked_at_from_end_to_end():
+    """Not the first hundred: labels that come with all sensors are read of a few."""
+    car, person = make_frame(0), make_frame(0)
+    car = replace(car, objects=car.objects.select(np.array([True, False])))
+    person = replace(person, objects=person.objects.select(np.array([False, True])))
+    assert check_labels(dataset([car] * 300 + [person] * 300)) == []
+
+
 def test_only_label_files_are_read(tmp_path):
     """Of KITTI's layout; thousands of pictures would take minutes."""
     root = write_kitti(tmp_path / "kitti")

@@ -46,6 +46,6 @@ suites = dict(
     careful=list(careful),
     interval=list(interval),
     black_box=[*noise, *square],
-    table=[*pgd, *margin, *careful, *interval, "all_pgd"],
+    table=[*pgd, *margin, *interval, "all_pgd"],
     full=list(attacks),
 )

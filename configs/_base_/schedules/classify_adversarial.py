@@ -5,7 +5,7 @@ Budgets are 16/255 of each channel's range, those of configs/_base_/attacks/acti
 
 _base_ = ["classify.py", "variation.py"]
 
-max_epochs = 20
+max_epochs = 40
 part = 16.0 / 255
 threat = dict(type="MapThreat")
 training_attacks = dict(
@@ -17,7 +17,7 @@ train_cfg = dict(
     type="AdversarialTrainLoop",
     attacks=training_attacks,
     variation={{_base_.variation}},
-    val_interval=20,
+    val_interval=40,
     warmup_iters=30,
 )
 optim_wrapper = dict(optimizer=dict(lr=1e-3))

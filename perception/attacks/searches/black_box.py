@@ -187,7 +187,8 @@ def with_sources(
 
     Args:
         config: Config of an attack; ``source`` is a dict of ``config`` and
-            ``checkpoint``, the paths of a detector. Its ``members`` may have some, too.
+            ``checkpoint``, the paths of a detector. Its ``members`` and its ``search``
+            may have some, too.
         load: Returns the target of these two paths; called at the first attack.
     """
     loadable, source = dict(config), config.get("source")
@@ -196,4 +197,6 @@ def with_sources(
         loadable["source"] = lambda: load(*paths)
     if "members" in config:
         loadable["members"] = [with_sources(one, load) for one in config["members"]]
+    if isinstance(config.get("search"), Mapping):
+        loadable["search"] = with_sources(config["search"], load)
     return loadable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from pathlib import Path
@@ -113,6 +113,7 @@ class AttackFile:
         *,
         source: tuple[str, str] | None = None,
         patch: str | None = None,
+        smaller: Sequence[float] = (),
         target: LoadedTarget | None = None,
         replay: Any = None,
     ) -> Named:
@@ -126,6 +127,8 @@ class AttackFile:
                 is crafted; None takes the file's.
             patch: Picture of a trained patch that a patch threat shows instead of
                 searching for one; its name tells it: ``camera_patch_face@patch=sign``.
+            smaller: Factors of the budget to search first, see ``NestedBudgets``; its
+                name tells them: ``camera_pgd@after=0.25+0.5``.
             target: What it must fit; source detectors run on its device.
             replay: Frames of which a stale sensor shows earlier ones.
 
@@ -144,6 +147,17 @@ class AttackFile:
         if patch is not None and threat_of(config)["type"] == "PatchThreat":
             config = dict(type="FixedPatch", texture=patch, threat=config["threat"])
             told.append(f"patch={_told(Path(patch).stem)}")
+        if smaller and "threat" not in config:
+            raise DataError(f"threat {name!r} has no budget, so there are no smaller")
+        if smaller:
+            search = {k: v for k, v in config.items() if k != "threat"}
+            config = dict(
+                type="NestedBudgets",
+                search=search,
+                smaller=tuple(smaller),
+                threat=config["threat"],
+            )
+            told.append("after=" + "+".join(f"{factor:.3g}" for factor in smaller))
         if replay is not None and config["type"] in CORRUPTIONS.module_dict:
             changes["replay"] = replay
         title = "@".join([name, ",".join(told)] if told else [name])
@@ -304,6 +318,8 @@ def _with_files(
         told["source"] = {**config["source"], "sha256": sha256(weights)}
     if "members" in config:
         told["members"] = [_with_files(plain(one), one) for one in config["members"]]
+    if isinstance(config.get("search"), Mapping):
+        told["search"] = _with_files(plain(config["search"]), config["search"])
     return told
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from perception.attacks import Adaptive, Attack, Perturbation
+from perception.attacks import Adaptive, Attack, NestedBudgets, Perturbation
 from perception.attacks.target import HasFeatures
 from perception.attacks.threats.budgets import BUDGETS, scaled_budgets
 from perception.core.files import replacing
@@ -167,7 +167,10 @@ def jobs_of(
     curve = [(threat, scale, False) for threat in probes for scale in run.curve]
     jobs: dict[str, Job] = {}
     for threat, scale, by_name in asked + curve:
-        job = _attack_job(run, subject, attack_file, threat, scale)
+        smaller = [one / scale for one in sorted(run.curve) if one < scale]
+        job = _attack_job(
+            run, subject, attack_file, threat, scale, () if by_name else smaller
+        )
         if isinstance(job, str):
             refused[threat] = job
         else:
@@ -273,8 +276,18 @@ def _attack_job(
     attack_file: AttackFile,
     threat: str,
     scale: float,
+    smaller: Sequence[float],
 ) -> Job | str:
-    """The job, or why the attack does not apply to the detector."""
+    """The job, or why the attack does not apply to the detector.
+
+    Args:
+        run: What was asked for.
+        subject: The detector.
+        attack_file: Where attacks are defined.
+        threat: Name of the attack.
+        scale: Factor of its budget.
+        smaller: Factors of that budget to search first.
+    """
     source = run.attacks.source
     plain = attack_file.build(threat, source=source).perturbation
     changes = {} if scale == 1 else _scaled(plain, scale)
@@ -283,6 +296,7 @@ def _attack_job(
             threat,
             changes,
             source=source,
+            smaller=smaller,
             target=subject.target,
             replay=subject.dataset,
         )
@@ -296,7 +310,9 @@ def _attack_job(
         detector=subject.name,
         run=AttackRun(
             detector=subject.spec,
-            attacks=replace(run.attacks, threats=(threat,), changes=changes),
+            attacks=replace(
+                run.attacks, threats=(threat,), changes=changes, smaller=smaller
+            ),
             out=str(Path(run.out) / subject.name),
             frames=run.frames,
             running=run.running,
@@ -338,12 +354,15 @@ def _curves(
     jobs: Sequence[Job], results: Mapping[str, AttackResult], factors: Sequence[float]
 ) -> dict[str, tuple[CurvePoint, ...]]:
     """Mean AP by the factor of the budget, for each attack with several."""
-    curves: dict[str, list[CurvePoint]] = {}
-    for job in sorted(jobs, key=lambda job: job.scale):
+    curves: dict[str, dict[float, CurvePoint]] = {}
+    # The curve's own attack counts, which began with smaller budgets, if there is one.
+    for job in sorted(jobs, key=lambda job: (job.scale, not job.asked)):
         if job.scale in factors:
-            point = CurvePoint(job.scale, results[job.title].mean)
-            curves.setdefault(job.threat, []).append(point)
-    return {name: tuple(found) for name, found in curves.items() if len(found) > 1}
+            found = results[job.title].ap.attacked.headline
+            point = CurvePoint(job.scale, found.mean, found.interval)
+            curves.setdefault(job.threat, {})[job.scale] = point
+    several = {name: found for name, found in curves.items() if len(found) > 1}
+    return {name: tuple(found.values()) for name, found in several.items()}
 
 
 def _audit(run: RobustnessRun, subject: Subject) -> AuditResult | None:
@@ -381,7 +400,7 @@ def _cost(attack: Perturbation, subject: Subject) -> int:
     """Gradient steps a frame takes: a guess, for the time left."""
     if not isinstance(attack, Attack):
         return 1
-    goals = 1
+    goals = 2 + len(attack.smaller) if isinstance(attack, NestedBudgets) else 1
     if isinstance(attack, Adaptive) and isinstance(subject.target, HasFeatures):
         goals = 1 + len(subject.target.sensors) * (len(attack.weights) + 1)
     return attack.threat.steps * attack.threat.restarts * goals

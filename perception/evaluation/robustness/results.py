@@ -405,10 +405,11 @@ class Monitor:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """Mean AP at a multiple of an attack's budget."""
+    """Mean AP at a multiple of an attack's budget, with its interval if known."""
 
     scale: Number
     mean: Figure
+    interval: tuple[Number, Number] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,8 @@ class AttacksSpec:
         changes: Fields of every threat model that replace the file's.
         patch: Picture of a trained patch that patch threats show; None searches one
             for each frame.
+        smaller: Factors of the budget to search first, each search from the worst of
+            the one before.
     """
 
     threats: Sequence[str]
@@ -63,6 +65,7 @@ class AttacksSpec:
     source: tuple[str, str] | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
     patch: str | None = None
+    smaller: Sequence[float] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +147,8 @@ class RobustnessRun:
         running: How.
         names: Names of the detectors; () takes them from the configs.
         baseline: Name of the detector that others are compared with; None: the first.
-        curve: Factors of the budget of each of ``probe`` to try as well.
+        curve: Factors of the budget of each of ``probe`` to try as well, a larger one
+            from the worst that smaller ones found.
         probe: Attacks or suites that ``curve`` and ``audit`` work with.
         audit: Audit each detector as well.
         audit_dir: Folder with ``audit.json`` files of earlier audits.

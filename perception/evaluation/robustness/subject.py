@@ -134,6 +134,7 @@ def load_subject(
                 asked.changes,
                 source=asked.source,
                 patch=asked.patch,
+                smaller=asked.smaller,
                 target=target,
                 replay=dataset,
             )

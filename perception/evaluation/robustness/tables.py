@@ -122,8 +122,12 @@ def starred(attack: AttackResult) -> str:
 
 def interval(found: MeanAP | None) -> str:
     """`` [low, high]``, or nothing where it is not known."""
-    span = None if found is None else found.interval
-    return "" if span is None else f" [{span[0]:.1f}, {span[1]:.1f}]"
+    return span(None if found is None else found.interval)
+
+
+def span(of: tuple[float, float] | None) -> str:
+    """`` [low, high]`` of a figure, or nothing."""
+    return "" if of is None else f" [{of[0]:.1f}, {of[1]:.1f}]"
 
 
 def objects_to_find(results: Results) -> dict[str, int]:
@@ -371,10 +375,19 @@ def _corruptions(results: Results) -> list[str]:
     kinds = {(s, kind) for one in found for s, kinds in one.items() for kind in kinds}
     rows = []
     for sensor, kind in sorted(kinds):
-        levels = [one.get(sensor, {}).get(kind, {}) for one in found]
-        cells = (" / ".join(ap(one[s]) for s in sorted(one)) for one in levels)
+        cells = (_severities(one, sensor, kind) for one in results.detectors)
         rows.append([sensor, kind, *(cell or NOTHING for cell in cells)])
     return table(["sensor", "corruption", *(d.name for d in results.detectors)], rows)
+
+
+def _severities(detector: DetectorResult, sensor: str, kind: str) -> str:
+    """Mean AP at each severity of a corruption, with its interval."""
+    found = {
+        what.severity: one.ap.attacked.headline
+        for one in detector.attacks.values()
+        if (what := one.corruption) and (what.sensor, what.kind) == (sensor, kind)
+    }
+    return " / ".join(f"{ap(m.mean)}{interval(m)}" for _, m in sorted(found.items()))
 
 
 def _classes(results: Results) -> list[str]:
@@ -470,7 +483,9 @@ def _curves(results: Results) -> list[str]:
     rows = []
     for detector in results.detectors:
         for name, points in detector.curves.items():
-            shown = ", ".join(f"×{p.scale:g}: {ap(p.mean)}" for p in points)
+            shown = ", ".join(
+                f"×{p.scale:g}: {ap(p.mean)}{span(p.interval)}" for p in points
+            )
             rows.append([detector.name, name, shown])
     return table(
         ["detector", "attack", f"{results.scoring.figure} by factor of the budget"],

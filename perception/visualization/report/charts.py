@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -22,6 +22,7 @@ from matplotlib.patches import Rectangle
 
 from perception.core.gate_state import ALARM, NOBODY
 from perception.evaluation.robustness.results import ConfusionRow
+from perception.evaluation.robustness.tables import span
 from perception.visualization.style import (
     GREEN,
     GREY,
@@ -30,8 +31,23 @@ from perception.visualization.style import (
     sensor_colour,
 )
 
-Points = Sequence[tuple[float, float]]
-"""(x, mean AP in percent), ascending in x."""
+
+class Point(NamedTuple):
+    """A mean AP in percent at x, a budget or a severity, and its 95 % interval."""
+
+    x: float
+    mean: float
+    interval: tuple[float, float] | None = None
+
+
+class Bar(NamedTuple):
+    """A mean AP, its 95 % interval, the attacked sensor or "", a text beside it."""
+
+    sensor: str
+    mean: float
+    text: str
+    interval: tuple[float, float] | None = None
+
 
 # Colours that matplotlib writes and the page replaces by its own.
 _INK, _FAINT, _RULE = "#010101", "#020202", "#030303"
@@ -62,7 +78,7 @@ _RC = {
 @mpl.rc_context(_RC)
 def lines_chart(
     title: str,
-    lines: Mapping[str, Points],
+    lines: Mapping[str, Sequence[Point]],
     detectors: Sequence[str],
     *,
     top: float,
@@ -75,7 +91,7 @@ def lines_chart(
 
     Args:
         title: What the chart is, for who cannot see it.
-        lines: {detector: what was measured}.
+        lines: {detector: what was measured, ascending in x}.
         detectors: All names of the page, so that each looks the same in all charts.
         top: End of the axis of mean AP.
         ticks: Texts under the x axis; those that would touch are left out.
@@ -95,22 +111,25 @@ def lines_chart(
             _style(detectors.index(detector)),
             (levels or {}).get(detector, {}),
         )
-        axes.plot(*zip(*points, strict=True), linewidth=2, color=style["color"])
-        for x, mean in points:
+        xs, means, _ = zip(*points, strict=True)
+        axes.plot(xs, means, linewidth=2, color=style["color"])
+        for x, mean, likely in points:
+            if likely:
+                axes.vlines(x, *likely, color=style["color"], linewidth=1)
             axes.plot(x, mean, gid=f"tip_{len(tips)}", **style)
-            tips.append(f"{detector}: {mean:.1f} at {ticks.get(x, x)}")
+            tips.append(f"{detector}: {mean:.1f}{span(likely)} at {ticks.get(x, x)}")
         for name, mean in told.items():
             dots = (0, (1, 3)) if name == "oracle" else (0, (6, 4))
             axes.axhline(mean, color=style["color"], linewidth=1.2, linestyle=dots)
         texts = ", ".join(f"{name} {mean:.1f}" for name, mean in told.items())
         label = _shown(f"{detector} ({texts})" if texts else detector)
         handles.append(Line2D([], [], linewidth=2, label=label, **style))
-    first, span = min(ticks), max(ticks) - min(ticks)
-    axes.set_xlim(first - 0.03 * span, first + 1.03 * span)
+    first, width_x = min(ticks), max(ticks) - min(ticks)
+    axes.set_xlim(first - 0.03 * width_x, first + 1.03 * width_x)
     labels, free = dict(ticks), first
     for x in sorted(ticks):
         labels[x] = ticks[x] if x >= free else ""
-        free = x + span * 36 / width if x >= free else free
+        free = x + width_x * 36 / width if x >= free else free
     axes.set_xticks(list(labels), list(labels.values()))
     axes.set_xlabel(x_label)
     if not small:
@@ -131,14 +150,12 @@ def legend_chart(detectors: Sequence[str]) -> Markup:
 
 
 @mpl.rc_context(_RC)
-def bars_chart(
-    title: str, groups: Mapping[str, Sequence[tuple[str, float, str]]], top: float
-) -> Markup:
+def bars_chart(title: str, groups: Mapping[str, Sequence[Bar]], top: float) -> Markup:
     """Bars below each other, those of a detector under its name.
 
     Args:
         title: What the chart is, for who cannot see it.
-        groups: {detector: (attacked sensor or "", mean AP, text beside the bar)}.
+        groups: {detector: its bars}.
         top: End of the axis of mean AP.
     """
     height_px = sum(28 + _LINE_PX * len(bars) for bars in groups.values())
@@ -149,10 +166,12 @@ def bars_chart(
     for name, bars in groups.items():
         axes.text(0, y_px + 24, _shown(name), weight="bold", va="bottom")
         y_px += 28
-        for sensor, mean, text in bars:
+        for sensor, mean, text, likely in bars:
             colour = _hex(sensor_colour(sensor)) if sensor else _INK
             axes.barh(y_px + 9, mean, height=11, color=colour)
-            at = (mean + 0.01 * top, y_px + 9)
+            if likely:
+                axes.hlines(y_px + 9, *likely, color=_FAINT, linewidth=1.5)
+            at = (max(mean, likely[1] if likely else mean) + 0.01 * top, y_px + 9)
             axes.text(*at, _shown(text), va="center_baseline")
             y_px += _LINE_PX
     return _svg(figure, title)

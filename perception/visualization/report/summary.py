@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from perception.evaluation.robustness.results import Figure
+from perception.evaluation.robustness.results import AttackResult, CurvePoint
+from perception.evaluation.robustness.tables import interval
 from perception.visualization.report.charts import (
-    Points,
+    Bar,
+    Point,
     bars_chart,
     gate_chart,
     lines_chart,
@@ -30,12 +32,18 @@ def worst_chart(runs: Sequence[Run], top: float) -> Markup | None:
     """Clean figure and worst case of each sensor, as bars; None without any."""
     groups = {}
     for run in runs:
-        clean, worst = run.result.clean_mean, run.result.worst
-        bars = [] if clean is None else [("", clean, f"{clean:.1f} clean")]
+        clean, worst = run.result.clean, run.result.worst
+        bars = []
+        if clean and clean.headline.mean is not None:
+            found = clean.headline
+            text = f"{found.mean:.1f}{interval(found)} clean"
+            bars = [Bar("", clean.headline.mean, text, found.interval)]
         for name in [name for name in run.sensors if name in worst]:
             star = " *" if worst[name].ineffective else ""
-            text = f"{worst[name].mean:.1f}{star} {name} attacked, {worst[name].attack}"
-            bars.append((name, worst[name].mean, text))
+            found = run.attacks[worst[name].attack].ap.attacked.headline
+            text = f"{worst[name].mean:.1f}{star}{interval(found)} {name} attacked, "
+            text += worst[name].attack
+            bars.append(Bar(name, worst[name].mean, text, found.interval))
         if bars:
             groups[run.name] = bars
     return bars_chart("Worst cases of each detector", groups, top) if groups else None
@@ -43,17 +51,23 @@ def worst_chart(runs: Sequence[Run], top: float) -> Markup | None:
 
 def budget_charts(runs: Sequence[Run], top: float) -> list[Chart]:
     """A chart for each attack that was measured at two budgets or more."""
-    found: dict[str, dict[str, Points]] = {}
+    found: dict[str, dict[str, list[Point]]] = {}
     for run in runs:
-        for name, means in _over_budget(run).items():
-            if len(means) > 1:
+        clean = run.result.clean
+        first = (
+            [CurvePoint(0.0, clean.headline.mean, clean.headline.interval)]
+            if clean
+            else []
+        )
+        for name, steps in _over_budget(run).items():
+            if len(steps) > 1:
                 lines = found.setdefault(name, {})
-                lines[run.name] = _points({0.0: run.result.clean_mean, **means})
+                lines[run.name] = _points([*first, *steps.values()])
     charts = []
     for name, lines in found.items():
         known = [run.attacks[name] for run in runs if name in run.attacks]
         sensors = known[0].attacked_sensors if known else ()
-        scales = {0.0, *(x for points in lines.values() for x, _ in points)}
+        scales = {0.0, *(point.x for points in lines.values() for point in points)}
         svg = lines_chart(
             f"Mean AP over the budget of {name}",
             lines,
@@ -67,10 +81,10 @@ def budget_charts(runs: Sequence[Run], top: float) -> list[Chart]:
     return charts
 
 
-def _over_budget(run: Run) -> dict[str, dict[float, Figure]]:
+def _over_budget(run: Run) -> dict[str, dict[float, CurvePoint]]:
     """{attack: {factor of its budget: mean AP}}, from curves and ``NAME@eps=…``."""
     found = {
-        name: {step.scale: step.mean for step in steps}
+        name: {float(step.scale): step for step in steps}
         for name, steps in run.result.curves.items()
     }
     for attack in run.attacks.values():
@@ -79,7 +93,8 @@ def _over_budget(run: Run) -> dict[str, dict[float, Figure]]:
         if base and changes.startswith("eps=") and "," not in changes:
             size, whole = _size(attack.threat.get("eps")), _size(base.threat.get("eps"))
             if size and whole:
-                found.setdefault(name, {1.0: base.mean})[size / whole] = attack.mean
+                steps = found.setdefault(name, {1.0: _measured(1.0, base)})
+                steps[size / whole] = _measured(size / whole, attack)
     return found
 
 
@@ -90,8 +105,15 @@ def _size(eps: object) -> float:
     return float(eps) if isinstance(eps, int | float) else 0.0
 
 
-def _points(means: Mapping[float, Figure]) -> Points:
-    return [(x, mean) for x, mean in sorted(means.items()) if mean is not None]
+def _measured(x: float, attack: AttackResult) -> CurvePoint:
+    found = attack.ap.attacked.headline
+    return CurvePoint(x, found.mean, found.interval)
+
+
+def _points(steps: Iterable[CurvePoint]) -> list[Point]:
+    """Those that have a figure, in order."""
+    known = [Point(s.scale, s.mean, s.interval) for s in steps if s.mean is not None]
+    return sorted(known, key=lambda point: point.x)
 
 
 def _levels(run: Run, sensors: Sequence[str]) -> dict[str, float]:
@@ -107,17 +129,18 @@ def _levels(run: Run, sensors: Sequence[str]) -> dict[str, float]:
 
 def severity_charts(runs: Sequence[Run], top: float) -> list[Chart]:
     """A chart for each way in which a sensor failed."""
-    found: dict[tuple[str, str], dict[str, Points]] = {}
+    found: dict[tuple[str, str], dict[str, list[CurvePoint]]] = {}
     for run in runs:
-        for sensor, kinds in run.result.corruptions.items():
-            for kind, means in kinds.items():
-                lines = found.setdefault((sensor, kind), {})
-                lines[run.name] = _points({float(x): y for x, y in means.items()})
+        for one in run.attacks.values():
+            if what := one.corruption:
+                lines = found.setdefault((what.sensor, what.kind), {})
+                step = _measured(float(what.severity), one)
+                lines.setdefault(run.name, []).append(step)
     charts = []
     for (sensor, kind), lines in found.items():
         svg = lines_chart(
             f"Mean AP over the severity of {kind}, {sensor}",
-            lines,
+            {name: _points(steps) for name, steps in lines.items()},
             [run.name for run in runs],
             top=top,
             ticks={float(level): str(level) for level in range(1, 6)},

@@ -8,6 +8,8 @@ import pytest
 
 from perception.evaluation.robustness.results import ConfusionRow
 from perception.visualization.report.charts import (
+    Bar,
+    Point,
     bars_chart,
     gate_chart,
     legend_chart,
@@ -20,8 +22,8 @@ NAMES = ("plain", "robust")
 EVIL = "</text><script>alert('x')</script>\"'&"
 
 
-PLAIN = [(0.0, 80.0), (0.25, 30.0), (1.0, 5.0)]
-ROBUST = [(0.0, 78.0), (1.0, 55.0)]
+PLAIN = [Point(0.0, 80.0), Point(0.25, 30.0), Point(1.0, 5.0)]
+ROBUST = [Point(0.0, 78.0), Point(1.0, 55.0)]
 BOTH = {"plain": PLAIN, "robust": ROBUST}
 
 
@@ -74,7 +76,7 @@ def test_texts_that_would_touch_are_left_out():
 
 
 def test_bars_are_as_long_as_their_figures():
-    bars = {"plain": [("", 80.0, "80.0 clean"), ("lidar", 20.0, "20.0")]}
+    bars = {"plain": [Bar("", 80.0, "80.0 clean"), Bar("lidar", 20.0, "20.0")]}
     root = ElementTree.fromstring(bars_chart("worst", bars, top=100.0))
     lidar = "#{:02x}{:02x}{:02x}".format(*sensor_colour("lidar"))
     lengths = {}
@@ -83,6 +85,30 @@ def test_bars_are_as_long_as_their_figures():
         xs = [float(x) for x in re.findall(r"[ML] ([\d.]+)", path.get("d"))]
         lengths[fill] = max(xs) - min(xs)
     assert lengths["currentColor"] == pytest.approx(4 * lengths[lidar])
+
+
+def test_intervals_are_drawn_and_said():
+    """On the axis: 10 points of AP are as long in a whisker as between two marks."""
+    given = {"plain": [Point(0.0, 80.0), Point(1.0, 60.0, (55.0, 65.0))]}
+    root = ElementTree.fromstring(lines(given))
+    assert [one.text for one in root.iter("title")] == [
+        "plain: 80.0 at clean",
+        "plain: 60.0 [55.0, 65.0] at 1×",
+    ]
+    marks = [float(one.get("y")) for one in root.iter("use") if one.get("x")]
+    paths = [path.get("d") for path in root.iter("path") if path.get("d")]
+    ends = [re.findall(r"[ML] ([\d.]+) ([\d.]+)", path) for path in paths]
+    upright = [
+        abs(float(points[0][1]) - float(points[1][1]))
+        for points in ends
+        if len(points) == 2 and points[0][0] == points[1][0]
+    ]
+    rise = abs(marks[1] - marks[0])  # then come the legend's
+    assert any(length == pytest.approx(rise / 2, rel=1e-3) for length in upright)
+    bars = {"plain": [Bar("lidar", 20.0, "20.0", (15.0, 25.0))]}
+    assert bars_chart("worst", bars, top=100.0).count("var(--faint)") > bars_chart(
+        "worst", {"plain": [Bar("lidar", 20.0, "20.0")]}, top=100.0
+    ).count("var(--faint)")
 
 
 def gate(*rows, sensors=("camera", "lidar")):
@@ -131,7 +157,7 @@ def test_more_alarms_than_frames_are_an_error():
 def test_names_are_only_text(name):
     charts = [
         lines({name: PLAIN}, title=name, levels={name: {name: 3.0}}),
-        bars_chart(name, {name: [(name, 3.0, name)]}, top=25.0),
+        bars_chart(name, {name: [Bar(name, 3.0, name)]}, top=25.0),
         gate_chart(name, [name], [ConfusionRow(name, {name: 3, "none": 4}, None)]),
         legend_chart([name]),
     ]

@@ -18,6 +18,7 @@ from report_makers import (
 from perception.core.structures import DataError
 from perception.evaluation.robustness.results import AuditResult, CurvePoint
 from perception.visualization.report import summary
+from perception.visualization.report.charts import Bar, Point
 from perception.visualization.report.page import write_report
 from perception.visualization.report.runs import read_runs
 
@@ -70,9 +71,9 @@ def test_bars_are_clean_and_worst_of_each_sensor_alone(read, drawn):
     ((groups, *_),) = drawn.values()
     assert groups == {
         "toy_concat": [
-            ("", 80.0, "80.0 clean"),
-            ("camera", 35.5, "35.5 camera attacked, camera_b"),
-            ("lidar", 5.0, "5.0 * lidar attacked, lidar_pgd"),
+            Bar("", 80.0, "80.0 clean"),
+            Bar("camera", 35.5, "35.5 camera attacked, camera_b"),
+            Bar("lidar", 5.0, "5.0 * lidar attacked, lidar_pgd"),
         ]
     }
 
@@ -96,10 +97,12 @@ def test_curves_from_both_kinds_of_results(read, drawn):
         ("camera_pgd", ("camera",)),
     ]
     lines, _, more = drawn["Mean AP over the budget of camera_pgd"]
-    assert lines == {"toy_concat": [(0.0, 80.0), (0.5, 60.0), (1.0, 40.0)]}
+    measured = [Point(0.0, 80.0), Point(0.5, 60.0), Point(1.0, 40.0)]
+    assert lines == {"toy_concat": measured}
     assert more["levels"]["toy_concat"] == {"noise": 78.0}
     lines, names, more = drawn["Mean AP over the budget of lidar_pgd"]
-    assert lines["toy_robust"] == [(0.0, 78.5), (0.25, 70.0), (1.0, 55.0)]
+    measured = [Point(0.0, 78.5), Point(0.25, 70.0), Point(1.0, 55.0)]
+    assert lines["toy_robust"] == measured
     assert more["levels"]["toy_robust"] == {"oracle": 66.0}
     assert more["ticks"] == {0.0: "clean", 0.25: "0.25×", 1.0: "1×"}
     assert names == ["toy_concat", "toy_robust"]
@@ -109,7 +112,7 @@ def test_severities_are_lines(read, drawn):
     charts = summary.severity_charts(read(robust_results()), 100.0)
     assert [one.name for one in charts] == ["fog", "blackout", "beam loss"]
     lines, _, more = drawn["Mean AP over the severity of fog, camera"]
-    assert lines["toy_robust"][-1] == (5.0, 20.0) and len(lines["toy_concat"]) == 5
+    assert lines["toy_robust"][-1] == Point(5.0, 20.0) and len(lines["toy_concat"]) == 5
     assert more["ticks"] == {float(level): str(level) for level in range(1, 6)}
 
 

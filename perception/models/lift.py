@@ -74,8 +74,7 @@ class BoxLift:
         inside = [_median_m(maps, box) for box in _inner(boxes_px, centre)]
         seen = torch.stack(inside) if inside else by_height
         depth_m = torch.where(seen.isfinite(), seen + sizes_m[:, 2] / 2, by_height)
-        cameras = camera.expand(len(centre), 3, 4)
-        x, y, z = unproject(cameras, centre - 0.5, depth_m).unbind(dim=1)
+        x, y, z = unproject(camera[None], centre - 0.5, depth_m).unbind(dim=1)
         yaw = torch.full_like(x, _YAW)
         bottom = y + sizes_m[:, 0] / 2
         return torch.stack([x, bottom, z, *sizes_m.unbind(dim=1), yaw], dim=1)

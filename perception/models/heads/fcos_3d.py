@@ -267,12 +267,7 @@ class FCOS3DHead(FCOSHead):
                 labels=labels,
                 score_factors=center[:, 0].sigmoid(),
                 boxes_3d=self.code.decode(
-                    said,
-                    facing,
-                    labels,
-                    where,
-                    stride,
-                    cameras[n].expand(len(box), 3, 4),
+                    said, facing, labels, where, stride, cameras[n, None]
                 ),
             )
             found.append(
@@ -294,18 +289,15 @@ class FCOS3DHead(FCOSHead):
     ) -> Tensor:
         """(N, L, 2) x, z in metres of what each location says, differentiable."""
         said, facing = in_a_row(numbers), in_a_row(directions)
-        frames, places, _ = said.shape
         points, strides = self._grid(numbers)
-        cameras = projections(metas, said)[:, None].expand(-1, places, -1, -1)
-        boxes = self.code.decode(
-            said.flatten(0, 1),
-            facing.flatten(0, 1),
-            torch.zeros(frames * places, dtype=torch.long, device=said.device),
-            points.repeat(frames, 1),
-            strides.repeat(frames),
-            cameras.flatten(0, 1),
-        )  # of any class: sizes are no matter on the ground
-        return boxes[:, [0, 2]].unflatten(0, (frames, places))
+        # Of any class: sizes are no matter on the ground.
+        labels = torch.zeros(len(points), dtype=torch.long, device=said.device)
+        cameras = projections(metas, said)[:, None]
+        boxes = [
+            self.code.decode(own, angle, labels, points, strides, camera)
+            for own, angle, camera in zip(said, facing, cameras, strict=True)
+        ]
+        return torch.stack(boxes)[:, :, [0, 2]]
 
     def _grid(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Places (L, 2) and strides (L,) of all locations, in pixels of the input."""

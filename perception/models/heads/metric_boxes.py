@@ -79,7 +79,8 @@ class MetricCode:
             labels: As for :meth:`encode`, like the next two.
             points_px: (P, 2).
             strides_px: (P,).
-            image_P_cam: (P, 3, 4) projection of their frames, of the input's pixels.
+            image_P_cam: (P, 3, 4) projection of their frames to the input's pixels, or
+                (1, 3, 4) of all.
         """
         centre = numbers[:, :2] * strides_px[:, None] + points_px
         logs = numbers[:, 2:].clamp(-_LARGEST, _LARGEST).exp()
@@ -115,7 +116,7 @@ def unproject(image_P_cam: Tensor, pixels: Tensor, depth_m: Tensor) -> Tensor:
     """(P, 3) points in the cam frame, see ``perception.core.geometry``.
 
     Args:
-        image_P_cam: (P, 3, 4) projections.
+        image_P_cam: (P, 3, 4) projections, or (1, 3, 4) of all.
         pixels: (P, 2) u, v of pixel centres.
         depth_m: (P,) z in the cam frame.
     """

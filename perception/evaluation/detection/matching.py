@@ -154,7 +154,10 @@ def _of_same_frame(
 
 def _joined(parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Pairs:
     """The pairs of all parts with an overlap above 0."""
-    hits = [tuple(column[part[2] > 0] for column in part) for part in parts]
+    hits = []
+    for part in parts:
+        hit = part[2] > 0
+        hits.append(tuple(column[hit] for column in part))
     if not hits:
         return Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
     return Pairs(*(np.concatenate(column) for column in zip(*hits, strict=True)))

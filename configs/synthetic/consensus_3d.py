@@ -1,7 +1,7 @@
 """consensus.py with boxes in metres, from the weights of concat_3d."""
 
 _base_ = [
-    "../_base_/datasets/kitti_layout.py",
+    "../_base_/datasets/kitti_layout_3d.py",
     "../_base_/models/fcos_small_3d.py",
     "../_base_/schedules/long.py",
     "../_base_/runtime/default.py",

@@ -10,10 +10,10 @@ from perception.core.structures import Channel, SensorSpec
 from perception.evaluation.detection.rules import Scoring
 from perception.evaluation.robustness.figures import (
     corruption_figures,
-    gate_summary,
     oracle_per_sensor,
     worst_per_sensor,
 )
+from perception.evaluation.robustness.gate_figures import gate_summary
 from perception.evaluation.robustness.results import (
     Accuracy,
     AttackResult,

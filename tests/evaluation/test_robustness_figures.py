@@ -8,21 +8,22 @@ import pytest
 
 from perception.core.structures import DataError, Objects
 from perception.evaluation.detection.rules import Scoring
-from perception.evaluation.robustness import figures
 from perception.evaluation.robustness.figures import (
     attack_result,
-    auroc,
     compared,
     corruption_figures,
-    detection_delay,
     detector_result,
     difference,
-    gate_summary,
     groups,
     mean_corruption_error,
     mean_resilience_rate,
     oracle_per_sensor,
     worst_per_sensor,
+)
+from perception.evaluation.robustness.gate_figures import (
+    auroc,
+    detection_delay,
+    gate_summary,
 )
 from perception.evaluation.robustness.records import FrameRecord, Measured
 from perception.evaluation.robustness.results import (
@@ -344,7 +345,7 @@ def test_delay_by_hand(monkeypatch):
     def calibrate(gates, **_):
         return monitor(0.8)
 
-    monkeypatch.setattr(figures.SensorMonitor, "calibrate", calibrate)
+    monkeypatch.setattr(SensorMonitor, "calibrate", calibrate)
     found = result([CALM] * 44, [LYING] * 44).gate.delay
     # 22 frames held out, windows of 20: three beginnings
     assert (found.mean, found.detected, found.starts) == (4.0, 1, 3)

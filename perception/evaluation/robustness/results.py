@@ -332,6 +332,15 @@ class AttackResult:
         return threat if isinstance(threat, dict) else self.description
 
 
+def single_sensor(attacks: Mapping[str, AttackResult]) -> dict[str, str]:
+    """{attack: its sensor} of all attacks on exactly one, corruptions left out."""
+    return {
+        name: one.attacked_sensors[0]
+        for name, one in attacks.items()
+        if len(one.attacked_sensors) == 1 and one.corruption is None
+    }
+
+
 @dataclass(frozen=True)
 class Worst:
     """The attack that leaves the least, and the mean AP under it."""

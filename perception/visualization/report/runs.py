@@ -11,10 +11,10 @@ from pathlib import Path
 from perception.core.structures import DataError, SensorSpec
 from perception.evaluation.robustness.figures import (
     corruption_figures,
-    gate_summary,
     oracle_per_sensor,
     worst_per_sensor,
 )
+from perception.evaluation.robustness.gate_figures import gate_summary
 from perception.evaluation.robustness.results import (
     Accuracy,
     AttackResult,

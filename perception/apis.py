@@ -43,6 +43,10 @@ def detect(
 ) -> list[DetDataSample]:
     """Detections of some or all frames, boxes in pixels of the original image.
 
+    A detector of boxes in metres adds ``boxes_3d`` (D, 7) to ``pred_instances``: x, y,
+    z of the bottom face's centre in the cam frame (x right, y down, z forward), height,
+    width, length in metres, yaw around y in radians.
+
     Args:
         detector: In eval mode.
         dataset: The frames.

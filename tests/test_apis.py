@@ -65,3 +65,18 @@ def test_weights_of_another_detector_are_named(tmp_path, data, config, repo_root
     expected = r"concat\.pth: weights of another detector than .*camera\.py describes"
     with pytest.raises(DataError, match=expected):
         load_detector(other, file)
+
+
+def test_boxes_in_metres_are_detected(tmp_path, data, repo_root):
+    base = repo_root / "configs/synthetic/concat_3d.py"
+    config = write_config(tmp_path / "concat_3d.py", data, base)
+    torch.manual_seed(0)
+    detector, frames = load_detector(config), build_dataset(config)
+    detector.bbox_head.test_cfg["score_thr"] = 0.0
+    (sample,) = detect(detector, frames, [0])
+    found = sample.pred_instances
+    assert found.boxes_3d.shape == (len(found), 7) and len(found)
+    # Seen through the calibration of the original image, centres are in their frame.
+    x, _, z = found.boxes_3d[:, :3].T
+    assert (z > 0).all() and found.boxes_3d[:, 3:6].min() > 0
+    assert (40 * x / z).abs().max() < 64

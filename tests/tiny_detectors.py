@@ -101,6 +101,7 @@ def make_detector(
     head: dict = FCOS,
     branch_head: dict | None = None,
     aggregator: dict | None = None,
+    lift: dict | None = None,
     **fusion_arguments: object,
 ):
     """A detector whose preprocessor describes all four sensors."""
@@ -123,6 +124,7 @@ def make_detector(
         aggregator=aggregator,
         bbox_head=head,
         branch_head=branch_head,
+        lift=lift,
         train_cfg=RETINA_TRAINING if head is RETINA else None,
         test_cfg=dict(
             nms_pre=50,

@@ -1,8 +1,8 @@
 """What an attacker wants: an objective, of which part, and what the gate shall say.
 
 Configs and the command line name a goal by a text, which :meth:`Goal.parse` alone
-reads: an objective (``detection``, ``hide``, ``create``, ``rank``, ``class:NAME``),
-followed by any of
+reads: an objective (``detection``, ``hide``, ``create``, ``rank``, ``class:NAME``; for
+boxes in metres ``displace``), followed by any of
 
 * ``|branch``, ``|fused`` or ``|parts``, for fusions that choose among predictions: the
   objective of what the attacked sensor says by itself, of the prediction of all sensors

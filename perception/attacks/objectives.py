@@ -24,6 +24,7 @@ from perception.attacks.registry import OBJECTIVES
 from perception.attacks.target import DoesNotApplyError, Response, Scores
 from perception.core.parts import Part
 from perception.core.structures import Objects
+from perception.models.heads.metric_boxes import unproject
 
 _TOP = 50  # how many of a frame's background scores count
 _MATCH = 0.5  # overlap with an object above which a detection is of it
@@ -244,6 +245,49 @@ class TakenFor(_OfScores):
         others = [k for k in range(len(classes)) if k != target]
         wrong = F.softplus(logits[..., others]).sum(dim=2)
         return judged.mean_inside(-F.softplus(-logits[..., target]) - wrong)
+
+
+@OBJECTIVES.register_module(name="displace")
+@dataclass(frozen=True)
+class Displace(Objective):
+    """Have the nearest object be detected somewhere else on the ground.
+
+    Its detection is the box of the location that scores best; all locations inside the
+    object's image box count, by the square of their scores, since the best one may
+    change. What is reached is in metres.
+    """
+
+    def value(
+        self, response: Response, part: Part | None, samples: Sequence[Any]
+    ) -> Tensor:
+        """(N,) distance of the centres said from the true one; 0 without an object."""
+        ground_m, scores = response.ground(part), response.scores(part)
+        best = scores.logits.detach().amax(dim=2).sigmoid()
+        moved = [
+            _distance_m(where, score, scores.centers_px, sample)
+            for where, score, sample in zip(ground_m, best, samples, strict=True)
+        ]
+        return torch.stack(moved)
+
+
+def _distance_m(
+    ground_m: Tensor, scores: Tensor, centers_px: Tensor, sample: Any
+) -> Tensor:
+    """Mean distance (L, 2) to a frame's nearest object, by scores (L,) inside it."""
+    truth = sample.gt_instances
+    known = truth.get("targets_3d")
+    if known is None:
+        raise DoesNotApplyError("goal displace: the frames have no labels in metres")
+    depth_m = known[:, 2].nan_to_num(torch.inf)
+    if not depth_m.isfinite().any():
+        return (0 * ground_m).sum()
+    nearest = depth_m.argmin()
+    camera = torch.as_tensor(sample.image_P_cam).to(ground_m)[None]
+    true = unproject(camera, known[nearest, None, :2] - 0.5, known[nearest, None, 2])
+    inside = _inside(centers_px, truth.bboxes[nearest, None])[0]
+    weight = scores.square() * inside
+    off_m = (ground_m - true[:, [0, 2]].to(ground_m)).square().sum(dim=1)
+    return (weight * (off_m + 1e-6).sqrt()).sum() / weight.sum().clamp(min=1e-9)
 
 
 def _inside(centers_px: Tensor, boxes_px: Tensor) -> Tensor:

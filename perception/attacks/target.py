@@ -128,6 +128,16 @@ class Response(ABC):
     def scores(self, part: Part | None = None) -> Scores:
         """Class logits, of a part or (None) of the whole."""
 
+    def ground(self, part: Part | None = None) -> Tensor:
+        """(N, L, 2) x, z in metres of the centre that each location of scores says.
+
+        In the cam frame, differentiable in the inputs.
+
+        Raises:
+            DoesNotApplyError: If the target says nothing in metres.
+        """
+        raise DoesNotApplyError("the target says nothing in metres")
+
     def predictions(self) -> Sequence[Prediction]:
         """The N final predictions: all that a black box tells.
 

@@ -33,7 +33,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     },
     "steps": {"type": int, "help": "steps or queries per restart"},
     "restarts": {"type": int, "help": "independent tries"},
-    "goal": {"help": "detection, hide, create, class:NAME, …"},
+    "goal": {"help": "detection, hide, create, class:NAME, displace, …"},
     "seed": {"type": int, "help": "seed of every random draw"},
     "set": {
         "nargs": "+",

@@ -16,6 +16,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from perception.core.geometry import rotation_y_to_alpha
+
 SensorKind = Literal["image", "depth", "points", "array"]
 
 
@@ -225,8 +227,16 @@ class Objects:
         names: np.ndarray,
         boxes_px: np.ndarray,
         scores: np.ndarray | None = None,
+        boxes_3d: np.ndarray | None = None,
     ) -> Objects:
-        """Objects known by their 2D boxes alone; the 3D columns say "unknown"."""
+        """Objects known by their 2D boxes; other columns say "unknown".
+
+        Args:
+            names: (N,) class names.
+            boxes_px: (N, 4) see the class.
+            scores: (N,) of detections.
+            boxes_3d: (N, 7) location, dimensions and yaw, see the class; None: unknown.
+        """
         count = len(names)
 
         def unknown(value: float, *more: int) -> np.ndarray:
@@ -236,7 +246,7 @@ class Objects:
                 return np.full(shape, value)
             return np.broadcast_to(value, shape)
 
-        return cls(
+        flat = cls(
             names=np.asarray(names, dtype=object).reshape(count),
             boxes_px=np.asarray(boxes_px, dtype=np.float64).reshape(count, 4),
             truncation=unknown(-1.0),
@@ -247,6 +257,24 @@ class Objects:
             rotation_y=unknown(-10.0),
             scores=None if scores is None else np.asarray(scores, dtype=np.float64),
         )
+        if boxes_3d is None:
+            return flat
+        space = np.asarray(boxes_3d, dtype=np.float64).reshape(count, 7)
+        return replace(
+            flat,
+            location_m=space[:, :3],
+            dimensions_m=space[:, 3:6],
+            rotation_y=space[:, 6],
+            alpha=rotation_y_to_alpha(space[:, 6], space[:, :3]),
+        )
+
+    @property
+    def boxes_3d(self) -> np.ndarray | None:
+        """(N, 7) as :meth:`from_boxes` takes them; None if none is known."""
+        if not (self.dimensions_m > 0).any():
+            return None
+        columns = [self.location_m, self.dimensions_m, self.rotation_y[:, None]]
+        return np.concatenate(columns, axis=1)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import cv2
 import numpy as np
@@ -24,10 +25,12 @@ from mmdet.registry import TRANSFORMS
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
-from perception.core.structures import Frame, Objects, class_key
+from perception.core.geometry import project_to_image, rotation_y_to_alpha
+from perception.core.structures import Calibration, Frame, Objects, class_key
 
 Size = tuple[int, int]
 ClassIndex = Mapping[str, int]
+_NEAREST_M = 0.5  # centres nearer to the camera's plane have no place in the image
 
 
 def warp_frame(frame: Frame, transform: np.ndarray, size: Size) -> Frame:
@@ -241,7 +244,7 @@ class PackFrame(BaseTransform):
             }
         )
         if frame.objects is not None:
-            sample.gt_instances = self._instances(frame.objects, results["class_index"])
+            sample.gt_instances = self._instances(frame, results["class_index"])
         points = frame.calibration.cam_T_sensor
         inputs = {
             name: torch.from_numpy(value) if name in points else _image_tensor(value)
@@ -249,7 +252,8 @@ class PackFrame(BaseTransform):
         }
         return {"inputs": inputs, "data_samples": sample}
 
-    def _instances(self, objects: Objects, class_index: ClassIndex) -> InstanceData:
+    def _instances(self, frame: Frame, class_index: ClassIndex) -> InstanceData:
+        objects = cast(Objects, frame.objects)
         size = objects.boxes_px[:, 2:] - objects.boxes_px[:, :2]
         index = {class_key(name): label for name, label in class_index.items()}
         keep = objects.named(*class_index)
@@ -261,7 +265,33 @@ class PackFrame(BaseTransform):
         return InstanceData(
             bboxes=torch.as_tensor(chosen.boxes_px, dtype=torch.float32),
             labels=torch.as_tensor(labels, dtype=torch.long),
+            targets_3d=torch.as_tensor(
+                metric_targets(chosen, frame.calibration), dtype=torch.float32
+            ),
         )
+
+
+def metric_targets(objects: Objects, calibration: Calibration) -> np.ndarray:
+    """(N, 7) what a detector of metric boxes is to say of the objects.
+
+    x, y in pixels, from the image's edge, and depth in metres of the 3D centre; height,
+    width, length in metres; the observation angle as the image shows it, which is
+    π - alpha if the image is mirrored. Rows of objects that are not known in space, or
+    whose centre is not in front of the camera, are NaN.
+    """
+    height_m = objects.dimensions_m[:, 0]
+    centre = objects.location_m - np.stack(
+        [np.zeros_like(height_m), height_m / 2, np.zeros_like(height_m)], axis=1
+    )
+    pixels, depth_m = project_to_image(calibration.image_P_cam, centre)
+    known = (objects.dimensions_m > 0).all(axis=1) & (objects.location_m[:, 0] > -1000)
+    known &= (objects.rotation_y >= -2 * np.pi) & (depth_m > _NEAREST_M)
+    alpha = rotation_y_to_alpha(objects.rotation_y, objects.location_m)
+    if calibration.image_P_cam[0, 0] < 0:
+        alpha = np.pi - alpha
+    columns = [pixels + 0.5, depth_m[:, None], objects.dimensions_m, alpha[:, None]]
+    table = np.concatenate(columns, axis=1)
+    return np.where(known[:, None], table, np.nan)
 
 
 def _projections(frame: Frame) -> dict[str, np.ndarray]:

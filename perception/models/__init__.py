@@ -18,6 +18,7 @@ from perception.models.fusion import (
     MeanFusion,
     OddOneOutFusion,
 )
+from perception.models.heads.fcos_3d import FCOS3DHead
 from perception.models.heads.last_layer import LastLayerFCOSHead
 from perception.models.heads.linear import LinearHead
 from perception.models.output import DetectorOutput
@@ -35,6 +36,7 @@ __all__ = [
     "ConsensusAggregator",
     "ConvTower",
     "DetectorOutput",
+    "FCOS3DHead",
     "FusionNeck",
     "LastLayerFCOSHead",
     "LatentEnsembleFusion",

@@ -22,6 +22,7 @@ from perception.models.consensus.base import Aggregator
 from perception.models.consensus.gate import Verdict
 from perception.models.consensus.intervals import Margins
 from perception.models.fusion.base import FusionNeck
+from perception.models.heads.fcos_3d import FCOS3DHead, said_alone
 from perception.models.heads.losses import (
     by_attack,
     losses_by_frame,
@@ -36,6 +37,7 @@ from perception.models.heads.outputs import (
     shared_targets,
 )
 from perception.models.key_map import rename_former_weights
+from perception.models.lift import BoxLift
 from perception.models.output import BranchProjections, DetectorOutput
 from perception.models.preprocessor import restricted_to
 from perception.models.pyramid import Pyramid, PyramidShape
@@ -57,6 +59,8 @@ class MultiModalDetector(BaseDetector):
             the fused prediction be the detector's.
         branch_head: Config of the dense head that detects with one sensor alone, for
             aggregators; None lets ``bbox_head`` do it.
+        lift: Arguments of a :class:`BoxLift`, for heads of image boxes: detections get
+            boxes in metres without training; None for none.
         train_cfg: MMDetection's training config of the head.
         test_cfg: MMDetection's test config of the head.
         data_preprocessor: Config of a ``MultiModalPreprocessor``. It may describe
@@ -73,6 +77,7 @@ class MultiModalDetector(BaseDetector):
         fusion: dict | None = None,
         aggregator: dict | None = None,
         branch_head: dict | None = None,
+        lift: dict | None = None,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         init_cfg: dict | None = None,
@@ -107,6 +112,9 @@ class MultiModalDetector(BaseDetector):
         self.branch_head = None
         if branch_head is not None:
             self.branch_head = MODELS.build(ConfigDict(dict(branch_head) | settings))
+        self.lift = None if lift is None else BoxLift(**lift)
+        if lift is not None and isinstance(self.bbox_head, FCOS3DHead):
+            raise ValueError("lift is for image boxes; the head says boxes in metres")
         self.register_load_state_dict_pre_hook(rename_former_weights)
 
     def _build_fusion(self, config: dict, aggregator: dict | None) -> None:
@@ -167,7 +175,10 @@ class MultiModalDetector(BaseDetector):
         return {name: self.encode(name, batch_inputs[name]) for name in self.branches}
 
     def fuse(
-        self, pyramids: Mapping[str, Pyramid], leave_out: LeaveOut | None = None
+        self,
+        pyramids: Mapping[str, Pyramid],
+        leave_out: LeaveOut | None = None,
+        samples: Sequence = (),
     ) -> DetectorOutput:
         """{sensor: pyramid} to predictions; for losses, within :meth:`for_losses`.
 
@@ -176,6 +187,8 @@ class MultiModalDetector(BaseDetector):
             leave_out: The sensor known to be compromised, which no expert reads then
                 (the upper bound that a gate can reach, and a way to attack through each
                 expert); None leaves that to the gate.
+            samples: The N frames, whose focal lengths tell heads of boxes in metres
+                what one image alone means; without them it is the usual one.
 
         Raises:
             ValueError: If there is no such sensor, or it cannot be left out.
@@ -186,7 +199,14 @@ class MultiModalDetector(BaseDetector):
         verdict = Verdict(numbers)
         if self.aggregator is not None and self.branch_projections is not None:
             projected = self.branch_projections(pyramids)
-            branches = run_stacked(self._branch_head, projected)
+            branches = tuple(
+                said_alone(self._branch_head, self.sensors[name], said, samples)
+                for name, said in zip(
+                    self.branches,
+                    run_stacked(self._branch_head, projected),
+                    strict=True,
+                )
+            )
             verdict = self.aggregator.judge(branches, numbers)
         return DetectorOutput(
             pyramids=pyramids,
@@ -195,6 +215,8 @@ class MultiModalDetector(BaseDetector):
             aggregator=self.aggregator,
             fusion=self.fusion,
             head=self.bbox_head,
+            specs=self.sensors,
+            samples=samples,
         )
 
     def _numbers(self, pyramids: Mapping[str, Pyramid], leave_out: LeaveOut) -> Tensor:
@@ -235,7 +257,7 @@ class MultiModalDetector(BaseDetector):
             for name, pyramid in self.extract_feat(batch_inputs).items()
         }
         with self.for_losses():
-            output = self.fuse(pyramids)
+            output = self.fuse(pyramids, samples=batch_data_samples)
             losses = self.detection_losses(output, batch_data_samples)
         odd = self._odd_sensors(batch_data_samples)
         odd = odd.to(next(self.parameters()).device)
@@ -334,13 +356,19 @@ class MultiModalDetector(BaseDetector):
         """
         if self.bbox_head.training:
             raise RuntimeError("heads give boxes in eval mode, not for_losses()")
-        output = self.fuse(self.extract_feat(batch_inputs), leave_out)
         samples = list(batch_data_samples)
+        output = self.fuse(self.extract_feat(batch_inputs), leave_out, samples)
         results = self.bbox_head.predict_by_feat(
             *output.outputs,
             batch_img_metas=[sample.metainfo for sample in samples],
             rescale=rescale,
         )
+        if self.lift is not None:
+            for n, (found, sample) in enumerate(zip(results, samples, strict=True)):
+                own = {name: x[n] for name, x in batch_inputs.items()}
+                found.boxes_3d = self.lift.boxes_3d(
+                    found, own, self.sensors, sample.metainfo, rescaled=rescale
+                )
         samples = self.add_pred_to_datasample(samples, results)
         output.write_gate(samples)
         for sample in samples if self.has_gate else ():

@@ -40,7 +40,8 @@ class GraphSpec:
             with the frame's number first, ``SENSOR_projection`` (N, 3, 4); otherwise
             ``SENSOR`` is the (N, C, H, W) map that the preprocessor makes.
         boxes: ``raw`` is the head's outputs, ``KIND_LEVEL``; ``decoded`` adds up to
-            ``boxes`` (N, L, 4) in pixels of the input and ``scores`` (N, L, K);
+            ``boxes`` (N, L, 4) in pixels of the input and ``scores`` (N, L, K), boxes
+            in metres are left to ``raw``;
             ``nms`` also says which of them non-maximum suppression leaves:
             ``selected`` (M, 3), each a frame, a class and a location.
     """
@@ -159,7 +160,7 @@ def decode(
     """
     if not getattr(head, "use_sigmoid_cls", False):
         raise DataError(f"{type(head).__name__} has no sigmoid scores: use boxes=raw")
-    classes, sides, *factors = outputs
+    classes, sides, *factors = outputs[:3]  # behind them are boxes in metres
     sizes = [(int(level.shape[-2]), int(level.shape[-1])) for level in classes]
     priors = torch.cat(head.prior_generator.grid_priors(sizes, device=sides[0].device))
 

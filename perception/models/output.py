@@ -7,7 +7,7 @@ size of a gate's grid.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import cast
 
@@ -15,10 +15,12 @@ from mmdet.structures import DetDataSample
 from torch import Tensor, nn
 
 from perception.core.parts import BranchPrediction, ExpertPrediction, Part
+from perception.core.structures import SensorSpec
 from perception.models.consensus.base import Aggregator
 from perception.models.consensus.gate import Verdict
 from perception.models.consensus.intervals import Bounds
 from perception.models.fusion.base import FusedFeatures, FusionNeck
+from perception.models.heads.fcos_3d import said_alone
 from perception.models.heads.outputs import HeadOutputs, run, run_stacked
 from perception.models.pyramid import Pyramid, PyramidShape
 
@@ -61,6 +63,8 @@ class DetectorOutput:
         aggregator: Combines the predictions; None if the fused one is the detector's.
         fusion: Fuses the pyramids; None for one sensor, or where nothing is fused.
         head: Looks at what is fused.
+        specs: What the sensors deliver.
+        samples: The N frames, see :meth:`MultiModalDetector.fuse`.
     """
 
     pyramids: Mapping[str, Pyramid]
@@ -69,6 +73,8 @@ class DetectorOutput:
     aggregator: Aggregator | None
     fusion: FusionNeck | None
     head: nn.Module
+    specs: Mapping[str, SensorSpec] = field(default_factory=dict)
+    samples: Sequence = ()
 
     @cached_property
     def outputs(self) -> HeadOutputs:
@@ -81,7 +87,13 @@ class DetectorOutput:
     def fused(self) -> HeadOutputs | None:
         """What the head says of the features fused without the sensors left out."""
         features = self._features
-        return None if features is None else run(self.head, features.features)
+        if features is None:
+            return None
+        said = run(self.head, features.features)
+        if self.fusion is not None or len(self.specs) != 1:
+            return said
+        (spec,) = self.specs.values()
+        return said_alone(self.head, spec, said, self.samples)
 
     @cached_property
     def experts(self) -> tuple[HeadOutputs, ...]:

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-import numpy as np
 import torch
 from mmdet.structures import DetDataSample
 from torch import Tensor
@@ -23,8 +22,10 @@ from perception.attacks.target import (
     Response,
     Scores,
 )
-from perception.core.parts import LeaveOut, Part
-from perception.core.structures import Objects, Prediction, SensorSpec
+from perception.core.parts import BranchPrediction, LeaveOut, Part
+from perception.core.structures import Prediction, SensorSpec
+from perception.models.heads.detections import as_objects
+from perception.models.heads.fcos_3d import FCOS3DHead
 from perception.models.heads.losses import losses_by_frame
 from perception.models.heads.outputs import HeadOutputs
 from perception.models.modes import frozen, in_eval_mode
@@ -112,7 +113,7 @@ class DetectorTarget:
         """What the detector says given the pyramids of all sensors."""
         if leave_out is not None and not self.can_leave_out:
             raise DoesNotApplyError("the fusion cannot be told to leave a sensor out")
-        output = self.detector.fuse(features, leave_out)
+        output = self.detector.fuse(features, leave_out, frames)
         return _DetectorResponse(self, output, frames)
 
     def losses(self, inputs: Inputs, frames: Frames) -> Tensor:
@@ -164,6 +165,14 @@ class _DetectorResponse(Response):
         """Class logits (N, L, K), the best anchor's per location."""
         return self._scores(self._raw(part)[0])
 
+    def ground(self, part: Part | None = None) -> Tensor:
+        """Where on the ground each location says that its object is (N, L, 2)."""
+        detector = self._detector
+        head = detector.bbox_head
+        if isinstance(part, BranchPrediction) and detector.branch_head is not None:
+            head = detector.branch_head
+        return _ground(head, self._raw(part), self._frames)
+
     def numbers(self, part: Part | None = None) -> list[Tensor]:
         """Raw outputs of the head, kind by kind and level by level."""
         return [level for kind in self._raw(part) for level in kind]
@@ -210,6 +219,17 @@ class _RawResponse(Response):
         """Class logits (N, L, K)."""
         return self._of._scores(self._kinds[0])
 
+    def ground(self, part: Part | None = None) -> Tensor:
+        """Where on the ground each location says that its object is (N, L, 2)."""
+        return _ground(self._of._detector.bbox_head, self._kinds, self._of._frames)
+
+
+def _ground(head: Any, outputs: HeadOutputs, frames: Frames) -> Tensor:
+    if not isinstance(head, FCOS3DHead):
+        raise DoesNotApplyError("the detector says nothing in metres")
+    numbers, directions = outputs[3:]
+    return head.ground(numbers, directions, [one.metainfo for one in frames])
+
 
 def scores_of_levels(
     levels: Sequence[Tensor], classes: int, size: tuple[int, int]
@@ -234,15 +254,9 @@ def scores_of_levels(
 
 def read_prediction(sample: DetDataSample, classes: Sequence[str]) -> Prediction:
     """What a detector wrote on a sample, as plain values."""
-    found = sample.pred_instances
-    boxes_px, scores, labels = (
-        np.asarray(column.detach().cpu())
-        for column in (found.bboxes, found.scores, found.labels)
-    )
-    names = np.array(classes, dtype=object)[labels]
     gate = sample.get("gate")
     return Prediction(
-        detections=Objects.from_boxes(names, boxes_px, scores),
+        detections=as_objects(sample.pred_instances, classes),
         gate=None if gate is None else tuple(gate.detach().cpu().tolist()),
         alarm=None if sample.get("alarm") is None else float(sample.alarm),
     )

@@ -13,7 +13,7 @@ import numpy as np
 from perception.core.gate_state import NOBODY
 from perception.core.structures import SensorSpec
 from perception.visualization.bev import draw_bev, one_line_in
-from perception.visualization.boxes import draw_boxes
+from perception.visualization.boxes import draw_boxes, draw_boxes_3d
 from perception.visualization.images import (
     as_rgb,
     change_counts,
@@ -26,7 +26,7 @@ from perception.visualization.images import (
     raster_picture,
     spoken,
 )
-from perception.visualization.scene import Judge, Scene, Verdict, View, state_text
+from perception.visualization.scene import Judge, Scene, View, state_text
 from perception.visualization.sheet import Area, Column, Sheet
 from perception.visualization.style import (
     CHANGE_COLOURS,
@@ -88,7 +88,7 @@ def draw_scene(scene: Scene, judge: Judge, *, width: int = 1600) -> np.ndarray:
         left.gap()
         draw_gate(left, scene)
     body.y = max(left.y, top + round(0.7 * right.width))
-    _from_above(right, scene, judge(scene.truth, scene.last.detections), body.y)
+    _from_above(right, scene, judge, body.y)
     return sheet.rendered(body.y + sheet.gap)
 
 
@@ -186,7 +186,12 @@ def draw_detections(
     else:
         rgb = image_picture(picture, column.width)
     area, scale = column.picture(rgb), column.width / scene.original_size[1]
-    draw_boxes(column.sheet, area, verdict.layers(), scale=scale)
+    if not verdict.is_in_space:
+        draw_boxes(column.sheet, area, verdict.layers(), scale=scale)
+        return
+    scale = column.width / scene.image_size[1]
+    layers = verdict.layers_in_space()
+    draw_boxes_3d(column.sheet, area, layers, scene.calibration, scale=scale)
 
 
 def _attacked_row(body: Column, scene: Scene, name: str) -> None:
@@ -321,9 +326,12 @@ def _bars(
     column.y += line_height(sheet.fine_px)
 
 
-def _from_above(column: Column, scene: Scene, verdict: Verdict, bottom: int) -> None:
+def _from_above(column: Column, scene: Scene, judge: Judge, bottom: int) -> None:
     """The bird's-eye view down to ``bottom``, its title and legend included."""
     changes, sheet = scene.changed_points(), column.sheet
+    verdicts = [
+        judge(scene.truth, view.detections) for view in (scene.clean, scene.last)
+    ]
     note, scale = (
         ("height over camera", HEIGHT_SCALE) if scene.last.points else ("", None)
     )
@@ -340,8 +348,9 @@ def _from_above(column: Column, scene: Scene, verdict: Verdict, bottom: int) -> 
     draw_bev(
         *(sheet, area, scene.calibration),
         points=scene.last.points,
-        layers=verdict.truth_in_space(),
+        layers=verdicts[1].layers_in_space(),
         changes=changes,
+        arrows=verdicts[1].moved_from(verdicts[0]),
         image_size=scene.image_size,
     )
     if keys:

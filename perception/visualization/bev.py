@@ -20,6 +20,7 @@ from perception.visualization.images import paint_dots
 from perception.visualization.scene import PointChanges
 from perception.visualization.sheet import Area, Sheet
 from perception.visualization.style import (
+    ARROW,
     CHANGE_COLOURS,
     GUIDE,
     HEIGHT_SCALE,
@@ -30,6 +31,7 @@ from perception.visualization.style import (
     text_width,
 )
 
+_SHORTEST_M = 0.3
 _RING_STEPS_M = (1, 2, 5, 10, 20, 50, 100)
 # More crosses or lines of a kind would hide the view: then points are dots, and of
 # lines every so many-th is drawn.
@@ -72,6 +74,7 @@ def draw_bev(
     points: Mapping[str, np.ndarray] | None = None,
     layers: Sequence[BoxLayer] = (),
     changes: Mapping[str, PointChanges] | None = None,
+    arrows: np.ndarray | None = None,
     image_size: tuple[int, int] | None = None,
     forward_m: tuple[float, float] = (-4.0, 70.0),
 ) -> None:
@@ -84,6 +87,7 @@ def draw_bev(
         points: For each point sensor its (P, 3 + F) array in its own frame.
         layers: Objects; those with a known 3D box are drawn, with their heading.
         changes: For each attacked point sensor what became of its points.
+        arrows: (K, 2, 3) cam-frame places that objects were moved from and to.
         image_size: (H, W) of the reference image; draws its field of view.
         forward_m: Distance ahead at the lower and at the upper edge.
     """
@@ -127,6 +131,8 @@ def draw_bev(
     for layer in layers:
         for style, objects in layer.by_style(area.width):
             draw(_footprints(corners_of(objects)), style.between(1.6, 2.6))
+    if arrows is not None:
+        draw(_arrows(arrows), LineStyle("", ARROW, thickness_px=2.5))
     _draw_ring_labels(sheet, area, view, radii_m)
     side_m = max(1.0, 7 / view.px_per_m)
     arrow = [
@@ -208,6 +214,22 @@ def _footprints(corners_cam: np.ndarray) -> list[np.ndarray]:
     centre, front = bottom.mean(axis=1), bottom[:, :2].mean(axis=1)
     arrows = np.stack([centre, centre + 1.5 * (front - centre)], axis=1)
     return [*bottom[:, [0, 1, 2, 3, 0]], *arrows]
+
+
+def _arrows(places_cam: np.ndarray) -> list[np.ndarray]:
+    """(K, 2, 3) to lines with heads; those shorter than 0.3 m are left out."""
+    lines = []
+    for start, end in places_cam:
+        way = end - start
+        length_m = float(np.hypot(way[0], way[2]))
+        if length_m < _SHORTEST_M:
+            continue
+        head_m = min(1.0, length_m / 2)
+        along = way * np.array([1, 0, 1]) / length_m * head_m
+        across = np.array([-along[2], 0, along[0]]) / 2
+        sides = end - along + across, end - along - across
+        lines.append(np.array([start, end, sides[0], end, sides[1]]))
+    return lines
 
 
 def _paint_field_of_view(

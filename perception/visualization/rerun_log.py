@@ -22,7 +22,7 @@ from perception.core.files import replacing
 from perception.core.gate_state import ALARM, NOBODY
 from perception.core.geometry import transform_points
 from perception.core.structures import DataError
-from perception.visualization.boxes import corners_of, tag_of
+from perception.visualization.boxes import BoxLayer, corners_of, tag_of
 from perception.visualization.images import as_rgb
 from perception.visualization.scene import Judge, Scene, Verdict, View, state_text
 from perception.visualization.style import (
@@ -144,7 +144,7 @@ def _log_points(
 def _log_boxes(
     rr: Any, recording: Any, scene: Scene, verdict: Verdict, root: str
 ) -> None:
-    """Judged 2D boxes on the picture, labelled 3D boxes in the world."""
+    """Judged 2D boxes on the picture, 3D boxes in the world."""
     scale = scene.image_size[1] / scene.original_size[1]
     for layer in verdict.layers():
         statuses = layer.statuses()
@@ -160,15 +160,19 @@ def _log_boxes(
                 show_labels=False,
             )
             recording.log(f"{root}/image/boxes/{status}", boxes)
-    for layer in verdict.truth_in_space():
-        statuses = layer.statuses()
-        strips, colours = [], []
-        for status in BOX_STYLES:
-            corners = corners_of(layer.objects.select(statuses == status))
-            strips += [box[edge] for box in corners for edge in _EDGES]
-            colour = BOX_STYLES[status].colour
-            colours += [colour] * (len(corners) * len(_EDGES))
-        recording.log(f"{root}/labels", rr.LineStrips3D(strips, colors=colours))
+    in_space = {"labels": verdict.truth_in_space()}
+    if verdict.is_in_space:
+        in_space["detections"] = [BoxLayer(verdict.detections, list(verdict.state))]
+    for name, layers in in_space.items():
+        for layer in layers:
+            statuses = layer.statuses()
+            strips, colours = [], []
+            for status in BOX_STYLES:
+                corners = corners_of(layer.objects.select(statuses == status))
+                strips += [box[edge] for box in corners for edge in _EDGES]
+                colour = BOX_STYLES[status].colour
+                colours += [colour] * (len(corners) * len(_EDGES))
+            recording.log(f"{root}/{name}", rr.LineStrips3D(strips, colors=colours))
 
 
 def _log_gate(rr: Any, recording: Any, scene: Scene, view: View, which: str) -> None:

@@ -238,10 +238,12 @@ class Judge:
             detections = detections.select(scores >= self.score_threshold)
         if truth is None:
             status = np.full(len(detections), "detected", dtype=object)
-            return Verdict(None, np.zeros(0, dtype=object), detections, status, 0)
+            unjudged = np.zeros(0, dtype=object), detections, status
+            return Verdict(None, *unjudged, 0, np.zeros(0, int))
         nothing, wanted = detections.select(np.zeros(len(detections), bool)), 0
         truth_state = np.full(len(truth), "ignored", dtype=object)
         state = np.full(len(detections), "ignored", dtype=object)
+        taken_by = np.full(len(truth), -1)
         for rule in self.rules:
             match, none = (
                 match_frame(truth, found, rule, self.difficulty, self.score_threshold)
@@ -250,9 +252,11 @@ class Judge:
             wanted += int((none.truth == "missed").sum())
             for word in ("found", "missed"):
                 truth_state[match.truth == word] = word
+            was_found = match.truth == "found"
+            taken_by[was_found] = match.taken_by[was_found]
             state[match.detections == "right"] = "correct"
             state[match.detections == "wrong"] = "false"
-        return Verdict(truth, truth_state, detections, state, wanted)
+        return Verdict(truth, truth_state, detections, state, wanted, taken_by)
 
 
 @dataclass(frozen=True)
@@ -266,6 +270,7 @@ class Verdict:
         state: (D,) ``correct``, ``false``, ``ignored`` or ``detected`` (not judged).
         wanted: How many labels have to be found. More than are found or missed, if a
             detection that is ignored lies on one.
+        taken_by: (N,) number of the detection of each label found, -1 for the others.
     """
 
     truth: Objects | None
@@ -273,6 +278,7 @@ class Verdict:
     detections: Objects
     state: np.ndarray
     wanted: int
+    taken_by: np.ndarray
 
     def count(self, word: str) -> int:
         """How many labels and detections are in a state."""
@@ -294,6 +300,32 @@ class Verdict:
                 objects = self.truth.select(self.truth_state == word)
                 layers.append(BoxLayer(objects, names[word], tagged=word == "missed"))
         return [*layers, BoxLayer(self.detections, list(self.state))]
+
+    @property
+    def is_in_space(self) -> bool:
+        """Whether detections are boxes in metres."""
+        return self.detections.boxes_3d is not None
+
+    def layers_in_space(self) -> list[BoxLayer]:
+        """3D boxes: labels below, detections above; without any labels alone."""
+        if not self.is_in_space:
+            return self.truth_in_space()
+        layers = []
+        if self.truth is not None:
+            styles = {"found": "ground_truth"}
+            states = [styles.get(word, word) for word in self.truth_state]
+            layers.append(BoxLayer(self.truth, states))
+        return [*layers, BoxLayer(self.detections, list(self.state))]
+
+    def moved_from(self, before: Verdict) -> np.ndarray:
+        """(K, 2, 3) where labels found by both were said to be, before and now."""
+        if not (self.is_in_space and before.is_in_space):
+            return np.zeros((0, 2, 3))
+        both = (self.taken_by >= 0) & (before.taken_by >= 0)
+        places = [
+            one.detections.location_m[one.taken_by[both]] for one in (before, self)
+        ]
+        return np.stack(places, axis=1)
 
     def truth_in_space(self) -> list[BoxLayer]:
         """3D boxes of the labels, styled by whether they were found."""

@@ -42,6 +42,7 @@ TRACK: Rgb = (236, 238, 242)
 NO_RETURN: Rgb = (26, 27, 32)
 ON_DARK: Rgb = (225, 225, 225)
 GUIDE: Rgb = (84, 87, 97)
+ARROW: Rgb = SKY_BLUE  # where an attack moved an object
 
 FONT = "DejaVu Sans"  # comes with matplotlib: the same on every machine
 DPI = 72  # a point is a pixel

@@ -17,6 +17,7 @@ from perception.datasets.transforms import (
     RandomAffineFrame,
     RandomColour,
     ResizeFrame,
+    metric_targets,
     resize_transform,
     warp_boxes,
     warp_frame,
@@ -255,3 +256,72 @@ def test_wrong_zoom_and_registration():
         RandomAffineFrame(scale=(0.0, 1.0))
     for name in ("ResizeFrame", "RandomAffineFrame", "RandomColour", "PackFrame"):
         assert TRANSFORMS.get(name) is not None
+
+
+# A car of 1.5 x 2 x 4 m, its bottom 12 m ahead, 1 m left and 1.25 m below the camera.
+CAR = np.array([[-1.0, 1.25, 12.0, 1.5, 2.0, 4.0, 0.5]])
+ALPHA = 0.5 - np.arctan2(-1, 12)
+
+
+def with_car(**changed) -> Frame:
+    frame = marked(24, 12, 39, 21)
+    objects = Objects.from_boxes(
+        frame.objects.names, frame.objects.boxes_px, boxes_3d=CAR
+    )
+    unset = {"truncation": np.zeros(1), "occlusion": np.zeros(1, int)}
+    return replace(frame, objects=replace(objects, **unset | changed))
+
+
+def target_of(frame: Frame) -> np.ndarray:
+    return metric_targets(frame.objects, frame.calibration)[0]
+
+
+def test_targets_in_metres_by_hand():
+    """The centre is 0.5 m below the camera: P of 40 px focal length says where."""
+    u, v, w = CALIBRATION.image_P_cam @ np.array([-1, 0.5, 12, 1])
+    expected = [u / w + 0.5, v / w + 0.5, 12, 1.5, 2, 4, ALPHA]
+    np.testing.assert_allclose(target_of(with_car()), expected)
+
+
+def test_targets_of_a_mirrored_image():
+    flip = RandomAffineFrame(flip_prob=1.0)
+    results = {"frame": with_car(), "rng": np.random.default_rng(0)}
+    plain, mirrored = target_of(with_car()), target_of(flip(results)["frame"])
+    assert mirrored[0] == pytest.approx(64 - plain[0])  # both from the image's edge
+    assert mirrored[6] == pytest.approx(np.pi - ALPHA)
+    np.testing.assert_allclose(mirrored[1:6], plain[1:6])
+
+
+def test_targets_of_a_zoomed_and_shifted_image():
+    """The centre follows the pixels, metres and angle stay."""
+    transform = np.array([[2.0, 0, 3], [0, 2, -5], [0, 0, 1]])
+    plain, near = (
+        target_of(frame)
+        for frame in (with_car(), warp_frame(with_car(), transform, (32, 40)))
+    )
+    np.testing.assert_allclose(near[:2], 2 * plain[:2] + [2.5, -5.5])
+    np.testing.assert_allclose(near[2:], plain[2:])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        dict(location_m=np.full((1, 3), -1000.0)),
+        dict(dimensions_m=np.full((1, 3), -1.0)),
+        dict(rotation_y=np.full(1, -10.0)),
+        dict(location_m=np.array([[0, 1, 0.2]])),  # in the camera's plane
+    ],
+)
+def test_objects_that_are_not_known_in_space(changed):
+    frame = with_car(**changed)
+    assert np.isnan(target_of(frame)).all()
+    packed = PackFrame(min_size_px=0)(
+        {
+            "frame": frame,
+            "objects": frame.objects,
+            "original_size": SIZE,
+            "class_index": {"Car": 0},
+        }
+    )
+    truth = packed["data_samples"].gt_instances
+    assert len(truth) == 1 and truth.targets_3d.isnan().all()

@@ -20,7 +20,7 @@ from perception.visualization.captions import budget_text
 from perception.visualization.compare_figure import draw_comparison
 from perception.visualization.scene import Judge, raster_changes, state_text
 from perception.visualization.sheet import Sheet
-from perception.visualization.style import sensor_colour
+from perception.visualization.style import ARROW, sensor_colour
 
 JUDGE = Judge.at_half_overlap(("Car", "Pedestrian", "Cyclist"))
 NOTHING = Objects.from_boxes(np.zeros(0, object), np.zeros((0, 4)), np.zeros(0))
@@ -303,3 +303,42 @@ def test_a_sheet_of_kitti_size_takes_under_half_a_second():
         draw_scene(scene, JUDGE)
         seconds.append(time.process_time() - start)
     assert min(seconds) < 0.5
+
+
+def in_space(x_m: float) -> Objects:
+    """The car found so far to the right of the camera, and an invented pedestrian."""
+    flat = make_view().detections
+    space = np.array([[x_m, 1.6, 12, 1.5, 1.6, 4, 0.1], [3, 1.6, 20, 1.7, 0.6, 0.8, 1]])
+    return Objects.from_boxes(flat.names[:2], flat.boxes_px[:2], flat.scores[:2], space)
+
+
+def test_what_an_attack_moved_on_the_ground():
+    before, after = (JUDGE(make_truth(), in_space(x)) for x in (-2.0, 1.5))
+    moved = after.moved_from(before)
+    assert moved.tolist() == [[[-2, 1.6, 12], [1.5, 1.6, 12]]]
+    labels, detections = after.layers_in_space()
+    assert list(labels.statuses()) == ["ground_truth", "missed", "ignored"]
+    assert list(detections.statuses()) == ["correct", "false"]
+    flat = JUDGE(make_truth(), make_view().detections)
+    assert not flat.is_in_space and len(flat.moved_from(before)) == 0
+    lost = JUDGE(make_truth(), NOTHING)
+    assert len(lost.moved_from(before)) == 0
+
+
+def test_boxes_in_metres_are_drawn_on_the_image_and_from_above():
+    """Another place in space is another picture, and an arrow leads there."""
+    clean = make_view(detections=in_space(-2.0))
+    still, moved = (
+        draw_scene(
+            replace(
+                make_scene(attacked="camera", clean=clean),
+                attacked=make_view(detections=in_space(x)),
+            ),
+            JUDGE,
+            width=800,
+        )
+        for x in (-2.0, 3.0)
+    )
+    assert still.shape == moved.shape
+    arrow = (moved == ARROW).all(axis=2) & ~(still == ARROW).all(axis=2)
+    assert arrow.sum() > 20

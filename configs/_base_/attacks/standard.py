@@ -57,6 +57,13 @@ goals = dict(
     depth_create=dict(type="PGD", threat=dict(depth, goal="create")),
 )
 
+# The nearest object shall be detected elsewhere on the ground; for boxes in metres.
+displace = dict(
+    camera_displace=dict(type="PGD", threat=dict(camera, goal="displace")),
+    lidar_displace=dict(type="PGD", threat=dict(lidar, goal="displace")),
+    depth_displace=dict(type="PGD", threat=dict(depth, goal="displace")),
+)
+
 # The attacker knows the gate and the experts; per frame the worst goal counts.
 knowing = dict(type="Adaptive", search=dict(type="PGD"))
 adaptive = dict(
@@ -255,6 +262,7 @@ published = {
 attacks = dict(
     **maps,
     **goals,
+    **displace,
     **quiet,
     **careful,
     **interval,
@@ -286,7 +294,8 @@ suites = dict(
         "stereo_pgd",
         "all_pgd",
     ],
-    full=[name for name in attacks if name not in transfer],
+    displace=list(displace),
+    full=[name for name in attacks if name not in {*transfer, *displace}],
     adaptive=[*adaptive, *careful, *interval],
     interval=list(interval),
     strongest=list(strongest),

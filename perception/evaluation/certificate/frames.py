@@ -91,7 +91,8 @@ def certificates(
             f"{aggregator.margins.boxes}"
         )
     with in_eval_mode(detector):
-        output = detector.fuse(detector.extract_feat(batch.inputs))
+        pyramids = detector.extract_feat(batch.inputs)
+        output = detector.fuse(pyramids, samples=batch.samples)
         limits = {name: output.bounds(name) for name in detector.sensors}
     needed = _needed(detector, overlaps)
     found: dict[str, list[Certificate]] = {}
@@ -232,7 +233,7 @@ def certified_frames(
     ) as bar:
         for batch in subject.batches(running):
             held = certificates(detector, batch, overlaps=overlaps, least=threshold)
-            output = _output(detector, batch.inputs)
+            output = _output(detector, batch.inputs, batch.samples)
             clean = _seen(detector, batch, output, needed, threshold)
             frames = [
                 CertifiedFrame(
@@ -260,7 +261,9 @@ def certified_frames(
                     )
             for attack in _attacks(target, steps):
                 (name,) = attack.touched
-                attacked = _output(detector, attack(target, batch).inputs)
+                attacked = _output(
+                    detector, attack(target, batch).inputs, batch.samples
+                )
                 seen = _seen(detector, batch, attacked, needed, threshold)
                 for frame, one, (mask, ghost) in zip(
                     frames, held[name], seen, strict=True
@@ -329,8 +332,11 @@ def _above(frames: Sequence[CertifiedSensor], threshold: float) -> dict[str, int
 
 
 @torch.no_grad()
-def _output(detector: Any, inputs: Mapping[str, Tensor]) -> DetectorOutput:
-    output: DetectorOutput = detector.fuse(detector.extract_feat(inputs))
+def _output(
+    detector: Any, inputs: Mapping[str, Tensor], samples: Sequence[Any]
+) -> DetectorOutput:
+    pyramids = detector.extract_feat(inputs)
+    output: DetectorOutput = detector.fuse(pyramids, samples=samples)
     return output
 
 

@@ -104,7 +104,9 @@ def evaluate(
         for rule in classes:
             close = pairs.select(pairs.overlap > rule.overlap_for(metric))
             result[rule.name][metric] = {
-                difficulty.name: _score(truth, found, close, rule, difficulty, metric)
+                difficulty.name: average_precision(
+                    truth, found, close, rule, difficulty, orientation=metric == "aos"
+                )
                 for difficulty in difficulties
             }
     return result
@@ -156,15 +158,25 @@ def mean_ap(
     return float(np.mean(values)) if values else float("nan")
 
 
-def _score(
+def average_precision(
     truth: Stack,
     found: Stack,
     close: Pairs,
     rule: ClassRule,
     difficulty: Difficulty,
-    metric: str,
+    *,
+    orientation: bool = False,
 ) -> AveragePrecision:
-    """AP of one class at one difficulty, given the sufficiently overlapping pairs."""
+    """AP of one class at one difficulty, given the sufficiently overlapping pairs.
+
+    Args:
+        truth: G ground truths.
+        found: D detections.
+        close: Which may be taken for each other.
+        rule: The class.
+        difficulty: What has to be found.
+        orientation: Whether true positives count by their orientation's similarity.
+    """
     role = matching.roles(truth, found, rule, difficulty)
     candidates = matching.admissible(close, role)
     excused = matching.on_regions(truth, found, close)
@@ -183,7 +195,7 @@ def _score(
     is_hit = matching.true_positives(outcome, role)  # (M, T)
     hits = is_hit.sum(axis=0)
     wrong = outcome.free[role.scored & ~excused].sum(axis=0)
-    gain = _similarity(outcome, truth, found, is_hit) if metric == "aos" else hits
+    gain = _similarity(outcome, truth, found, is_hit) if orientation else hits
     return summarise(gain, hits + wrong, objects)
 
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
@@ -18,6 +17,12 @@ from perception.core.gate_state import attributed, false_alarm_warning
 from perception.core.structures import DataError, Objects
 from perception.datasets.kitti.files import write_objects
 from perception.evaluation.detection.bootstrap import mean_ap_interval
+from perception.evaluation.detection.center_ap import (
+    LIMITS_M,
+    center_table,
+    evaluate_centers,
+    mean_center_ap,
+)
 from perception.evaluation.detection.kitti_ap import Result, evaluate, mean_ap
 from perception.evaluation.detection.report import result_table, unknown_classes
 from perception.evaluation.detection.rules import (
@@ -27,6 +32,8 @@ from perception.evaluation.detection.rules import (
     kitti_rules,
     rules_with_overlaps,
 )
+from perception.evaluation.detection.rules import METRICS as ALL_METRICS
+from perception.models.heads.detections import as_objects
 
 
 class Seen(NamedTuple):
@@ -40,17 +47,23 @@ class Seen(NamedTuple):
 
 @METRICS.register_module()
 class KittiMetric(BaseMetric):
-    """AP of image boxes by KITTI's protocol, at overlaps of one's own and KITTI's.
+    """AP by KITTI's protocol, at overlaps of one's own and at KITTI's.
 
     The figures, in percent: ``mAP`` (mean over the classes, see ``headline``, R40)
     and ``<class>_2d_<difficulty>_R40`` and ``_R11`` at the given overlaps; the same
     with the ending ``_official`` at KITTI's overlaps, for the classes KITTI scores.
     NaN where there is no object to find; means leave such classes out.
 
+    Of detectors with boxes in metres likewise ``aos``, ``bev`` and ``3d`` in the place
+    of ``2d``, ``mAP_bev`` and ``mAP_3d``; by centre distance (:mod:`perception.
+    evaluation.detection.center_ap`) ``mAP_<limit>m``, ``<class>_<limit>m_R40`` and
+    the errors ``<class>_translation_m``, ``_scale`` and ``_orientation_rad``.
+
     Each data sample must have ``pred_instances`` with ``bboxes`` (D, 4) x1, y1, x2,
-    y2 in pixels of the original image, ``scores`` (D,) and ``labels`` (D,), and the
-    metainfo ``frame_id`` and ``objects``, all labels of the frame in the original
-    image's pixels. ``dataset_meta['classes']`` names the labels.
+    y2 in pixels of the original image, ``scores`` (D,), ``labels`` (D,) and perhaps
+    ``boxes_3d`` (D, 7) in metres, and the metainfo ``frame_id`` and ``objects``, all
+    labels of the frame in the original image's pixels. ``dataset_meta['classes']``
+    names the labels.
 
     Args:
         overlaps: For each class the intersection over union that a detection must
@@ -89,14 +102,8 @@ class KittiMetric(BaseMetric):
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep each frame's labels and detections, as small NumPy arrays."""
-        classes = np.array(self._classes(), dtype=object)
         for sample in data_samples:
-            instances = sample["pred_instances"]
-            columns = (instances["bboxes"], instances["scores"], instances["labels"])
-            boxes_px, scores, labels = (
-                np.asarray(column.detach().cpu()) for column in columns
-            )
-            detections = Objects.from_boxes(classes[labels], boxes_px, scores)
+            detections = as_objects(sample["pred_instances"], self._classes())
             gate, names = sample.get("gate"), sample.get("gate_names", ())
             accused = attributed(None if gate is None else gate.tolist(), names)
             self.results.append(
@@ -129,7 +136,7 @@ class KittiMetric(BaseMetric):
         figures = self._score(results, official, "AP at KITTI's overlaps")
         official_figures = {f"{name}_official": figures[name] for name in figures}
         if self.overlaps == "kitti":
-            return figures | official_figures
+            return figures | official_figures | self._score_centers(results, official)
         if unknown := set(self.overlaps) - set(classes):
             raise ValueError(
                 f"overlaps are given for {sorted(unknown)}, but the data set's classes "
@@ -137,7 +144,8 @@ class KittiMetric(BaseMetric):
             )
         own = rules_with_overlaps(dict(self.overlaps))
         title = "AP at the overlaps of this task"
-        return self._score(results, own, title) | official_figures
+        figures = self._score(results, own, title) | official_figures
+        return figures | self._score_centers(results, own)
 
     def _score(
         self,
@@ -151,7 +159,7 @@ class KittiMetric(BaseMetric):
             labels,
             [seen.detections for seen in results],
             classes=rules,
-            metrics=("2d",),
+            metrics=ALL_METRICS if _in_space(results) else ("2d",),
             difficulties=self.difficulties,
         )
         mean = mean_ap(result, "2d", self.headline, "R40")
@@ -159,7 +167,7 @@ class KittiMetric(BaseMetric):
             labels,
             [seen.detections for seen in results],
             classes=rules,
-            difficulty=next(d for d in self.difficulties if d.name == self.headline),
+            difficulty=self._level,
         )
         within = (
             "" if span is None else ", 95 % over frames: {:.1f} … {:.1f}".format(*span)
@@ -170,12 +178,53 @@ class KittiMetric(BaseMetric):
             + "\n".join([result_table(result, rules)] + unknown_classes(labels, rules)),
             logger="current",
         )
-        return {"mAP": mean} | _flat(result)
+        measured = {metric for cells in result.values() for metric in cells}
+        means = {
+            f"mAP_{metric}": mean_ap(result, metric, self.headline)
+            for metric in ("bev", "3d")
+            if metric in measured
+        }
+        return {"mAP": mean} | means | _flat(result)
+
+    def _score_centers(
+        self, results: Sequence[Seen], rules: Sequence[ClassRule]
+    ) -> dict[str, float]:
+        """Figures by centre distance, logged as a table; {} for image boxes alone."""
+        if not _in_space(results):
+            return {}
+        result = evaluate_centers(
+            [seen.labels for seen in results if seen.labels is not None],
+            [seen.detections for seen in results],
+            classes=rules,
+            difficulty=self._level,
+        )
+        title = f"AP by centre distance on the ground ({self.headline}, R40)"
+        print_log(f"{title}\n{center_table(result)}", logger="current")
+        figures = {f"mAP_{x:g}m": mean_center_ap(result, x) for x in LIMITS_M}
+        for name, one in result.items():
+            for limit, cell in one.ap.items():
+                figures[f"{name}_{limit:g}m_R40"] = (
+                    cell.r40 if cell.objects else float("nan")
+                )
+            figures[f"{name}_translation_m"] = one.translation_m
+            figures[f"{name}_scale"] = one.scale
+            figures[f"{name}_orientation_rad"] = one.orientation_rad
+        return figures
+
+    @property
+    def _level(self) -> Difficulty:
+        """The difficulty that the headline is about."""
+        return next(d for d in self.difficulties if d.name == self.headline)
 
     def _classes(self) -> tuple[str, ...]:
         if not self.dataset_meta or "classes" not in self.dataset_meta:
             raise ValueError("KittiMetric needs dataset_meta['classes']")
         return tuple(self.dataset_meta["classes"])
+
+
+def _in_space(results: Sequence[Seen]) -> bool:
+    """Whether any detection says where in space it is."""
+    return any(seen.detections.boxes_3d is not None for seen in results)
 
 
 def _flat(result: Result) -> dict[str, float]:

@@ -12,7 +12,7 @@ the most candidates that one of them has.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -104,41 +104,79 @@ def overlapping_pairs(
         metric: ``2d``, ``bev`` or ``3d``.
         of_interest: (G,) ground truths to consider.
     """
+    return _joined(
+        (*rows, _overlaps(truth, detections, metric, *rows))
+        for rows in _of_same_frame(truth, detections, of_interest)
+    )
+
+
+def near_pairs(
+    truth: Stack, detections: Stack, limit_m: float, of_interest: np.ndarray
+) -> Pairs:
+    """All pairs of one frame whose centres are less than so far apart on the ground.
+
+    Their ``overlap`` is 1 for the same centre and falls to 0 at the limit.
+
+    Args:
+        truth: G ground truths.
+        detections: D detections.
+        limit_m: In metres.
+        of_interest: (G,) ground truths to consider.
+    """
+
+    def nearness(truths: np.ndarray, found: np.ndarray) -> np.ndarray:
+        a, b = truth.objects.location_m[truths], detections.objects.location_m[found]
+        nearness = 1 - np.hypot(a[:, 0] - b[:, 0], a[:, 2] - b[:, 2]) / limit_m
+        # What is not known in space lies at -1000 m, as do regions to disregard.
+        return np.where(a[:, 0] == -1000, 0, nearness)
+
+    return _joined(
+        (*rows, nearness(*rows))
+        for rows in _of_same_frame(truth, detections, of_interest)
+    )
+
+
+def _of_same_frame(
+    truth: Stack, detections: Stack, of_interest: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Indices of ground truths and detections of one frame, some pairs at a time."""
     indices = np.flatnonzero(of_interest)
     begin = np.searchsorted(detections.frame, truth.frame[indices], side="left")
     end = np.searchsorted(detections.frame, truth.frame[indices], side="right")
     block = np.cumsum(end - begin) // PAIRS_AT_ONCE
-    parts = [
-        _overlaps_of_block(
-            truth,
-            detections,
-            metric,
+    for number in np.unique(block):
+        mask = block == number
+        yield (
             np.repeat(indices[mask], (end - begin)[mask]),
             _ranges(begin[mask], end[mask]),
         )
-        for mask in (block == number for number in np.unique(block))
-    ]
-    if not parts:
+
+
+def _joined(parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Pairs:
+    """The pairs of all parts with an overlap above 0."""
+    hits = []
+    for part in parts:
+        hit = part[2] > 0
+        hits.append(tuple(column[hit] for column in part))
+    if not hits:
         return Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
-    return Pairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return Pairs(*(np.concatenate(column) for column in zip(*hits, strict=True)))
 
 
-def _overlaps_of_block(
+def _overlaps(
     truth: Stack,
     detections: Stack,
     metric: str,
     truth_index: np.ndarray,
     detection_index: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Columns of ``Pairs`` for the given pairs of indices."""
+) -> np.ndarray:
+    """(P,) overlaps of the given pairs of indices."""
     shared, truth_size, detection_size = SIZES[metric](
         truth.objects.select(truth_index), detections.objects.select(detection_index)
     )
     is_region = truth.is_any(REGION_NAME)[truth_index]
     whole = detection_size + np.where(is_region, 0, truth_size - shared)
-    overlap = np.divide(shared, whole, out=np.zeros_like(whole), where=shared > 0)
-    hit = overlap > 0
-    return truth_index[hit], detection_index[hit], overlap[hit]
+    return np.divide(shared, whole, out=np.zeros_like(whole), where=shared > 0)
 
 
 def _ranges(begin: np.ndarray, end: np.ndarray) -> np.ndarray:

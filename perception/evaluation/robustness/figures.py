@@ -50,6 +50,7 @@ from perception.evaluation.robustness.results import (
     Worst,
     single_sensor,
 )
+from perception.evaluation.robustness.space import displacement, space_ap
 
 INEFFECTIVE_GAIN = 1.05
 """An attack must raise the detection loss by this factor to count as one."""
@@ -104,6 +105,7 @@ def attack_result(
         seconds_per_frame=round(seconds / len(records), 4),
         environments=measured.environments,
         frames=frames,
+        displacement=displacement(records, scoring),
     )
 
 
@@ -325,7 +327,7 @@ def _accuracy(records: Sequence[FrameRecord], when: str, scoring: Scoring) -> Ac
     rules = scoring.rules["headline"]
     interval = mean_ap_interval(truth, found, classes=rules, difficulty=level)
     made["headline"] = replace(made["headline"], interval=interval)
-    return Accuracy(**made)
+    return Accuracy(**made, space=space_ap(truth, found, scoring))
 
 
 def _outcomes(records: Sequence[FrameRecord], scoring: Scoring) -> list[Outcome]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from perception.core.provenance import Environment
 from perception.core.schema import Number, checked
@@ -31,12 +31,16 @@ _DETECTIONS = ("truth", "clean", "attacked", "oracle")
 # What float32 and int64 hold.
 _Single = Annotated[float, Field(ge=-3.4028235e38, le=3.4028235e38)]
 _Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+_Box3D = Annotated[list[_Single], Field(min_length=7, max_length=7)]
 
 
 class _Boxes(TypedDict):
     names: list[str]
     boxes_px: list[tuple[_Single, _Single, _Single, _Single]]
     scores: list[_Single]
+    boxes_3d: NotRequired[
+        list[Annotated[list[_Single], Field(min_length=7, max_length=7)]]
+    ]
 
 
 class _Labels(TypedDict):
@@ -240,11 +244,14 @@ def _objects_to_json(objects: Objects) -> dict[str, list | None]:
     """Lists of plain values; detections are boxes alone, labels have all columns."""
     if objects.scores is not None:
         # Nine digits tell any two float32 apart, which is what a detector yields.
-        return {
+        columns: dict[str, list | None] = {
             "names": objects.names.tolist(),
             "boxes_px": [[float(f"{x:.9g}") for x in box] for box in objects.boxes_px],
             "scores": [float(f"{score:.9g}") for score in objects.scores],
         }
+        if (space := objects.boxes_3d) is not None:
+            columns["boxes_3d"] = [[float(f"{x:.9g}") for x in box] for box in space]
+        return columns
     return {
         name: None if value is None else np.asarray(value).tolist()
         for name, value in vars(objects).items()
@@ -259,7 +266,9 @@ def _objects_from_json(values: Mapping[str, Any]) -> Objects:
     if values["scores"] is not None:
         boxes_px = np.array(values["boxes_px"], dtype=np.float32).reshape(-1, 4)
         scores = np.array(values["scores"], dtype=np.float32)
-        return Objects.from_boxes(names, boxes_px, scores)
+        space = values.get("boxes_3d")
+        boxes_3d = None if space is None else np.array(space, dtype=np.float32)
+        return Objects.from_boxes(names, boxes_px, scores, boxes_3d)
     count = len(names)
     objects = Objects.from_boxes(names, np.array(values["boxes_px"]))
     columns = {

@@ -66,6 +66,10 @@ DEFINITIONS = {
     "delay": "frames until a SensorMonitor names an attacked sensor, 1 is at once; "
     "the attack beginning at each held-out frame in turn; mean where it does within "
     "the horizon; detected: how often it does",
+    "space": "mean AP of boxes in metres; centers: by centre distance on the ground, "
+    "KITTI's protocol",
+    "displacement": "metres by which the nearest object found is moved on the ground; "
+    "lost: it is not found any more",
     "interval": "95 % bootstrap interval over frames: how far a mean AP may be off "
     "because these frames were taken and not others",
     "ineffective": "raises the loss that it climbs by less than 5 %: against this gate "
@@ -100,11 +104,56 @@ class MeanAP:
 
 
 @dataclass(frozen=True)
+class SpaceAP:
+    """Mean AP of boxes in metres at the headline's overlaps and difficulty (R40).
+
+    Attributes:
+        bev: Of rectangles on the ground.
+        volume: Of boxes in space.
+        centers: {limit: by the distance of the centres on the ground}.
+        translation_m: Mean error of true positives within 2 m, see ``CenterAP``.
+        scale: Likewise.
+        orientation_rad: Likewise.
+    """
+
+    bev: Figure
+    volume: Figure
+    centers: Mapping[str, Figure]
+    translation_m: Figure
+    scale: Figure
+    orientation_rad: Figure
+
+
+@dataclass(frozen=True)
+class Displacement:
+    """How far an attack moves each frame's nearest object on the ground.
+
+    Of the objects found on the clean inputs, by their image boxes; from where it was
+    said to be then.
+
+    Attributes:
+        mean_m: Mean over the frames.
+        most_m: The farthest.
+        frames: In which it is found under attack too.
+        lost: In which it is not.
+    """
+
+    mean_m: Figure
+    most_m: Figure
+    frames: int
+    lost: int
+
+
+@dataclass(frozen=True)
 class Accuracy:
-    """How well detections match labels, at this task's overlaps and at KITTI's."""
+    """How well detections match labels, at this task's overlaps and at KITTI's.
+
+    ``space``: of boxes in metres; None for targets without any.
+    """
 
     headline: MeanAP
     kitti: MeanAP
+    space: SpaceAP | None = None
 
 
 @dataclass(frozen=True)
@@ -250,6 +299,7 @@ class AttackResult:
         seconds: Wall time of all frames.
         seconds_per_frame: Of one.
         environments: All that attacked the frames.
+        displacement: Metres moved; None for targets that say nothing in metres.
         frames: Frame by frame; only in files of ``tools/attack.py`` and in a detector's
             own ``results.json``.
     """
@@ -268,6 +318,7 @@ class AttackResult:
     seconds_per_frame: Number
     environments: tuple[Environment, ...]
     frames: tuple[FrameResult, ...] = ()
+    displacement: Displacement | None = None
 
     @property
     def mean(self) -> Figure:

@@ -25,6 +25,10 @@ low = max_i min(e_i, slack + min(v_j for j != i, e_i)), high no lower. (Not of
 centre-ness: that helps no object, and ghosts.) *Box contraction* lets e_i move both
 ends for boxes towards its own word, within the interval: no bound changes by it.
 
+*Angles*, which heads of boxes in metres say, are turns from the circular median of the
+branch predictions, see :mod:`perception.models.consensus.directions`; all else that
+these heads say (offset, log-depth, log-size) is numbers like any other.
+
 **The gate** compares each pair of branch predictions by two measures; benign frames
 give mean and deviation of their logarithms. A sensor that two others contradict by
 ``attribution_threshold`` deviations is left out; a pair above ``alarm_threshold`` and

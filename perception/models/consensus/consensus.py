@@ -13,10 +13,12 @@ from mmdet.registry import MODELS
 from torch import Tensor
 
 from perception.models.consensus.base import Aggregator, LossWeights, Predictions
+from perception.models.consensus.directions import circular_median, turned, turns
 from perception.models.consensus.gate import Verdict
 from perception.models.consensus.intervals import (
     BOXES,
     CLASSES,
+    DIRECTIONS,
     Bounds,
     Margins,
     as_levels,
@@ -111,17 +113,24 @@ class ConsensusAggregator(Aggregator):
         combined = []
         # All levels in one row: a GPU takes as long for a short one.
         for kind, (alone, asked) in enumerate(zip(branches, experts, strict=True)):
-            experts_row = in_one_row(asked)
+            branches_row, experts_row = in_one_row(alone), in_one_row(asked)
+            origin = circular_median(branches_row) if kind == DIRECTIONS else None
+            if origin is not None:
+                branches_row = turns(origin, branches_row)
+                experts_row = turns(origin, experts_row)
             answer = experts_row[left_out, frames]
             low, high = consensus_interval(
-                in_one_row(alone),
+                branches_row,
                 experts_row[:-1],
                 verdict.suspects,
                 slack=slack if kind == CLASSES else 0.0,
                 contraction=contraction if kind == BOXES else 0.0,
             )
             moved = moved_into(low, high, answer, self.margins.of(kind), freedom)
-            combined.append(as_levels(torch.where(told, answer, moved), alone))
+            result = torch.where(told, answer, moved)
+            if origin is not None:
+                result = turned(origin, result)
+            combined.append(as_levels(result, alone))
         return tuple(combined)
 
     def _limits(self, said: Predictions, compromised: int) -> Bounds:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from perception.models.consensus.directions import arc_bounds
 from perception.models.heads.outputs import HeadOutputs
 
 Bounds = tuple[HeadOutputs, HeadOutputs]
 """Smallest and largest values of a head's outputs."""
-CLASSES, BOXES = 0, 1  # which of a dense head's kinds of outputs are these
+CLASSES, BOXES, METRES, DIRECTIONS = 0, 1, 3, 4  # a dense head's kinds of outputs
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Margins:
 
     Attributes:
         scores: Class logits and other scores, by this much.
-        boxes: The numbers of a box, by this fraction of their size.
+        boxes: The numbers of an image box, by this fraction of their size. (What is
+            said of boxes in metres has no margin.)
     """
 
     scores: float = 0.0
@@ -41,7 +43,7 @@ class Margins:
         """For outputs of one kind: how far beyond a limit they may lie."""
         if kind == BOXES:
             return lambda limit: self.boxes * limit.abs()
-        return lambda limit: self.scores
+        return lambda limit: 0.0 if kind in (METRES, DIRECTIONS) else self.scores
 
 
 def moved_into(
@@ -74,6 +76,11 @@ def hull(benign: Sequence[HeadOutputs], margins: Margins) -> Bounds:
     """Smallest and largest of benign predictions, widened by the margins."""
     low, high = [], []
     for kind, levels in enumerate(side_by_side(benign)):
+        if kind == DIRECTIONS:
+            arcs = [arc_bounds(level) for level in levels]
+            low.append([least for least, _ in arcs])
+            high.append([most for _, most in arcs])
+            continue
         margin = margins.of(kind)
         lowest = [level.amin(dim=0) for level in levels]
         highest = [level.amax(dim=0) for level in levels]

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 
 import torch
 from mmdet.registry import MODELS
+from torch import Tensor
 
 from perception.models.consensus.base import Aggregator, LossWeights, Predictions
+from perception.models.consensus.directions import circular_median, turned, turns
 from perception.models.consensus.gate import Verdict
 from perception.models.consensus.intervals import (
+    DIRECTIONS,
     Bounds,
     Margins,
     hull,
@@ -67,14 +70,19 @@ class MedianAggregator(Aggregator):
         if left_out is not None and not torch.jit.is_tracing():
             # A trace would keep this choice, which only saves time.
             left_out = None if (left_out == len(self.sensors)).all() else left_out
+
+        def near(kind: int, level: Tensor, answer: Tensor | None) -> Tensor:
+            origin = circular_median(level, left_out) if kind == DIRECTIONS else None
+            if origin is not None:
+                level = turns(origin, level)
+                answer = None if answer is None else turns(origin, answer)
+            limits = median_interval(level, left_out)
+            moved = moved_into(*limits, answer, self.margins.of(kind), freedom)
+            return moved if origin is None else turned(origin, moved)
+
         return tuple(
             [
-                moved_into(
-                    *median_interval(level, left_out),
-                    None if fused is None else fused[kind][n],
-                    self.margins.of(kind),
-                    freedom,
-                )
+                near(kind, level, None if fused is None else fused[kind][n])
                 for n, level in enumerate(levels)
             ]
             for kind, levels in enumerate(side_by_side(said.branches))

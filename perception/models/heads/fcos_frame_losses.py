@@ -18,6 +18,7 @@ from mmdet.models.dense_heads import FCOSHead
 from mmdet.models.losses import CrossEntropyLoss, FocalLoss, GIoULoss, IoULoss
 from torch import Tensor
 
+from perception.models.heads.fcos_3d import FCOS3DHead
 from perception.models.heads.last_layer import LastLayerFCOSHead
 
 # MMDetection adds it to what it divides a loss's sum by.
@@ -29,7 +30,7 @@ def can_take_frames_at_once(head: Any) -> bool:
 
     A subclass may change anything, and a loss of another type may mix locations.
     """
-    if type(head) not in (FCOSHead, LastLayerFCOSHead):
+    if type(head) not in (FCOSHead, LastLayerFCOSHead, FCOS3DHead):
         return False
     score, box, center = head.loss_cls, head.loss_bbox, head.loss_centerness
     plain = type(score) is FocalLoss and type(center) is CrossEntropyLoss
@@ -44,7 +45,7 @@ def can_take_frames_at_once(head: Any) -> bool:
 def fcos_frame_losses(
     head: FCOSHead, outputs: Sequence[Sequence[Tensor]], truth: Sequence[Any]
 ) -> Tensor:
-    """Sum of the head's three losses, each frame normalised over itself alone.
+    """Sum of the head's losses, each frame normalised over itself alone.
 
     The same numbers as ``head.loss_by_feat`` of one frame after the other, but for
     rounding. Unlike that it never averages the number of positives over processes.
@@ -52,13 +53,15 @@ def fcos_frame_losses(
     Args:
         head: A head that :func:`can_take_frames_at_once`, in training mode.
         outputs: Its class logits (N, K, H_l, W_l), box distances (N, 4, H_l, W_l) and
-            centerness logits (N, 1, H_l, W_l), each a list over the levels.
-        truth: N ``InstanceData`` with ``bboxes`` (G, 4) in pixels and ``labels`` (G,).
+            centerness logits (N, 1, H_l, W_l), each a list over the levels; and what
+            a head of boxes in metres says beside them.
+        truth: N ``InstanceData`` with ``bboxes`` (G, 4) in pixels and ``labels`` (G,),
+            for such a head also ``targets_3d``.
 
     Returns:
         (N,) losses, differentiable in ``outputs``.
     """
-    scores, distances, centerness = (_side_by_side(kind) for kind in outputs)
+    scores, distances, centerness = (_side_by_side(kind) for kind in outputs[:3])
     points = head.prior_generator.grid_priors(
         [level.shape[-2:] for level in outputs[0]],
         dtype=distances.dtype,
@@ -84,7 +87,14 @@ def fcos_frame_losses(
     )
     total = of_scores.view(len(truth), -1).sum(dim=1) + _sums(of_centerness, member)
     weights = _sums(weight, member).clamp(min=1e-6)
-    return total / (counts + _EPS) + _sums(of_boxes, member) / (weights + _EPS)
+    total = total / (counts + _EPS) + _sums(of_boxes, member) / (weights + _EPS)
+    if not isinstance(head, FCOS3DHead):
+        return total
+    numbers, directions = outputs[3:]
+    terms, weight, frame = head.metric_losses(numbers, directions, truth)
+    member = frame == torch.arange(len(truth), device=frame.device)[:, None]
+    weights = _sums(weight, member).clamp(min=1e-6)
+    return total + _sums(weight * terms.sum(dim=1), member) / weights
 
 
 def _box_losses(

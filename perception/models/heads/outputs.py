@@ -63,23 +63,28 @@ def shared_targets(*heads: nn.Module | None) -> Iterator[None]:
     it at every loss, a fifth of the time of an attack's step. The ground truth must
     not be changed in place meanwhile.
     """
-    present = [head for head in heads if isinstance(head, FCOSHead)]
-    outer = [vars(head).get("get_targets") for head in present]  # of a context around
-    for head in present:
-        head.get_targets = _remembering(head.get_targets)
+    present = [
+        (head, name)
+        for head in heads
+        for name in ("get_targets", "assigned")  # the latter is FCOS3DHead's
+        if isinstance(head, FCOSHead) and hasattr(head, name)
+    ]
+    outer = [vars(head).get(name) for head, name in present]  # of a context around
+    for head, name in present:
+        setattr(head, name, _remembering(getattr(head, name)))
     try:
         yield
     finally:
-        for head, previous in zip(present, outer, strict=True):
-            del head.get_targets  # the class's own shows again
+        for (head, name), previous in zip(present, outer, strict=True):
+            delattr(head, name)  # the class's own shows again
             if previous is not None:
-                head.get_targets = previous
+                setattr(head, name, previous)
 
 
 def _remembering(get_targets: Callable) -> Callable:
     known: dict[Any, tuple] = {}
 
-    def remembered(points: list[Tensor], truth: list) -> Any:
+    def remembered(points: Sequence[Tensor], truth: Sequence) -> Any:
         grid = tuple(len(level) for level in points)
         key = (grid, *(id(frame) for frame in truth))
         if key not in known:  # the truth is kept, so that nothing else gets its id

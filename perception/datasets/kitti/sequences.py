@@ -234,7 +234,7 @@ def _table(path: Path, columns: int, frames: Sequence[str]) -> dict[str, list[fl
     return {f: _row(line, path, columns) for f, line in zip(frames, lines, strict=True)}
 
 
-def _files(folder: Path, kind: str) -> dict[str, Path]:
+def _files(folder: Path, kind: str) -> Mapping[str, Path]:
     return find_files(folder, SUFFIXES[kind], required=False)  # type: ignore[index]
 
 

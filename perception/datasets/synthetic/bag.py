@@ -11,7 +11,7 @@ its traffic are those of the nuScenes layout. All sensors measure at the same ti
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from perception.core.files import claim, write_json
-from perception.core.locks import sole_user
+from perception.core.shards import Shard, at_work
 from perception.core.structures import DataError
 from perception.datasets.bags.compose import (
     camera_info,
@@ -32,9 +32,11 @@ from perception.datasets.bags.compose import (
 )
 from perception.datasets.bags.storage import NS, BagWriter, Storage
 from perception.datasets.synthetic.generate import (
+    RECIPE,
     check_at_least,
     make_missing,
     parse_size,
+    take_parts,
 )
 from perception.datasets.synthetic.kitti import SyntheticFrame, observe
 from perception.datasets.synthetic.nuscenes.traffic import (
@@ -110,6 +112,8 @@ def generate_bags(
     size: str = "640x192",
     jobs: int = 1,
     progress: bool = True,
+    shard: Shard | None = None,
+    merge: Sequence[str] = (),
 ) -> Path:
     """Make drives as bags; those that are there are kept.
 
@@ -123,9 +127,11 @@ def generate_bags(
         size: Image size as ``WIDTHxHEIGHT`` in pixels.
         jobs: Number of worker processes, each using one core.
         progress: Whether to show a progress bar.
+        shard: Make only every n-th drive.
+        merge: Folders of other machines' shards: their drives are taken first.
 
     Raises:
-        DataError: If an argument is out of range, the folder holds another data set,
+        DataError: If an argument is out of range, a folder holds another data set,
             or a file cannot be written.
     """
     check_at_least(1, drives=drives, seconds=seconds, rate=rate, jobs=jobs)
@@ -134,13 +140,16 @@ def generate_bags(
         raise DataError(f"storage must be mcap, sqlite3 or ros1, got {storage!r}")
     root, recipe = Path(out), Recipe(seed, *parse_size(size), seconds, rate, storage)
     names = [f"drive-{number:04d}" for number in range(drives)]
-    with sole_user(root, "making data"):
-        claim(root / "synthetic.json", asdict(recipe), taken="topics.json")
+    with at_work(root, "making data", shard):
+        claim(root / RECIPE, asdict(recipe), taken="topics.json")
         write_json(root / "topics.json", TOPICS)
+        take_parts(root, merge, partial(_files_to_take, recipe, names=names))
         make_missing(
             partial(write_drive, root, recipe),
-            [name for name in names if not bag_path(root, recipe, name).exists()],
-            total=len(names),
+            names,
+            partial(_complete, root, recipe),
+            root=root,
+            shard=shard,
             jobs=jobs,
             unit="drive",
             progress=progress,
@@ -151,6 +160,21 @@ def generate_bags(
 def bag_path(root: Path, recipe: Recipe, name: str) -> Path:
     """Where a drive lies."""
     return root / (f"{name}.bag" if recipe.storage == "ros1" else name)
+
+
+def _complete(root: Path, recipe: Recipe, name: str) -> bool:
+    return bag_path(root, recipe, name).exists()
+
+
+def _files_to_take(
+    recipe: Recipe, other: Path, root: Path, names: Sequence[str]
+) -> Iterator[Path]:
+    """Of the drives that are whole in another folder and not in this one."""
+    for name in names:
+        if _complete(other, recipe, name) and not _complete(root, recipe, name):
+            whole = bag_path(other, recipe, name)
+            files = sorted(whole.iterdir()) if whole.is_dir() else [whole]
+            yield from (path.relative_to(other) for path in files)
 
 
 def moments(recipe: Recipe, number: int) -> Iterator[Moment]:

@@ -124,7 +124,7 @@ def everything(args: argparse.Namespace) -> None:
         grown = {name: CONFIGS / f"{name}.py" for name in ("concat", "consensus")}
         yield from compare_growth(grown, device=device)
 
-    found: dict[str, dict[str, dict[str, float | None]]] = {}
+    found: dict[str, dict[str, dict[str, float]]] = {}
     for title, calls in groups():
         seconds = interleaved(calls, args.repeats)
         reference = next(iter(seconds.values()))
@@ -137,8 +137,8 @@ def everything(args: argparse.Namespace) -> None:
             }
             for name, values in seconds.items()
         }
-        known = [(n, one["peak_mb"]) for n, one in found[title].items()]
-        peaks = ", ".join(f"{n} {mb:.0f}" for n, mb in known if mb is not None)
+        each = found[title].items()
+        peaks = ", ".join(f"{name} {one['peak_mb']:.1f}" for name, one in each)
         print(f"  peak memory in MB: {peaks}", flush=True)
     if args.json:
         used = {"environment": asdict(Environment.here(device)), "versions": versions()}

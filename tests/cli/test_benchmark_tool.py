@@ -3,10 +3,11 @@
 import json
 
 import pytest
+import torch
 from tool_runner import status_of
 
 from perception.cli import benchmark as tool
-from perception.evaluation.benchmarks import growth
+from perception.evaluation.benchmarks import growth, timing
 
 
 def test_both_ways_to_rasterise_give_the_same_image(capsys):
@@ -41,7 +42,16 @@ def test_all_ratios_in_one_file(capsys, tmp_path, monkeypatch):
     assert list(figures) == ["concat", "odd_one_out"]
     assert figures["concat"]["ratio"] == 1
     assert figures["odd_one_out"]["median_ms"] > 0
+    assert figures["odd_one_out"]["peak_mb"] > figures["concat"]["peak_mb"] > 1
     assert content["environment"]["threads"] == 1
+
+
+def test_peak_memory_is_of_what_lives_at_a_time():
+    def call():
+        for _ in range(3):
+            torch.zeros(2**20)
+
+    assert timing.peak_mb(call, "cpu") == pytest.approx(4, abs=0.1)
 
 
 def test_growth_is_over_frames_sizes_sensors_and_points():

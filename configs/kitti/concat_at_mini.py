@@ -6,5 +6,4 @@ _base_ = [
     "../_base_/schedules/adversarial.py",
     "../_base_/runtime/default.py",
 ]
-data_root = "data/kitti_mini"
 load_from = "data/zoo/concat_at.safetensors"

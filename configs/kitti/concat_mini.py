@@ -6,4 +6,3 @@ _base_ = [
     "../_base_/schedules/finetune.py",
     "../_base_/runtime/default.py",
 ]
-data_root = "data/kitti_mini"

@@ -91,7 +91,10 @@ def detectors_of(
     if args.data is not None and all("target" not in one for one in fields):
         parser.error("--data goes with --target module:function")
     if not fields:
-        parser.error("CONFIG and CHECKPOINT, or --target, are needed")
+        parser.error(
+            "CONFIG and CHECKPOINT, or --target, are needed; they come before options "
+            "that take several words, such as --threat"
+        )
     return [DetectorSpec(cfg_options=args.cfg_options, **one) for one in fields]
 
 

@@ -51,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from perception.evaluation.detection.scoring import records_folder, score_checkpoint
 
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))  # MMEngine reads it
-    work_dir = Path(args.work_dir or default_work_dir(args.config))
+    # Of its own: a training may be at work in the config's.
+    work_dir = Path(args.work_dir or default_work_dir(args.config) / "test")
     recorded = shard is not None or args.merge is not None or torchrun_shard() != WHOLE
     folder = records_folder(work_dir)
     with at_work(folder, "scoring", shard) if recorded else nullcontext():

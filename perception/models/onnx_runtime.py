@@ -78,6 +78,8 @@ class OnnxDetector(nn.Module):
             for name in ("gate", "alarm"):
                 if name in found:
                     sample.set_field(found[name][n], name, dtype=Tensor)
+            if "gate" in found:
+                sample.set_metainfo({"gate_names": tuple(self.detector.sensors)})
         return samples
 
     def _suppressed(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -77,6 +79,8 @@ def train(
         if config.load_from and not config.resume:
             _require_start(config.load_from)
         runner = build_runner(config, launcher)
+        if resume and latest is None and first:
+            runner.logger.info("no checkpoint to go on from yet: begins at the start")
         if config.load_from and not config.resume:
             _check_start(runner.model, config.load_from)
         runner.register_hook(MissedValidation(), priority="LOWEST")
@@ -147,6 +151,24 @@ _NOISE = (
 )
 
 
+_PARTLY = "The model and loaded state dict do not match exactly"
+
+
+def _told(record: logging.LogRecord) -> bool:
+    """Whether to show a record; a list of all tensors becomes one line."""
+    text = str(record.msg)
+    if text.startswith(_PARTLY):
+        lists = dict(re.findall(r"^(unexpected|missing) key.*?: (.*)$", text, re.M))
+        new, unused = (
+            len(lists[kind].split(", ")) if kind in lists else 0
+            for kind in ("missing", "unexpected")
+        )
+        record.msg = f"of the weights to start from {unused} tensors are not of this "
+        record.msg += f"detector, {text.count('size mismatch')} are of another size, "
+        record.msg += f"and {new} of its own are not among them: those begin at random"
+    return not text.startswith(_NOISE)
+
+
 class _Runner(Runner):
     """MMEngine's, without its print of the whole config, and with mortal workers.
 
@@ -161,8 +183,17 @@ class _Runner(Runner):
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """Its own, without what concerns nobody who trains or tests."""
         logger = super().build_logger(*args, **kwargs)
-        logger.addFilter(lambda record: not str(record.msg).startswith(_NOISE))
+        logger.addFilter(_told)
         return logger
+
+    def dump_config(self) -> None:
+        """In the work folder for people; checkpoints hold it as it comes.
+
+        Formatting it takes seconds for each of them, and an interrupt meanwhile would
+        look like an error in the config.
+        """
+        super().dump_config()
+        self.cfg._format_python_code = False
 
     def _log_env(self, env_cfg: dict) -> None:
         """One line instead of some hundreds; the config is in the work folder."""

@@ -9,6 +9,7 @@ from attacked_project import REPOSITORY, make_project
 
 from perception.cli import attack as tool
 from perception.cli.options import run_tool
+from perception.evaluation.robustness.attack import keep_earlier
 from perception.evaluation.robustness.results import read_results
 
 
@@ -222,3 +223,25 @@ def test_help_teaches():
     assert done.returncode == 0, done.stderr
     for word in ("examples:", "--save-data", "--resume", "results.json"):
         assert word in done.stdout
+
+
+def test_results_of_other_attacks_are_kept(tmp_path):
+    path = tmp_path / "results.json"
+    keep_earlier(path, {"a"})  # there are none
+    for number in (1, 2):
+        path.write_text("not even results")
+        keep_earlier(path, {"a"})
+        assert not path.exists()
+        assert (tmp_path / f"results_{number}.json").read_text() == "not even results"
+
+
+def test_a_second_run_keeps_the_first_ones_results(project, tmp_path):
+    words = ("--steps", "1", "--num", "1", "--out", tmp_path)
+    run(project, "--threat", "camera_pgd", *words)
+    run(project, "--threat", "camera_pgd", *words, "--resume")
+    assert not list(tmp_path.glob("results_*"))
+    run(project, "--threat", "depth_pgd", *words)
+    assert list(attacks_of(tmp_path)) == ["depth_pgd@steps=1"]
+    (kept,) = tmp_path.glob("results_*")
+    (detector,) = read_results(kept).detectors
+    assert list(detector.attacks) == ["camera_pgd@steps=1"]

@@ -1,6 +1,7 @@
 """Configs train, stop, go on and are scored, through MMEngine's runner."""
 
 import json
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -16,7 +17,7 @@ from perception.core.config import default_work_dir, load_config
 from perception.core.provenance import settings_of
 from perception.core.structures import DataError
 from perception.evaluation.detection.scoring import score_checkpoint as score
-from perception.training.runner import build_runner, train
+from perception.training.runner import _told, build_runner, train
 from perception.training.work_folder import best_checkpoint
 
 IN_PROCESS = {
@@ -325,3 +326,21 @@ def test_resuming_with_another_schedule_is_refused(tiny, tmp_path, options, mess
     (tmp_path / "last_checkpoint").write_text(str(tmp_path / "epoch_1.pth"))
     with pytest.raises(DataError, match=message):
         train(load_config(file, IN_PROCESS | options), work_dir=tmp_path, resume=True)
+
+
+def test_what_weights_lack_is_one_line():
+    """MMEngine lists hundreds of tensors where a training starts from another's."""
+    text = (
+        "The model and loaded state dict do not match exactly\n\n"
+        "size mismatch for head.cls: copying a param\n"
+        "unexpected key in source state_dict: a.weight, a.bias\n\n"
+        "missing keys in source state_dict: b.weight\n"
+    )
+    record = logging.LogRecord("x", logging.WARNING, "f", 1, text, (), None)
+    assert _told(record)
+    assert record.getMessage() == (
+        "of the weights to start from 2 tensors are not of this detector, 1 are of "
+        "another size, and 1 of its own are not among them: those begin at random"
+    )
+    noise = logging.LogRecord("x", logging.INFO, "f", 1, "Exp name: me", (), None)
+    assert not _told(noise)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import datetime, timezone
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from perception.core.files import write_bytes
 from perception.core.provenance import Environment, distinct, versions
 from perception.core.ranks import Ranks
 from perception.core.shards import WHOLE, Shard, shares
+from perception.core.structures import DataError
 from perception.evaluation.robustness.cell import fill
 from perception.evaluation.robustness.export import KittiSaver
 from perception.evaluation.robustness.figures import attack_result, detector_result
@@ -22,6 +24,7 @@ from perception.evaluation.robustness.results import (
     DetectorResult,
     Results,
     RunInfo,
+    read_results,
 )
 from perception.evaluation.robustness.spec import AttackRun, RobustnessRun
 from perception.evaluation.robustness.store import FrameStore, take_folder
@@ -54,6 +57,7 @@ def run_attacks(run: AttackRun) -> Results | None:
                 store.check(now, subject.frame_ids)
             for folder in running.merge or ():
                 take_folder(own, out, Path(folder), with_data=run.save_data)
+            keep_earlier(out / "results.json", {one.perturbation.name for one in subject.attacks})
         ranks.wait()
         own = _stores(run, subject, mine)
         savers = [_saver(store, subject, run) for store in own]
@@ -84,6 +88,25 @@ def run_attacks(run: AttackRun) -> Results | None:
         figure = subject.scoring.figure
         tqdm.write(f"{result.name}: {figure} {clean} -> {left}{star}")
     return results
+
+
+def keep_earlier(path: Path, names: Set[str]) -> None:
+    """Put results aside that hold an attack which is not among ``names``.
+
+    What cannot be read as results is put aside as well.
+    """
+    if not path.exists():
+        return
+    try:
+        known = {n for one in read_results(path).detectors for n in one.attacks}
+    except DataError:
+        known = None
+    if known is not None and known <= names:
+        return
+    free = (path.with_name(f"{path.stem}_{n}{path.suffix}") for n in count(1))
+    kept = next(one for one in free if not one.exists())
+    path.rename(kept)
+    tqdm.write(f"{path}: earlier results of other attacks are kept as {kept.name}")
 
 
 def _stores(

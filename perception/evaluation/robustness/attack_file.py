@@ -374,8 +374,18 @@ def _summary(threat: Mapping[str, Any]) -> str:
     sensor = sensor or "+".join(told.pop("sensors", ()))
     if parts := told.pop("parts", None):
         sensor = "+".join(part.get("sensor", "?") for part in parts)
-    shown = " ".join(f"{field}={_told(value)}" for field, value in told.items())
+    shown = " ".join(f"{field}={_shown(value)}" for field, value in told.items())
     return f"{kind:<14}{sensor:<19}{shown}"
+
+
+def _shown(value: Any) -> str:
+    """A value for people, figures with three digits."""
+    if isinstance(value, Mapping):
+        inner = ", ".join(f"{key} {_shown(one)}" for key, one in value.items())
+        return f"({inner})"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_shown, value))}]"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _told(value: Any) -> str:

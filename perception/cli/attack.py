@@ -97,9 +97,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if not args.threats:
         parser.error("CONFIG, CHECKPOINT and --threat are needed (or --list)")
     args.detector = one_detector(parser, args)
-    shared = args.shard is not None or args.merge is not None
-    if args.audit and (args.resume or args.save_data or shared):
-        parser.error("--audit takes no --resume, --save-data, --shard or --merge")
+    if args.audit and (args.resume or args.save_data):
+        parser.error("--audit takes neither --resume nor --save-data")
+    if args.audit and (args.shard is not None or args.merge is not None):
+        parser.error("--audit takes neither --shard nor --merge")
     return args
 
 

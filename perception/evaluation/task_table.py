@@ -19,7 +19,11 @@ from perception.core.config import load_config
 from perception.core.files import replacing
 from perception.core.structures import DataError
 from perception.evaluation.robustness.grid import run_robustness
-from perception.evaluation.robustness.results import DetectorResult, Results
+from perception.evaluation.robustness.results import (
+    DetectorResult,
+    Results,
+    single_sensor,
+)
 from perception.evaluation.robustness.spec import (
     AttacksSpec,
     DetectorSpec,
@@ -130,6 +134,7 @@ def _trained(asked: TaskTable, row: str, seed: int) -> Path:
 def summary(results: Results, asked: TaskTable) -> str:
     """One line per row: accuracy clean, by source under plain PGD and the strongest."""
     sensors, samples = list(results.sensors), len(results.frame_ids)
+    single = single_sensor(results.detectors[0].attacks)
     header = ["row", "clean", *(f"{s}, PGD" for s in sensors), "least"]
     header += [*(f"{s}, strongest" for s in sensors), "least", "oracle, least"]
     header += ["gate right", "false alarms"]
@@ -158,7 +163,7 @@ def summary(results: Results, asked: TaskTable) -> str:
             f"Accuracy in percent on {samples} unseen samples, mean of trainings from "
             f"seeds {seeds}, with half the width of its 95 % interval (of seeds and of "
             "samples together). One source is attacked at a time; strongest: of "
-            f"{', '.join(results.attacks)}, for each training and source.",
+            f"{', '.join(single)}, for each training and source.",
             "",
             f"Reproduce: `{asked.command}`",
             "",

@@ -9,4 +9,4 @@ _base_ = [
 fusion = dict(type="OddOneOutFusion", gate=None)
 aggregator = dict(type="ConsensusAggregator", gate=dict(attribution_threshold=3.0))
 model = dict(fusion=fusion, aggregator=aggregator, branch_head={{_base_.bbox_head}})
-load_from = "work_dirs/synthetic_concat_3d/epoch_10.pth"
+load_from = "data/zoo/concat_3d.safetensors"

@@ -202,7 +202,7 @@ class AttackFile:
             for title, config in rows
         ]
         for suite, names in self.suites.items():
-            lines.append(f"suite {suite}: {shortened(names, 8)}")
+            lines.append(f"suite {suite}: {shortened(names, 5)}")
         return "\n".join(lines)
 
     def _config(self, name: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from perception.attacks.build import search_for
 from perception.attacks.registry import ATTACKS
 from perception.attacks.searches.ensemble import WorstFound
 from perception.attacks.threats.base import ThreatModel
-from perception.attacks.threats.budgets import scaled, scaled_budgets
+from perception.attacks.threats.budgets import scaled_budgets
 from perception.attacks.victim import Victim
 
 
@@ -53,17 +53,16 @@ class NestedBudgets(Attack):
                 f"threat {threat.name!r}: smaller must be factors between 0 and 1, got "
                 f"{list(smaller)}"
             )
-        self._search, self.smaller = dict(search), tuple(sorted(smaller))
-        search_for(threat, self._search)  # an impossible one shows now
+        self._search = search_for(threat, search)
+        self.smaller = tuple(sorted(smaller))
 
     def run(self, victim: Victim) -> Tensor:
         """Every budget in turn; each frame's worst variable, (N, …)."""
         worst = WorstFound(self.threat, victim)
         frames = range(len(victim.batch))
-        for factor in self.smaller:
-            attack = search_for(scaled(self.threat, factor), self._search)
-            worst.pursue(attack, frames, warm=factor != self.smaller[0])
-        attack = search_for(self.threat, self._search)
+        attack = self._search.on(self.threat)
+        for stage, factor in enumerate(self.smaller):
+            worst.pursue(attack.scaled(factor), frames, warm=stage > 0)
         for warm in (False, True):
             worst.pursue(attack, frames, warm=warm)
         return worst.variable

@@ -57,9 +57,6 @@ def run_attacks(run: AttackRun) -> Results | None:
                 store.check(now, subject.frame_ids)
             for folder in running.merge or ():
                 take_folder(own, out, Path(folder), with_data=run.save_data)
-            keep_earlier(
-                out / "results.json", {one.perturbation.name for one in subject.attacks}
-            )
         ranks.wait()
         own = _stores(run, subject, mine)
         savers = [_saver(store, subject, run) for store in own]
@@ -73,6 +70,9 @@ def run_attacks(run: AttackRun) -> Results | None:
         ranks.wait()
     if running.shard is not None or not first:
         return None
+    keep_earlier(
+        out / "results.json", {one.perturbation.name for one in subject.attacks}
+    )
     found: dict[str, AttackResult] = {}
     sensors = list(subject.target.sensors)
     whole = _stores(run, subject, WHOLE)

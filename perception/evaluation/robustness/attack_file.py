@@ -147,9 +147,9 @@ class AttackFile:
         if patch is not None and threat_of(config)["type"] == "PatchThreat":
             config = dict(type="FixedPatch", texture=patch, threat=config["threat"])
             told.append(f"patch={_told(Path(patch).stem)}")
-        if smaller and "threat" not in config:
-            raise DataError(f"threat {name!r} has no budget, so there are no smaller")
         if smaller:
+            if "threat" not in config:
+                raise DataError(f"threat {name!r} has no budget, so no smaller one")
             search = {k: v for k, v in config.items() if k != "threat"}
             config = dict(
                 type="NestedBudgets",

@@ -21,6 +21,7 @@ from perception.models.fusion import (
 from perception.models.heads.fcos_3d import FCOS3DHead
 from perception.models.heads.last_layer import LastLayerFCOSHead
 from perception.models.heads.linear import LinearHead
+from perception.models.late_fusion import LateFusionDetector
 from perception.models.output import DetectorOutput
 from perception.models.preprocessor import MultiModalPreprocessor
 from perception.models.sequences import (
@@ -39,6 +40,7 @@ __all__ = [
     "FCOS3DHead",
     "FusionNeck",
     "LastLayerFCOSHead",
+    "LateFusionDetector",
     "LatentEnsembleFusion",
     "LinearHead",
     "MeanFusion",

@@ -23,6 +23,7 @@ from perception.core.files import replacing
 from perception.core.structures import DataError, SensorSpec
 from perception.models.detector import MultiModalDetector
 from perception.models.heads.outputs import HeadOutputs
+from perception.models.late_fusion import LateFusionDetector
 from perception.models.modes import in_eval_mode
 from perception.models.rasterize import NEAR_PLANE_M, point_values, project_row
 
@@ -73,6 +74,8 @@ class ExportedGraph(nn.Module):
                 f"size {spec.size} must be a multiple of {divisor}, to which the "
                 "detector pads"
             )
+        if isinstance(detector, LateFusionDetector):
+            raise DataError("the vote of late fusion over boxes is not exported")
         self.detector, self.spec = detector, spec
         self.outputs: list[str] = []
 

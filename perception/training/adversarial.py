@@ -1,11 +1,12 @@
 """Single-source adversarial training (Yang et al., CVPR 2021, algorithm 1).
 
-Every step attacks one sensor of the batch, end to end through the whole present
-detector, and learns from the clean and from the attacked frames: detection loss on
-both, and for a gate the cross-entropy towards the sensor that was attacked, or towards
-"none". Ours draws the attack from a mix, see :mod:`perception.training.attack_mix`;
-the features of the sensors left alone are computed once, for the attack's steps and for
-the training step.
+Every step attacks one sensor of the batch (without a gate also several together:
+joint-channel adversarial training, Wang et al., WACV 2022), end to end through the
+whole present detector, and learns from the clean and from the attacked frames:
+detection loss on both, and for a gate the cross-entropy towards the sensor that was
+attacked, or towards "none". Ours draws the attack from a mix, see
+:mod:`perception.training.attack_mix`; the features of the sensors left alone are
+computed once, for the attack's steps and for the training step.
 """
 
 from __future__ import annotations
@@ -134,7 +135,8 @@ def join(
     Args:
         batch: N clean frames.
         changed: {sensor: (N, C, H, W)} attacked inputs.
-        odd_sensor: The compromised sensor, told to the odd-one-out loss.
+        odd_sensor: The compromised sensor, told to the odd-one-out loss; of several
+            (joint-channel training, without a gate) any.
 
     Returns:
         ``inputs``: 2 N frames of the changed sensors and N of all others, which

@@ -8,12 +8,14 @@ anew every time.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from perception.attacks import PGD, Goal, Perturbation
+from perception.attacks.searches.interval import IntervalPGD
 from perception.corruptions import build_perturbation
 
 
@@ -54,13 +56,14 @@ class AttackMix:
         attacks: For each name an attack or corruption as in
             ``configs/_base_/attacks``, with an optional ``weight`` (1 by default), how
             often it is drawn.
-        variation: How those of type ``PGD`` vary; the others are as configured, but for
-            the budget during a warm-up.
+        variation: How those of type ``PGD`` vary, and ``IntervalPGD`` but for its goal;
+            the others are as configured, but for the budget during a warm-up.
         gate: Whether the detector has a gate that can be attacked.
 
     Raises:
-        ValueError: If an attack touches more than one sensor, a weight is not
-            positive, or all goals need a gate that is not there.
+        ValueError: If an attack touches more than one sensor and there is a gate, which
+            learns of one at a time; if a weight is not positive, or all goals need a
+            gate that is not there.
     """
 
     def __init__(
@@ -78,10 +81,10 @@ class AttackMix:
             build_perturbation(name, config) for name, config in configs.items()
         ]
         for attack in self.attacks:
-            if len(attack.touched) != 1:
+            if gate and len(attack.touched) != 1:
                 raise ValueError(
-                    f"attack {attack.name!r} touches {attack.touched}; training "
-                    "attacks one sensor at a time"
+                    f"attack {attack.name!r} touches {attack.touched}; a gate learns "
+                    "of one sensor at a time"
                 )
         self.shares = np.array(weights) / sum(weights)
         self.variation = variation
@@ -104,15 +107,14 @@ class AttackMix:
         fraction = float(random.uniform(*vary.step_fraction))
         factor = float(random.uniform(*vary.budget)) * strength
         goal = self.goals[random.integers(len(self.goals))]
-        if type(attack) is not PGD:
+        if type(attack) not in (PGD, IntervalPGD):
             return attack if strength == 1 else attack.scaled(strength)
-        threat = attack.scaled(factor).threat
-        return PGD(
-            replace(threat, steps=steps, goal=goal),
-            step_fraction=fraction,
-            momentum=attack.momentum,
-            random_start=attack.random_start,
-        )
+        threat = replace(attack.scaled(factor).threat, steps=steps)
+        if type(attack) is PGD:
+            threat = replace(threat, goal=goal)
+        varied = copy(attack)
+        varied.threat, varied.step_fraction = threat, fraction
+        return varied
 
     def goals_of(self, attack: Perturbation) -> list[Goal]:
         """The goals that one of ``attacks`` may be drawn with."""

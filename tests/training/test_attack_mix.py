@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from perception.attacks import PGD, build_threat
+from perception.attacks.searches.interval import IntervalPGD
 from perception.attacks.threats.budgets import scaled
 from perception.corruptions import Corruption
 from perception.training.attack_mix import AttackMix, Variation
@@ -87,24 +88,33 @@ def test_goals_that_need_a_gate_are_for_gates(gate, wanted):
     [
         ({"dark": dict(DARK, weight=0.0)}, "positive weight"),
         ({}, "positive weight"),
-        (
-            {
-                "all": dict(
-                    type="PGD",
-                    threat=dict(
-                        type="JointThreat",
-                        parts=[CAMERA["threat"], LIDAR["threat"]],
-                    ),
-                )
-            },
-            "one sensor at a time",
-        ),
     ],
-    ids=["weight", "none", "two sensors"],
+    ids=["weight", "none"],
 )
 def test_impossible_mixes(attacks, message):
     with pytest.raises(ValueError, match=message):
         AttackMix(attacks, variation=Variation(), gate=False)
+
+
+def test_several_sensors_at_once_are_for_detectors_without_a_gate():
+    parts = [CAMERA["threat"], LIDAR["threat"]]
+    both = dict(type="PGD", threat=dict(type="JointThreat", parts=parts))
+    with pytest.raises(ValueError, match="one sensor at a time"):
+        AttackMix({"all": both}, variation=Variation(), gate=True)
+    vary = Variation(steps=(3, 3), budget=(0.5, 0.5))
+    (attack,) = draws(AttackMix({"all": both}, variation=vary, gate=False), 1)
+    assert attack.touched == ("camera", "lidar") and attack.threat.steps == 3
+    assert [part.eps for part in attack.threat.parts] == [8.0, {"depth_m": 2.5}]
+
+
+def test_interval_search_varies_but_for_its_goal():
+    vary = Variation(steps=(2, 2), step_fraction=(0.3, 0.3), goals=GOALS)
+    config = dict(CAMERA, type="IntervalPGD", random_start=True, quiet=0.5)
+    mix = AttackMix({"camera": config}, variation=vary, gate=True)
+    (attack,) = draws(mix, 1)
+    assert type(attack) is IntervalPGD and str(attack.threat.goal) == "detection"
+    assert (attack.threat.steps, attack.step_fraction, attack.quiet) == (2, 0.3, 0.5)
+    assert mix.attacks[0].threat.steps != 2  # the one configured stays
 
 
 def test_goals_that_all_need_a_gate_that_is_not_there():

@@ -31,7 +31,13 @@ def scaled(threat: Any, factor: float) -> Any:
 
 
 def scaled_budgets(threat: Any, factor: float) -> dict[str, Any]:
-    """The fields of a threat model that hold budgets, each times ``factor``."""
+    """The fields of a threat model that hold budgets, each times ``factor``.
+
+    The budgets of a joint threat are those of its ``parts``.
+    """
+    if parts := getattr(threat, "parts", ()):
+        found = any(scaled_budgets(part, factor) for part in parts)
+        return {"parts": tuple(scaled(p, factor) for p in parts)} if found else {}
     return {
         field.name: _times(field.name, getattr(threat, field.name), factor)
         for field in fields(threat)

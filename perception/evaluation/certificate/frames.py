@@ -31,6 +31,7 @@ from perception.evaluation.certificate.hiding import certified_scores
 from perception.evaluation.robustness.spec import CertifyRun, Running
 from perception.evaluation.robustness.store import LineStore, take_folder
 from perception.evaluation.robustness.subject import Subject
+from perception.models.late_fusion import LateFusionDetector
 from perception.models.modes import in_eval_mode
 from perception.models.output import DetectorOutput
 
@@ -80,10 +81,12 @@ def certificates(
     """
     aggregator, head = detector.aggregator, detector.bbox_head
     coder = type(head.bbox_coder).__name__
-    if aggregator is None or coder != "DistancePointBBoxCoder":
+    votes = isinstance(detector, LateFusionDetector)
+    if aggregator is None or coder != "DistancePointBBoxCoder" or votes:
         raise ValueError(
             "certificates are for an aggregator with a head of distances (FCOS), got "
-            f"{type(aggregator).__name__} and {type(head).__name__}"
+            f"{type(aggregator).__name__} and {type(head).__name__} in a "
+            f"{type(detector).__name__}"
         )
     if aggregator.margins.boxes > 1:
         raise ValueError(

@@ -417,7 +417,8 @@ def _frames_of(subject: Subject) -> tuple[Path, list[str]]:
 def _scaled(attack: Perturbation, scale: float) -> dict[str, Any]:
     """The fields of a threat model that hold its budget, times ``scale``."""
     threat = attack.threat if isinstance(attack, Attack) else attack
-    if changes := scaled_budgets(threat, scale):
+    changes = scaled_budgets(threat, scale)
+    if changes and "parts" not in changes:
         return changes
     raise DataError(
         f"--curve: threat {attack.name!r} has no budget to scale (none of "

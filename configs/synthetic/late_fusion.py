@@ -1,0 +1,17 @@
+"""Late fusion: each sensor detects by itself, boxes are kept that two of three see."""
+
+_base_ = [
+    "../_base_/datasets/kitti_layout.py",
+    "../_base_/models/fcos_small.py",
+    "../_base_/schedules/small.py",
+    "../_base_/runtime/default.py",
+]
+max_epochs = 4
+model = dict(
+    type="LateFusionDetector",
+    votes=2,
+    fusion=dict(type=None),
+    aggregator=dict(type="MedianAggregator"),
+    branch_head={{_base_.bbox_head}},
+)
+load_from = "data/zoo/consensus.safetensors"

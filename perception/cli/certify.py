@@ -4,8 +4,9 @@ For detectors with an aggregator (median, agreement, consensus). Whatever a sing
 sensor delivers, every output lies between what the others alone predict; from clean
 frames the tool computes which objects stay detected under any such change, and above
 which score no ghost can appear, a detection where no such object is. No attack is
-needed for that; --check runs two without any budget on each sensor, to hide and to make
-up, and counts what contradicts the certificate (nothing, or it is wrong).
+needed for that. --check attacks every object by itself through every sensor, and tries
+to make one up: the share of objects that survive stands beside the share that is
+certified, and what contradicts the certificate is counted (nothing, or it is wrong).
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ examples:
       work_dirs/synthetic_median/epoch_10.pth --json certificate.json
   python tools/certify.py CONFIG CHECKPOINT --score-threshold 0.1 --num 40 --check 20
   python tools/certify.py CONFIG CHECKPOINT --cfg-options model.aggregator.margin=0
+  python tools/certify.py CONFIG CHECKPOINT --check 40 --check-share 0.0627 --num 24
   python tools/certify.py CONFIG CHECKPOINT --check 20 --out DIR --shard 2/4
 """
 
@@ -44,10 +46,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Arguments of the command line."""
     parser = Parser(description=__doc__, epilog=EXAMPLES)
     add_detector(parser)
-    check = "attack every sensor twice over its whole range with so many steps"
-    more = {"flag": "--check", "metavar": "STEPS", "help": check}
-    names = ("score_threshold", "check_steps", "out")
-    add_options(parser, CertifyRun, *names, check_steps=more, out=_OUT)
+    check = "attack every object by itself through every sensor, with so many steps"
+    steps = {"flag": "--check", "metavar": "STEPS", "help": check}
+    share = "how much of each channel's range they may change; 0.0627 is 16/255"
+    names = ("score_threshold", "check_steps", "check_share", "out")
+    add_options(
+        parser, CertifyRun, *names, check_steps=steps, check_share=share, out=_OUT
+    )
     what = "write the figures and how to reproduce them"
     option(parser, "--json FILE", what)
     add_frames(parser)
@@ -63,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Certify and print one line per sensor."""
     args = parse_args(argv)
     from perception.core.provenance import versions
+    from perception.evaluation.certificate.attackers import Attackers
     from perception.evaluation.certificate.frames import certify, certify_recorded
     from perception.evaluation.robustness.subject import load_subject
 
@@ -74,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     subject.require_boxes("the certificate is")
     try:
         if run.out is None:
-            figures = certify(subject, run.running, check_steps=run.check_steps)
+            attackers = Attackers(run.check_steps, run.check_share)
+            figures = certify(subject, run.running, attackers=attackers)
         else:
             with at_work(run.out, "certifying", shard):
                 recorded = certify_recorded(run, subject, Path(run.out))
@@ -115,7 +122,8 @@ def _print(figures: dict, frames: int) -> None:
         )
         if figures["check_steps"]:
             line += (
-                f"; found under attack: {values['found_attacked'] / objects:.1%}, "
+                f"; attacked one by one {values['survived'] / objects:.1%} survive, no "
+                f"ghost was made up in {values['not_fooled'] / frames:.1%}; "
                 f"certificates contradicted: {values['violations']}"
             )
         print(line)

@@ -83,13 +83,14 @@ class LateFusionDetector(MultiModalDetector):
             raise RuntimeError("heads give boxes in eval mode, not for_losses()")
         samples = list(batch_data_samples)
         output = self.fuse(self.extract_feat(batch_inputs), None, samples)
+        head: Any = self._branch_head
         asked = [
             said
             for name, said in zip(output.sensors, output.branches, strict=True)
             if leave_out is None or leave_out.sensor != name
         ]
         found = [
-            self._branch_head.predict_by_feat(
+            head.predict_by_feat(
                 *said,
                 batch_img_metas=[sample.metainfo for sample in samples],
                 rescale=rescale,

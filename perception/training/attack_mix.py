@@ -107,13 +107,13 @@ class AttackMix:
         fraction = float(random.uniform(*vary.step_fraction))
         factor = float(random.uniform(*vary.budget)) * strength
         goal = self.goals[random.integers(len(self.goals))]
-        if type(attack) not in (PGD, IntervalPGD):
+        if not isinstance(attack, PGD | IntervalPGD):
             return attack if strength == 1 else attack.scaled(strength)
-        threat = replace(attack.scaled(factor).threat, steps=steps)
-        if type(attack) is PGD:
-            threat = replace(threat, goal=goal)
         varied = copy(attack)
-        varied.threat, varied.step_fraction = threat, fraction
+        varied.threat = replace(attack.scaled(factor).threat, steps=steps)
+        varied.step_fraction = fraction
+        if isinstance(attack, PGD):
+            varied.threat = replace(varied.threat, goal=goal)
         return varied
 
     def goals_of(self, attack: Perturbation) -> list[Goal]:

@@ -13,6 +13,7 @@ from tiny_kitti import write_config, write_kitti
 
 from perception.apis import load_detector
 from perception.core.checkpoints import sha256
+from perception.evaluation.certificate.attackers import Attackers, one_object_each
 from perception.evaluation.certificate.frames import certify
 from perception.evaluation.detection.rules import Scoring
 from perception.evaluation.robustness.spec import DetectorRun, DetectorSpec, Running
@@ -38,19 +39,44 @@ def test_counts_add_up_and_no_certified_object_is_hidden(made):
     spec = DetectorSpec(config=str(config), checkpoint=str(checkpoint))
     scoring = Scoring(OVERLAPS, score_threshold=0.001)
     subject = replace(load_subject(DetectorRun(detector=spec)), scoring=scoring)
-    figures = certify(subject, Running(), check_steps=2)
+    figures = certify(subject, Running(), attackers=Attackers(2))
     assert figures["objects"] == 4
     for count in figures["sensors"].values():
         assert count["violations"] == 0
-        assert 0 <= count["certified"] <= count["found_attacked"] <= 4
+        assert 0 <= count["certified"] <= count["survived"] <= 4
+        assert 0 <= count["ghost_free"] <= count["not_fooled"]
         assert list(count["at"]) == ["0.3", "0.4", "0.5", "0.6", "0.7", "0.8"]
         free = [one["ghost_free"] for one in count["at"].values()]
         assert count["ghost_free"] <= free[0] and free == sorted(free)
     one = replace(subject, indices=[0])
-    plain = certify(one, Running())
+    plain = certify(one, Running(), attackers=Attackers(0))
     assert plain["sensors"]["camera"]["violations"] is None
     with pytest.raises(ValueError, match="no overlap for Pedestrian, Cyclist"):
-        certify(replace(one, scoring=Scoring({"Car": 0.5})), Running())
+        other = replace(one, scoring=Scoring({"Car": 0.5}))
+        certify(other, Running(), attackers=Attackers(0))
+
+
+def test_each_object_is_attacked_by_itself(made):
+    config, checkpoint = made
+    spec = DetectorSpec(config=str(config), checkpoint=str(checkpoint))
+    subject = load_subject(DetectorRun(detector=spec))
+    (batch, *_) = subject.batches(Running(batch_size=2))
+    alone = one_object_each(batch, 1)
+    whole = batch.samples[1].gt_instances
+    assert len(alone) == len(whole) == 2 and alone.ids == [batch.ids[1]] * 2
+    for g, copy in enumerate(alone.samples):
+        assert torch.equal(copy.gt_instances.bboxes, whole.bboxes[g : g + 1])
+        assert copy.frame_id == batch.samples[1].frame_id
+    assert len(batch.samples[1].gt_instances) == 2  # the frame keeps all of them
+    for name, value in alone.inputs.items():
+        assert torch.equal(value[0], batch.inputs[name][1])
+    hiding = [one for one in Attackers(1, 16 / 255).on(subject.target, batch)]
+    assert [one.alone for one in hiding] == [True, True, False] * 2 * 3
+    for one in hiding:
+        other = next(n for n in one.inputs if n != one.sensor)
+        assert torch.equal(one.inputs[other], one.batch.inputs[other])
+    with pytest.raises(ValueError, match="share of the range"):
+        Attackers(1, 0.0)
 
 
 def test_tool(made, tmp_path, monkeypatch, capsys):
@@ -61,7 +87,7 @@ def test_tool(made, tmp_path, monkeypatch, capsys):
     runpy.run_path(str(tool), run_name="__main__")
     out, err = capsys.readouterr()
     assert "1 frames, 2 objects" in out and "any change of depth" in out
-    assert "7/7" in err  # time left: the clean frame, then each sensor's two attacks
+    assert "4/4" in err  # time left: the clean frame, then the attacks on each sensor
     figures = json.loads(file.read_text())
     assert figures["frames"] == 1 and figures["frame_ids"] == ["000004"]
     assert figures["checkpoint_sha256"] == sha256(made[1])

@@ -17,14 +17,13 @@ from torch import Tensor
 from tqdm import tqdm
 from typing_extensions import TypedDict
 
-from perception.attacks import PGD, Goal
 from perception.attacks.batch import AttackBatch
 from perception.core.gate_state import attributed, false_alarm_warning
 from perception.core.provenance import Environment
 from perception.core.ranks import Ranks
 from perception.core.schema import checked
 from perception.core.shards import shares
-from perception.evaluation.audit.subject import range_threats
+from perception.evaluation.certificate.attackers import Attacked, Attackers
 from perception.evaluation.certificate.bounds import frame_bounds
 from perception.evaluation.certificate.ghosts import ghost_bound, highest_ghost
 from perception.evaluation.certificate.hiding import certified_scores
@@ -35,8 +34,6 @@ from perception.models.late_fusion import LateFusionDetector
 from perception.models.modes import in_eval_mode
 from perception.models.output import DetectorOutput
 
-# The attacks of a check: to lose what is there, and to see what is not.
-_GOALS = ("detection", "create")
 _TOLERANCE = 1e-4  # of a score: the bounds and the detector round differently
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
@@ -120,13 +117,16 @@ def _needed(detector: Any, overlaps: Mapping[str, float]) -> Tensor:
 class CertifiedSensor(TypedDict):
     """What holds of one frame against one sensor, and what attacks on it did.
 
-    ``scores`` and ``ghost`` as of :class:`Certificate`; ``found_attacked`` objects;
-    ``violations``: certified objects that were hidden, or ghosts above the bound.
+    ``scores`` and ``ghost`` as of :class:`Certificate`; ``survived``: whether each
+    object was found under every attack on it alone (empty without an attack);
+    ``made_up``: the highest score of a ghost under attack; ``violations``: certified
+    objects that were hidden, or ghosts above the bound.
     """
 
     scores: list[float]
     ghost: float
-    found_attacked: int
+    survived: list[bool]
+    made_up: float
     violations: int
 
 
@@ -146,7 +146,7 @@ class CertifiedFrame(TypedDict):
 
 
 def certify(
-    subject: Subject, running: Running, *, check_steps: int = 0
+    subject: Subject, running: Running, *, attackers: Attackers
 ) -> dict[str, Any]:
     """What no attack on one sensor can hide or make up.
 
@@ -154,10 +154,9 @@ def certify(
         subject: A detector with an aggregator and labelled frames; its scoring says
             which overlap and score a detection must exceed.
         running: Frames at a time, and processes that read them.
-        check_steps: Attack every sensor with so many steps of PGD over its whole
-            physical range, once to lose objects and once to make some up, and count
-            certified objects that were lost and ghosts above their bound: there must
-            be none. 0 does not attack.
+        attackers: Try to hide every object by itself, and to make one up, through every
+            sensor; certified objects that were lost and ghosts above their bound are
+            counted: there must be none.
 
     Returns:
         See :func:`in_all`.
@@ -166,9 +165,9 @@ def certify(
         DataError: If a frame has no labels.
         ValueError: See :func:`certificates`; or if a class has no overlap.
     """
-    batches = certified_frames(subject, running, check_steps=check_steps)
+    batches = certified_frames(subject, running, attackers)
     frames = [frame for batch in batches for frame in batch]
-    return in_all(frames, subject, check_steps=check_steps)
+    return in_all(frames, subject, attackers)
 
 
 def certify_recorded(
@@ -183,10 +182,11 @@ def certify_recorded(
     Raises:
         DataError: If the folder holds records of other settings.
     """
-    running, steps = run.running, run.check_steps
-    scoring = subject.scoring
+    running, scoring = run.running, subject.scoring
+    attackers = Attackers(run.check_steps, run.check_share)
     settings = subject.settings | {
-        "check_steps": steps,
+        "check_steps": run.check_steps,
+        "check_share": run.check_share,
         "score_threshold": scoring.score_threshold,
         "overlaps": dict(scoring.overlaps),
     }
@@ -202,7 +202,7 @@ def certify_recorded(
                 store.begin(Environment.here(running.device))
             numbers = [subject.indices[number] for number in missing]
             part = replace(subject, indices=numbers)
-            for batch in certified_frames(part, running, check_steps=steps):
+            for batch in certified_frames(part, running, attackers):
                 store.append_lines(x for x in batch if x["frame_id"] not in done)
         ranks.wait()
         if running.shard is not None or ranks.shard.index > 0:
@@ -210,7 +210,7 @@ def certify_recorded(
     whole = LineStore(folder, settings, resume=True)
     whole.unite(subject.frame_ids)
     frames = list(whole.lines(_certified_frame))
-    return in_all(frames, subject, check_steps=steps)
+    return in_all(frames, subject, attackers)
 
 
 def _certified_frame(line: Any) -> CertifiedFrame:
@@ -221,18 +221,18 @@ def _certified_frame(line: Any) -> CertifiedFrame:
 
 
 def certified_frames(
-    subject: Subject, running: Running, *, check_steps: int = 0
+    subject: Subject, running: Running, attackers: Attackers
 ) -> Iterator[list[CertifiedFrame]]:
     """The frames of each batch; see :func:`certify`."""
     target, overlaps = subject.target, subject.scoring.overlaps
     detector, threshold = subject.detector, subject.scoring.score_threshold
     if missing := [name for name in target.classes if name not in overlaps]:
         raise ValueError(f"no overlap for {', '.join(missing)}: nothing scores them")
-    names, steps = list(target.sensors), check_steps
+    names = list(target.sensors)
     needed = _needed(detector, overlaps)
-    per_frame = 1 + steps * len(_GOALS) * len(names)
+    per_frame = 1 + (len(names) if attackers.steps else 0)
     with tqdm(
-        total=per_frame * len(subject.indices), desc="certify", unit="step", smoothing=0
+        total=per_frame * len(subject.indices), desc="certify", smoothing=0
     ) as bar:
         for batch in subject.batches(running):
             held = certificates(detector, batch, overlaps=overlaps, least=threshold)
@@ -245,53 +245,57 @@ def certified_frames(
                     found=int(mask.sum()),
                     ghost=ghost,
                     accused=None,
-                    sensors={},
+                    sensors={
+                        name: _untried(held[name][n], attackers) for name in names
+                    },
                 )
-                for sample, (mask, ghost) in zip(batch.samples, clean, strict=True)
+                for n, (sample, (mask, ghost)) in enumerate(
+                    zip(batch.samples, clean, strict=True)
+                )
             ]
             bar.update(len(batch))
             if detector.has_gate:
                 output.write_gate(batch.samples)
                 for frame, sample in zip(frames, batch.samples, strict=True):
                     frame["accused"] = attributed(sample.gate.tolist(), names)
-            for name in names:
-                for frame, one in zip(frames, held[name], strict=True):
-                    frame["sensors"][name] = CertifiedSensor(
-                        scores=one.scores.tolist(),
-                        ghost=one.ghost,
-                        found_attacked=frame["objects"] if steps else 0,
-                        violations=0,
-                    )
-            for attack in _attacks(target, steps):
-                (name,) = attack.touched
-                attacked = _output(
-                    detector, attack(target, batch).inputs, batch.samples
-                )
-                seen = _seen(detector, batch, attacked, needed, threshold)
-                for frame, one, (mask, ghost) in zip(
-                    frames, held[name], seen, strict=True
-                ):
-                    sensor = frame["sensors"][name]
-                    hidden = (one.scores.cpu() > threshold) & ~mask
-                    sensor["violations"] += int(hidden.sum())
-                    sensor["violations"] += ghost > one.ghost + _TOLERANCE
-                    left = min(sensor["found_attacked"], int(mask.sum()))
-                    sensor["found_attacked"] = left
-                bar.update(len(batch) * steps)
+            for tried in attackers.on(target, batch):
+                output = _output(detector, tried.inputs, tried.batch.samples)
+                seen = _seen(detector, tried.batch, output, needed, threshold)
+                _note(frames[tried.frame]["sensors"][tried.sensor], tried, seen)
+                bar.update(not tried.alone)
+            for frame in frames:
+                for sensor in frame["sensors"].values():
+                    sensor["violations"] = _violations(sensor, threshold)
             yield frames
 
 
-def _attacks(target: Any, steps: int) -> list[PGD]:
-    """Of every sensor over its whole range, once with each goal."""
-    if not steps:
-        return []
-    threats = range_threats(target.sensors, share=1.0, steps=steps)
-    goals = [Goal.parse(goal) for goal in _GOALS]
-    return [PGD(replace(one, goal=goal)) for one in threats for goal in goals]
+def _untried(one: Certificate, attackers: Attackers) -> CertifiedSensor:
+    scores = one.scores.tolist()
+    survived = [True] * len(scores) if attackers.steps else []
+    return CertifiedSensor(
+        scores=scores, ghost=one.ghost, survived=survived, made_up=0.0, violations=0
+    )
+
+
+def _note(
+    sensor: CertifiedSensor, tried: Attacked, seen: Sequence[tuple[Tensor, float]]
+) -> None:
+    """What an attack hid or made up."""
+    masks = torch.cat([mask for mask, _ in seen]).tolist()
+    both = zip(sensor["survived"], masks, strict=True)
+    sensor["survived"] = [before and now for before, now in both]
+    if not tried.alone:  # a copy's other objects are no ghosts
+        sensor["made_up"] = max(sensor["made_up"], seen[0][1])
+
+
+def _violations(sensor: CertifiedSensor, threshold: float) -> int:
+    both = zip(sensor["scores"], sensor["survived"], strict=False)  # none if not tried
+    hidden = sum(score > threshold and not survived for score, survived in both)
+    return hidden + (sensor["made_up"] > sensor["ghost"] + _TOLERANCE)
 
 
 def in_all(
-    frames: Sequence[CertifiedFrame], subject: Subject, *, check_steps: int
+    frames: Sequence[CertifiedFrame], subject: Subject, attackers: Attackers
 ) -> dict[str, Any]:
     """The figures of all frames together.
 
@@ -299,7 +303,9 @@ def in_all(
         ``objects``, ``found`` and ``ghost_free`` frames (on clean inputs) and for each
         sensor ``certified`` objects, ``ghost_free`` frames, in which nothing can be
         made up, both above ``threshold`` and, as ``at``, above others as well;
-        ``found_attacked`` and ``violations`` (None if not attacked).
+        ``survived`` objects, which no attack on them alone hid, frames ``not_fooled``,
+        in which none made up anything above ``threshold``, and ``violations`` (None if
+        not attacked).
     """
     if subject.detector.has_gate and (
         warning := false_alarm_warning(Counter(frame["accused"] for frame in frames))
@@ -309,19 +315,25 @@ def in_all(
     sensors: dict[str, dict[str, Any]] = {}
     for name in subject.target.sensors:
         own = [frame["sensors"][name] for frame in frames]
-        total = {
-            key: sum(one[key] for one in own) if check_steps else None
-            for key in ("found_attacked", "violations")
-        }
+        tried: dict[str, int | None] = dict.fromkeys(
+            ("survived", "not_fooled", "violations")
+        )
+        if attackers.steps:
+            tried = {
+                "survived": sum(sum(one["survived"]) for one in own),
+                "not_fooled": sum(one["made_up"] <= threshold for one in own),
+                "violations": sum(one["violations"] for one in own),
+            }
         others = [t for t in THRESHOLDS if t > threshold]
         at = {f"{t:g}": _above(own, t) for t in others}
-        sensors[name] = _above(own, threshold) | total | {"at": at}
+        sensors[name] = _above(own, threshold) | tried | {"at": at}
     return {
         "objects": sum(frame["objects"] for frame in frames),
         "found": sum(frame["found"] for frame in frames),
         "ghost_free": sum(frame["ghost"] <= threshold for frame in frames),
         "threshold": threshold,
-        "check_steps": check_steps,
+        "check_steps": attackers.steps,
+        "check_share": attackers.share,
         "sensors": sensors,
     }
 

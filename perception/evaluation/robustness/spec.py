@@ -258,14 +258,16 @@ class CertifyRun(DetectorRun):
 
     Attributes:
         score_threshold: The score that a detection must exceed.
-        check_steps: Attack every sensor with so many steps of PGD over its whole
-            physical range, and count certified objects that were lost: there must be
-            none. 0 does not attack.
+        check_steps: Attack every object by itself through every sensor, with so many
+            steps, and try to make one up; count certified objects that were lost: there
+            must be none. 0 does not attack.
+        check_share: How much of each channel's range these attackers may change.
         out: Folder for a record of every frame, with which a run goes on where it was.
     """
 
     score_threshold: float = 0.3
     check_steps: int = 0
+    check_share: float = 1.0
     out: str | None = None
 
 

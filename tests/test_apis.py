@@ -35,6 +35,13 @@ def test_closed_log_files_do_not_matter(tmp_path, config):
         logger.removeHandler(handler)
 
 
+def test_initial_weights_are_not_listed_one_by_one(config, capfd):
+    level = MMLogger.get_current_instance().level
+    load_detector(config)
+    assert not any(capfd.readouterr())
+    assert MMLogger.get_current_instance().level == level
+
+
 def test_frames_are_detected_in_the_order_asked_for(config):
     torch.manual_seed(0)
     detector, frames = load_detector(config), build_dataset(config)

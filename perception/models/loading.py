@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from mmdet.registry import MODELS
@@ -42,8 +44,8 @@ def load_detector(
         classes = tuple(config.test_dataloader.dataset.classes)
     detector = built(config)
     if checkpoint is None:
-        _forget_closed_log_files()
-        detector.init_weights()
+        with _quiet_logger():
+            detector.init_weights()
     else:
         weights = load_checkpoint(checkpoint)["state_dict"]
         try:
@@ -81,12 +83,20 @@ def compute_in_float32() -> None:
     torch.backends.cudnn.allow_tf32 = False
 
 
-def _forget_closed_log_files() -> None:
-    """Drop log files that somebody closed; MMEngine would write to them and fail.
+@contextmanager
+def _quiet_logger() -> Iterator[None]:
+    """MMEngine's logger without a line for every initial weight.
 
+    Log files that somebody closed are dropped; it would write to them and fail.
     ``logging.config``, which some libraries call when imported, closes all of them.
     """
     logger = MMLogger.get_current_instance()
     for handler in list(logger.handlers):
         if isinstance(handler, logging.FileHandler) and handler.stream is None:
             logger.removeHandler(handler)
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

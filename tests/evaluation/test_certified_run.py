@@ -7,13 +7,16 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny_kitti import write_config, write_kitti
 
 from perception.apis import load_detector
 from perception.core.checkpoints import sha256
-from perception.evaluation.certificate.frames import certify
+from perception.core.structures import Objects
+from perception.datasets.kitti.files import read_objects, write_objects
+from perception.evaluation.certificate.run import certified_frames, certify
 from perception.evaluation.detection.rules import Scoring
 from perception.evaluation.robustness.spec import DetectorRun, DetectorSpec, Running
 from perception.evaluation.robustness.subject import load_subject
@@ -51,6 +54,40 @@ def test_counts_add_up_and_no_certified_object_is_hidden(made):
     assert plain["sensors"]["camera"]["violations"] is None
     with pytest.raises(ValueError, match="no overlap for Pedestrian, Cyclist"):
         certify(replace(one, scoring=Scoring({"Car": 0.5})), Running())
+
+
+def test_metres_are_counted_and_nothing_moves_further(tmp_path):
+    """Objects whose labels are in space, of a detector with boxes in metres."""
+    data = write_kitti(tmp_path / "kitti")
+    for index in (4, 5):
+        file = data / "training" / "label_2" / f"{index:06d}.txt"
+        where = [[-2.0, 1.5, 10, 1.5, 1.6, 3.9, 0.1], [4, 1.5, 15, 1.7, 0.6, 0.8, 1]]
+        known = read_objects(file)
+        objects = Objects.from_boxes(known.names, known.boxes_px, None, where)
+        write_objects(file, replace(objects, truncation=np.zeros(2)))
+    base = REPOSITORY / "configs" / "synthetic" / "consensus_3d.py"
+    config = write_config(tmp_path / "consensus_3d.py", data, base)
+    torch.manual_seed(0)
+    torch.save(load_detector(config).state_dict(), tmp_path / "weights.pth")
+    spec = DetectorSpec(config=str(config), checkpoint=str(tmp_path / "weights.pth"))
+    subject = load_subject(DetectorRun(detector=spec))
+    low = dict.fromkeys(OVERLAPS, 0.01)
+    subject = replace(subject, scoring=Scoring(low, score_threshold=0.001))
+    figures = certify(subject, Running(), check_steps=2)
+    assert figures["objects"] == 4 and list(figures["within"]) == ["2", "4"]
+    for count in figures["sensors"].values():
+        assert count["violations"] == 0
+        within = count["within"]
+        for kind in ("certified", "attacked"):
+            near, far = (within[kind][limit]["objects"] for limit in ("2", "4"))
+            assert 0 <= near <= far <= 4
+        assert within["certified"]["4"]["objects"] <= count["certified"]
+    (frames,) = certified_frames(subject, Running())
+    (first, second) = (frame["sensors"]["lidar"] for frame in frames)
+    assert first["metres_attacked"] == [] and len(second["metres"]) == 2
+    sure = [s > 0.001 for one in (first, second) for s in one["scores"]]
+    known = [x is not None for one in (first, second) for x in one["metres"]]
+    assert sure == known and any(sure)  # the certificate says something
 
 
 def test_tool(made, tmp_path, monkeypatch, capsys):

@@ -1,43 +1,38 @@
-"""The certificate of a detector, frame by frame, and what it comes to.
+"""The certificate of a detector, frame by frame, and what contradicts it.
 
 Shape letters: N frames, G objects of a frame, K classes.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from mmdet.structures.bbox import bbox_overlaps
 from torch import Tensor
-from tqdm import tqdm
-from typing_extensions import TypedDict
 
-from perception.attacks import PGD, Goal
 from perception.attacks.batch import AttackBatch
-from perception.core.gate_state import attributed, false_alarm_warning
-from perception.core.provenance import Environment
-from perception.core.ranks import Ranks
-from perception.core.schema import checked
-from perception.core.shards import shares
-from perception.evaluation.audit.subject import range_threats
 from perception.evaluation.certificate.bounds import frame_bounds
+from perception.evaluation.certificate.displacing import (
+    Region,
+    centre_trapezoids,
+    certified_regions,
+    off_metres,
+    true_centres,
+)
 from perception.evaluation.certificate.ghosts import ghost_bound, highest_ghost
-from perception.evaluation.certificate.hiding import certified_scores
-from perception.evaluation.robustness.spec import CertifyRun, Running
-from perception.evaluation.robustness.store import LineStore, take_folder
-from perception.evaluation.robustness.subject import Subject
+from perception.evaluation.certificate.hiding import (
+    certified_scores,
+    vouching_locations,
+)
+from perception.models.heads.fcos_3d import FCOS3DHead
 from perception.models.modes import in_eval_mode
 from perception.models.output import DetectorOutput
 
-# The attacks of a check: to lose what is there, and to see what is not.
-_GOALS = ("detection", "create")
-_TOLERANCE = 1e-4  # of a score: the bounds and the detector round differently
-THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+# Of a score, and of metres: the bounds and the detector round differently.
+_TOLERANCE, _TOLERANCE_M = 1e-4, 1e-2
 
 
 @dataclass(frozen=True)
@@ -47,10 +42,12 @@ class Certificate:
     Attributes:
         scores: (G,) up to which score each object stays detected; 0: not at all.
         ghost: The score that no ghost exceeds.
+        regions: Of a detector with boxes in metres where each object's centre stays.
     """
 
     scores: Tensor
     ghost: float
+    regions: tuple[Region, ...] = ()
 
 
 @torch.no_grad()
@@ -94,267 +91,77 @@ def certificates(
         pyramids = detector.extract_feat(batch.inputs)
         output = detector.fuse(pyramids, samples=batch.samples)
         limits = {name: output.bounds(name) for name in detector.sensors}
-    needed = _needed(detector, overlaps)
+    needed = needed_overlaps(detector, overlaps)
     found: dict[str, list[Certificate]] = {}
     for name, (low, high) in limits.items():
         for n, sample in enumerate(batch.samples):
             bounds = frame_bounds(head, low, high, n, sample.img_shape[:2])
             truth, config = sample.gt_instances, head.test_cfg
             asked = (bounds, truth.bboxes, truth.labels, needed, config)
-            scores = certified_scores(*asked, least)
-            one = Certificate(scores, ghost_bound(*asked))
+            vouching = vouching_locations(*asked, least)
+            regions: list[Region] = []
+            if isinstance(head, FCOS3DHead):
+                camera = torch.as_tensor(sample.image_P_cam).to(truth.bboxes)
+                regions = certified_regions(
+                    bounds,
+                    centre_trapezoids(head, low, high, n, camera),
+                    vouching,
+                    truth.bboxes,
+                    truth.labels,
+                    true_centres(sample),
+                    needed,
+                    config,
+                )
+            one = Certificate(
+                certified_scores(vouching, truth.bboxes),
+                ghost_bound(*asked),
+                tuple(regions),
+            )
             found.setdefault(name, []).append(one)
     return found
 
 
-def _needed(detector: Any, overlaps: Mapping[str, float]) -> Tensor:
+def needed_overlaps(detector: Any, overlaps: Mapping[str, float]) -> Tensor:
     """(K,) the overlap that each class's detections must exceed."""
     names = detector.dataset_meta["classes"]
     device = next(detector.parameters()).device
     return torch.tensor([overlaps[name] for name in names], device=device)
 
 
-class CertifiedSensor(TypedDict):
-    """What holds of one frame against one sensor, and what attacks on it did.
-
-    ``scores`` and ``ghost`` as of :class:`Certificate`; ``found_attacked`` objects;
-    ``violations``: certified objects that were hidden, or ghosts above the bound.
-    """
-
-    scores: list[float]
-    ghost: float
-    found_attacked: int
-    violations: int
-
-
-class CertifiedFrame(TypedDict):
-    """What is known of one frame.
-
-    Of the clean frame: objects there are and found, the highest score of a ``ghost``,
-    and whom a gate accuses.
-    """
-
-    frame_id: str
-    objects: int
-    found: int
-    ghost: float
-    accused: str | None
-    sensors: dict[str, CertifiedSensor]
-
-
-def certify(
-    subject: Subject, running: Running, *, check_steps: int = 0
-) -> dict[str, Any]:
-    """What no attack on one sensor can hide or make up.
-
-    Args:
-        subject: A detector with an aggregator and labelled frames; its scoring says
-            which overlap and score a detection must exceed.
-        running: Frames at a time, and processes that read them.
-        check_steps: Attack every sensor with so many steps of PGD over its whole
-            physical range, once to lose objects and once to make some up, and count
-            certified objects that were lost and ghosts above their bound: there must
-            be none. 0 does not attack.
-
-    Returns:
-        See :func:`in_all`.
-
-    Raises:
-        DataError: If a frame has no labels.
-        ValueError: See :func:`certificates`; or if a class has no overlap.
-    """
-    batches = certified_frames(subject, running, check_steps=check_steps)
-    frames = [frame for batch in batches for frame in batch]
-    return in_all(frames, subject, check_steps=check_steps)
-
-
-def certify_recorded(
-    run: CertifyRun, subject: Subject, folder: Path
-) -> dict[str, Any] | None:
-    """As :func:`certify`, with a record of every frame in a folder, or of a shard's.
-
-    Returns:
-        The figures; None of a shard, whose records others join, and on all ranks but
-        torchrun's first.
-
-    Raises:
-        DataError: If the folder holds records of other settings.
-    """
-    running, steps = run.running, run.check_steps
-    scoring = subject.scoring
-    settings = subject.settings | {
-        "check_steps": steps,
-        "score_threshold": scoring.score_threshold,
-        "overlaps": dict(scoring.overlaps),
-    }
-    with Ranks() as ranks:
-        mine = running.shard or ranks.shard
-        store = LineStore(folder, settings, resume=True, writer=mine)
-        for other in running.merge or ():
-            take_folder([store], folder, Path(other))
-        for share in shares(folder, running.shard) if running.shard else [mine]:
-            done, names = store.frame_ids(), subject.frame_ids
-            _, missing = share.missing(names, running.batch_size, done)
-            if missing:
-                store.begin(Environment.here(running.device))
-            numbers = [subject.indices[number] for number in missing]
-            part = replace(subject, indices=numbers)
-            for batch in certified_frames(part, running, check_steps=steps):
-                store.append_lines(x for x in batch if x["frame_id"] not in done)
-        ranks.wait()
-        if running.shard is not None or ranks.shard.index > 0:
-            return None
-    whole = LineStore(folder, settings, resume=True)
-    whole.unite(subject.frame_ids)
-    frames = list(whole.lines(_certified_frame))
-    return in_all(frames, subject, check_steps=steps)
-
-
-def _certified_frame(line: Any) -> CertifiedFrame:
-    frame: CertifiedFrame = checked(
-        CertifiedFrame, line, line.get("frame_id"), what="record of a certified frame"
-    )
-    return frame
-
-
-def certified_frames(
-    subject: Subject, running: Running, *, check_steps: int = 0
-) -> Iterator[list[CertifiedFrame]]:
-    """The frames of each batch; see :func:`certify`."""
-    target, overlaps = subject.target, subject.scoring.overlaps
-    detector, threshold = subject.detector, subject.scoring.score_threshold
-    if missing := [name for name in target.classes if name not in overlaps]:
-        raise ValueError(f"no overlap for {', '.join(missing)}: nothing scores them")
-    names, steps = list(target.sensors), check_steps
-    needed = _needed(detector, overlaps)
-    per_frame = 1 + steps * len(_GOALS) * len(names)
-    with tqdm(
-        total=per_frame * len(subject.indices), desc="certify", unit="step", smoothing=0
-    ) as bar:
-        for batch in subject.batches(running):
-            held = certificates(detector, batch, overlaps=overlaps, least=threshold)
-            output = _output(detector, batch.inputs, batch.samples)
-            clean = _seen(detector, batch, output, needed, threshold)
-            frames = [
-                CertifiedFrame(
-                    frame_id=sample.frame_id,
-                    objects=len(mask),
-                    found=int(mask.sum()),
-                    ghost=ghost,
-                    accused=None,
-                    sensors={},
-                )
-                for sample, (mask, ghost) in zip(batch.samples, clean, strict=True)
-            ]
-            bar.update(len(batch))
-            if detector.has_gate:
-                output.write_gate(batch.samples)
-                for frame, sample in zip(frames, batch.samples, strict=True):
-                    frame["accused"] = attributed(sample.gate.tolist(), names)
-            for name in names:
-                for frame, one in zip(frames, held[name], strict=True):
-                    frame["sensors"][name] = CertifiedSensor(
-                        scores=one.scores.tolist(),
-                        ghost=one.ghost,
-                        found_attacked=frame["objects"] if steps else 0,
-                        violations=0,
-                    )
-            for attack in _attacks(target, steps):
-                (name,) = attack.touched
-                attacked = _output(
-                    detector, attack(target, batch).inputs, batch.samples
-                )
-                seen = _seen(detector, batch, attacked, needed, threshold)
-                for frame, one, (mask, ghost) in zip(
-                    frames, held[name], seen, strict=True
-                ):
-                    sensor = frame["sensors"][name]
-                    hidden = (one.scores.cpu() > threshold) & ~mask
-                    sensor["violations"] += int(hidden.sum())
-                    sensor["violations"] += ghost > one.ghost + _TOLERANCE
-                    left = min(sensor["found_attacked"], int(mask.sum()))
-                    sensor["found_attacked"] = left
-                bar.update(len(batch) * steps)
-            yield frames
-
-
-def _attacks(target: Any, steps: int) -> list[PGD]:
-    """Of every sensor over its whole range, once with each goal."""
-    if not steps:
-        return []
-    threats = range_threats(target.sensors, share=1.0, steps=steps)
-    goals = [Goal.parse(goal) for goal in _GOALS]
-    return [PGD(replace(one, goal=goal)) for one in threats for goal in goals]
-
-
-def in_all(
-    frames: Sequence[CertifiedFrame], subject: Subject, *, check_steps: int
-) -> dict[str, Any]:
-    """The figures of all frames together.
-
-    Returns:
-        ``objects``, ``found`` and ``ghost_free`` frames (on clean inputs) and for each
-        sensor ``certified`` objects, ``ghost_free`` frames, in which nothing can be
-        made up, both above ``threshold`` and, as ``at``, above others as well;
-        ``found_attacked`` and ``violations`` (None if not attacked).
-    """
-    if subject.detector.has_gate and (
-        warning := false_alarm_warning(Counter(frame["accused"] for frame in frames))
-    ):
-        tqdm.write(warning)
-    threshold = subject.scoring.score_threshold
-    sensors: dict[str, dict[str, Any]] = {}
-    for name in subject.target.sensors:
-        own = [frame["sensors"][name] for frame in frames]
-        total = {
-            key: sum(one[key] for one in own) if check_steps else None
-            for key in ("found_attacked", "violations")
-        }
-        others = [t for t in THRESHOLDS if t > threshold]
-        at = {f"{t:g}": _above(own, t) for t in others}
-        sensors[name] = _above(own, threshold) | total | {"at": at}
-    return {
-        "objects": sum(frame["objects"] for frame in frames),
-        "found": sum(frame["found"] for frame in frames),
-        "ghost_free": sum(frame["ghost"] <= threshold for frame in frames),
-        "threshold": threshold,
-        "check_steps": check_steps,
-        "sensors": sensors,
-    }
-
-
-def _above(frames: Sequence[CertifiedSensor], threshold: float) -> dict[str, int]:
-    """Certified objects, and frames in which nothing can be made up."""
-    return {
-        "certified": sum(s > threshold for one in frames for s in one["scores"]),
-        "ghost_free": sum(one["ghost"] <= threshold for one in frames),
-    }
-
-
 @torch.no_grad()
-def _output(
+def output_of(
     detector: Any, inputs: Mapping[str, Tensor], samples: Sequence[Any]
 ) -> DetectorOutput:
+    """What a detector says of inputs {sensor: (N, C, H, W)} of N frames."""
     pyramids = detector.extract_feat(inputs)
     output: DetectorOutput = detector.fuse(pyramids, samples=samples)
     return output
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What became of G objects: found or not, how far off, the highest ghost."""
+
+    found: Tensor
+    off_m: Tensor
+    ghost: float
+
+
 @torch.no_grad()
-def _seen(
+def seen_in(
     detector: Any,
     batch: AttackBatch,
     output: DetectorOutput,
     needed: Tensor,
     threshold: float,
-) -> list[tuple[Tensor, float]]:
-    """For each frame which objects (G,) are detected, and the highest ghost's score."""
+) -> list[Seen]:
+    """For each frame what became of its objects, of detections above a threshold."""
     frames = detector.bbox_head.predict_by_feat(
         *output.outputs,
         batch_img_metas=[s.metainfo for s in batch.samples],
         rescale=False,
     )
-    found = []
+    told = []
     for sample, frame in zip(batch.samples, frames, strict=True):
         truth = sample.gt_instances
         ghost = highest_ghost(frame, truth.bboxes, truth.labels, needed)
@@ -362,5 +169,21 @@ def _seen(
         overlap = bbox_overlaps(truth.bboxes, kept.bboxes)
         enough = overlap > needed[truth.labels][:, None]
         same = truth.labels[:, None] == kept.labels[None]
-        found.append(((enough & same).any(dim=1).cpu(), ghost))
-    return found
+        found = (enough & same).any(dim=1).cpu()
+        off_m = torch.full((len(truth.bboxes),), torch.inf)
+        if isinstance(detector.bbox_head, FCOS3DHead):
+            where = true_centres(sample)
+            off_m = off_metres(kept, truth.bboxes, truth.labels, where, needed).cpu()
+        told.append(Seen(found, off_m, ghost))
+    return told
+
+
+def contradictions(one: Certificate, seen: Seen, threshold: float) -> int:
+    """Certified objects hidden or moved too far, and a ghost above its bound."""
+    hidden = (one.scores.cpu() > threshold) & ~seen.found
+    count = int(hidden.sum()) + int(seen.ghost > one.ghost + _TOLERANCE)
+    if one.regions:
+        most = torch.tensor([region.metres for region in one.regions])
+        moved = (seen.off_m > most * (1 + 1e-4) + _TOLERANCE_M) & ~hidden
+        count += int(moved.sum())
+    return count

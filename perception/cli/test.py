@@ -1,4 +1,7 @@
-"""Score a checkpoint on the test frames, by KITTI's protocol."""
+"""Score a checkpoint on the test frames, by KITTI's protocol.
+
+On nuScenes, detectors of boxes in metres are scored by nuScenes' own program as well.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ examples:
       work_dirs/synthetic_concat/best_kitti_mAP_epoch_10.pth --json concat.json
   python tools/test.py CONFIG CHECKPOINT --dump-kitti results
   python tools/test.py CONFIG CHECKPOINT --work-dir DIR --shard 2/4
+  python tools/test.py configs/nuscenes/concat_3d.py CHECKPOINT --dump-nuscenes r.json
   python tools/eval_kitti.py data/synthetic/training/label_2 results \\
       --split data/synthetic/ImageSets/val.txt
 """
@@ -36,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("checkpoint", help=".pth or .safetensors file, or .onnx for that backend")
     what = "write KITTI result files, one per frame; DIR must hold none of others"
     add("--dump-kitti", metavar="DIR", help=what)
+    what = "write a result file of nuScenes' detection task"
+    add("--dump-nuscenes", metavar="FILE", help=what)
     what = "write the figures and how to reproduce them"
     add("--json", metavar="FILE", help=what)
     what = "what runs the detector; weights are exported for onnxruntime first"
@@ -61,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             args.checkpoint,
             work_dir=work_dir,
             dump_kitti=args.dump_kitti,
+            dump_nuscenes=args.dump_nuscenes,
             json_file=args.json,
             invocation={
                 "command": command_line("test.py", argv),
@@ -76,5 +83,5 @@ def main(argv: Sequence[str] | None = None) -> None:
     if figures is None:  # a shard, or a rank of torchrun that only helped
         return
     for name, value in figures.items():
-        if "mAP" in name or name.endswith("/top1"):
+        if "mAP" in name or name.endswith(("/top1", "/NDS")):
             print(f"{name}: {value:.2f}")

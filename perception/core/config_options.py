@@ -117,6 +117,7 @@ def apply_options(config: Config, options: Mapping[str, Any]) -> None:
     * ``classes``: data sets, heads, overlaps;
     * ``data_root``: the root of every data set that has none of its own;
     * ``depth_dir``: where all of them in KITTI's layout have their depth maps;
+    * nuScenes' own evaluation, of the frames and sensors that there are;
     * a loader without workers cannot keep them.
 
     They may stand in a config as well.
@@ -149,6 +150,7 @@ def apply_options(config: Config, options: Mapping[str, Any]) -> None:
         if not loader.get("num_workers"):
             loader["persistent_workers"] = False
             loader.pop("prefetch_factor", None)
+    _tell_nuscenes(config)
 
 
 def check_classes(config: Config) -> None:
@@ -210,6 +212,11 @@ def _follow_classes(
     """Make data sets, heads and overlaps those of ``config.classes``."""
     classes = config.classes
     classes = (classes,) if isinstance(classes, str) else tuple(classes)
+    before = next((x["dataset"].get("classes", ()) for x in loaders), ())
+    for where in _dicts(config.get("model", {}), "mean_sizes_m"):
+        rows = where["mean_sizes_m"]
+        if len(rows) == len(before) and {*classes} <= {*before}:
+            where["mean_sizes_m"] = [rows[before.index(name)] for name in classes]
     for loader in loaders:
         loader["dataset"]["classes"] = classes
         merged = loader["dataset"].get("also_train_as")
@@ -229,6 +236,21 @@ def _follow_classes(
                 *(name for name in known if name in {*asked} - {*classes}),
             ]
             metric["overlaps"] = {name: known.get(name, 0.5) for name in kept}
+
+
+def _tell_nuscenes(config: Config) -> None:
+    """Say to nuScenes' evaluation which frames it scores, and of which sensors."""
+    for part in ("val", "test"):
+        dataset = (config.get(f"{part}_dataloader") or {}).get("dataset") or {}
+        frames = dataset.get("frames") or {}
+        known = {
+            key: frames[key] for key in ("root", "version", "split") if key in frames
+        }
+        known["sensors"] = tuple((config.get("model") or {}).get("branches") or ())
+        evaluator = config.get(f"{part}_evaluator")
+        for metric in _dicts(evaluator, "type", "NuScenesMetric"):
+            for key, value in known.items():
+                metric.setdefault(key, value)
 
 
 def _size_of(size: Any) -> tuple[int, int]:

@@ -16,7 +16,10 @@ from perception.evaluation.certificate.bounds import (
 )
 from perception.evaluation.certificate.frames import certificates
 from perception.evaluation.certificate.ghosts import ghost_bound, highest_ghost
-from perception.evaluation.certificate.hiding import certified_scores
+from perception.evaluation.certificate.hiding import (
+    certified_scores,
+    vouching_locations,
+)
 from perception.models.consensus.gate import Verdict
 from perception.models.consensus.median import MedianAggregator
 
@@ -32,6 +35,10 @@ TEST = ConfigDict(
 
 def boxes(*rows) -> torch.Tensor:
     return torch.tensor(rows, dtype=torch.float32).reshape(-1, 4)
+
+
+def scores_of(bounds, truth, *rest) -> torch.Tensor:
+    return certified_scores(vouching_locations(bounds, truth, *rest), truth)
 
 
 def test_lowest_overlap_by_hand():
@@ -144,7 +151,7 @@ def test_what_is_certified_survives_every_lie(margin):
         truth, labels, benign, lie = street(seed)
         low, high = made.bounds(Said([*benign, benign[0]]), 2)
         bounds = frame_bounds(detector_head, low, high, 0, SIZE)
-        scores = certified_scores(bounds, truth, labels, HALF, TEST, 0.1)
+        scores = scores_of(bounds, truth, labels, HALF, TEST, 0.1)
         ghost = ghost_bound(bounds, truth, labels, HALF, TEST)
         certified += int((scores > 0.3).sum())
         denied += ghost < 0.3
@@ -173,7 +180,7 @@ def test_nothing_is_certified_where_the_benign_sensors_disagree():
     made = MedianAggregator(sensors=["a", "b", "compromised"])
     low, high = made.bounds(Said([benign[0], blind, blind]), 2)
     bounds = frame_bounds(head(), low, high, 0, SIZE)
-    assert not certified_scores(bounds, truth, labels, HALF, TEST, 0.3).any()
+    assert not scores_of(bounds, truth, labels, HALF, TEST, 0.3).any()
 
 
 def test_other_fusions_are_refused():

@@ -7,14 +7,17 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny_kitti import write_config, write_kitti
 
 from perception.apis import load_detector
 from perception.core.checkpoints import sha256
+from perception.core.structures import Objects
+from perception.datasets.kitti.files import read_objects, write_objects
 from perception.evaluation.certificate.attackers import Attackers, one_object_each
-from perception.evaluation.certificate.frames import certify
+from perception.evaluation.certificate.run import certified_frames, certify
 from perception.evaluation.detection.rules import Scoring
 from perception.evaluation.robustness.spec import DetectorRun, DetectorSpec, Running
 from perception.evaluation.robustness.subject import load_subject
@@ -56,6 +59,48 @@ def test_counts_add_up_and_no_certified_object_is_hidden(made):
         certify(other, Running(), attackers=Attackers(0))
 
 
+def test_metres_are_counted_and_nothing_moves_further(tmp_path):
+    """Objects whose labels are in space, of a detector with boxes in metres."""
+    data = write_kitti(tmp_path / "kitti")
+    for index in (4, 5):
+        file = data / "training" / "label_2" / f"{index:06d}.txt"
+        where = [[-2.0, 1.5, 10, 1.5, 1.6, 3.9, 0.1], [4, 1.5, 15, 1.7, 0.6, 0.8, 1]]
+        known = read_objects(file)
+        objects = Objects.from_boxes(known.names, known.boxes_px, None, where)
+        write_objects(file, replace(objects, truncation=np.zeros(2)))
+    base = REPOSITORY / "configs" / "synthetic" / "consensus_3d.py"
+    config = write_config(tmp_path / "consensus_3d.py", data, base)
+    torch.manual_seed(0)
+    weights = load_detector(config).state_dict()
+    for head in ("bbox_head", "branch_head"):  # sure of large boxes everywhere
+        weights[f"{head}.conv_cls.bias"].fill_(2.0)
+        weights[f"{head}.conv_reg.bias"].fill_(2.0)
+    torch.save(weights, tmp_path / "weights.pth")
+    spec = DetectorSpec(
+        config=str(config),
+        checkpoint=str(tmp_path / "weights.pth"),
+        cfg_options={"model.test_cfg.max_per_img": 1000},
+    )
+    subject = load_subject(DetectorRun(detector=spec))
+    low = dict.fromkeys(OVERLAPS, 0.001)
+    subject = replace(subject, scoring=Scoring(low, score_threshold=0.001))
+    figures = certify(subject, Running(), attackers=Attackers(1))
+    assert figures["objects"] == 4 and list(figures["within"]) == ["2", "4"]
+    for count in figures["sensors"].values():
+        assert count["violations"] == 0
+        within = count["within"]
+        for kind in ("certified", "attacked"):
+            near, far = (within[kind][limit]["objects"] for limit in ("2", "4"))
+            assert 0 <= near <= far <= 4
+        assert within["certified"]["4"]["objects"] <= count["certified"]
+    (frames,) = certified_frames(subject, Running(), Attackers(0))
+    (first, second) = (frame["sensors"]["lidar"] for frame in frames)
+    assert first["metres_attacked"] == [] and len(second["metres"]) == 2
+    sure = [s > 0.001 for one in (first, second) for s in one["scores"]]
+    known = [x is not None for one in (first, second) for x in one["metres"]]
+    assert sure == known and any(sure)  # the certificate says something
+
+
 def test_each_object_is_attacked_by_itself(made):
     config, checkpoint = made
     spec = DetectorSpec(config=str(config), checkpoint=str(checkpoint))
@@ -70,7 +115,7 @@ def test_each_object_is_attacked_by_itself(made):
     assert len(batch.samples[1].gt_instances) == 2  # the frame keeps all of them
     for name, value in alone.inputs.items():
         assert torch.equal(value[0], batch.inputs[name][1])
-    hiding = [one for one in Attackers(1, 16 / 255).on(subject.target, batch)]
+    hiding = list(Attackers(1, 16 / 255).on(subject.target, batch))
     assert [one.alone for one in hiding] == [True, True, False] * 2 * 3
     for one in hiding:
         other = next(n for n in one.inputs if n != one.sensor)

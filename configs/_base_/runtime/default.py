@@ -8,6 +8,7 @@ custom_imports = dict(
         "perception.datasets.transforms",
         "perception.evaluation.detection.coco_metric",
         "perception.evaluation.detection.kitti_metric",
+        "perception.evaluation.detection.nuscenes_metric",
         "perception.training.adversarial",
         "perception.training.amp",
         "perception.training.hooks",

@@ -23,6 +23,7 @@ from perception.evaluation.audit.subject import range_threats
 
 # Lower the object's scores, or also move its box: neither is always the stronger.
 _HIDING = ("hide", "detection")
+_IN_SPACE = ("displace",)  # and of boxes in metres: see it elsewhere
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Attacked:
     Attributes:
         frame: Number of the frame in its batch.
         sensor: The attacked sensor.
-        alone: Whether it went for each object alone, to hide it; or for a ghost.
+        alone: Whether it went for each object alone; or for a ghost.
         batch: G copies of the frame with one object each; or one with all of them.
         inputs: The attacked inputs of these.
     """
@@ -63,15 +64,24 @@ class Attackers:
                 f"up to 1, got {self.steps} and {self.share}"
             )
 
-    def on(self, target: Target, batch: AttackBatch) -> Iterator[Attacked]:
-        """Every object of every frame, then a ghost in each, through every sensor."""
+    def on(
+        self, target: Target, batch: AttackBatch, *, in_space: bool = False
+    ) -> Iterator[Attacked]:
+        """Every object of every frame, then a ghost in each, through every sensor.
+
+        Args:
+            target: The detector.
+            batch: N clean frames.
+            in_space: Objects have boxes in metres, which can be moved.
+        """
         if not self.steps:
             return
+        goals = (*_HIDING, *_IN_SPACE) if in_space else _HIDING
         for threat in range_threats(target.sensors, share=self.share, steps=self.steps):
             (sensor,) = threat.touched
             for n in range(len(batch)):
                 alone = one_object_each(batch, n)
-                for goal in _HIDING if len(alone) else ():
+                for goal in goals if len(alone) else ():
                     found = _search(threat, goal)(target, alone)
                     yield Attacked(n, sensor, True, alone, found.inputs)
                 whole = batch.select([n])

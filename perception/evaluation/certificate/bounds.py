@@ -86,6 +86,13 @@ def highest_overlap(a: Bounds, i: Tensor, j: Tensor) -> Tensor:
     return shared / torch.maximum(larger, shared).clamp(1e-6)
 
 
+def highest_overlap_with(a: Bounds, fixed: Tensor) -> Tensor:
+    """(L, G) at least the overlap of any possible box with ``fixed`` ones (G, 4)."""
+    shared = _intersection(a.outer, fixed)
+    larger = torch.maximum(_area(a.inner)[:, None], _area(fixed)[None])
+    return shared / torch.maximum(larger, shared).clamp(1e-6)
+
+
 def _area(boxes: Tensor) -> Tensor:
     return (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1)
 

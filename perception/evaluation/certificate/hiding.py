@@ -23,6 +23,8 @@ Shape letters: G objects, L locations of all levels, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -34,15 +36,33 @@ from perception.evaluation.certificate.bounds import (
 )
 
 
-def certified_scores(
+@dataclass(frozen=True)
+class Vouching:
+    """The locations that vouch for an object.
+
+    Attributes:
+        locations: (C,) their numbers.
+        scores: (C,) their lowest scores.
+    """
+
+    locations: Tensor
+    scores: Tensor
+
+    @property
+    def score(self) -> float:
+        """Up to which score the object stays detected; 0: not at all."""
+        return float(self.scores.max()) if len(self.scores) else 0.0
+
+
+def vouching_locations(
     bounds: Bounds,
     boxes: Tensor,
     labels: Tensor,
     needed: Tensor,
     test_cfg: Any,
     least: float,
-) -> Tensor:
-    """(G,) up to which score each object stays detected, whatever the sensor says.
+) -> list[Vouching]:
+    """For each of G objects those that keep it detected, whatever the sensor says.
 
     Args:
         bounds: What may become of the frame's L locations.
@@ -51,12 +71,9 @@ def certified_scores(
         needed: (K,) overlap that a detection of each class must exceed.
         test_cfg: The head's thresholds and limits.
         least: Lower scores are not looked for; 0 or more.
-
-    Returns:
-        A detection of more than any lower score overlaps the object enough; 0 if not
-        even one of more than ``least`` is sure to.
     """
-    result = boxes.new_zeros(len(boxes))
+    none = Vouching(labels.new_zeros(0), boxes.new_zeros(0))
+    result = [none] * len(boxes)
     if not len(boxes):
         return result
     overlap = lowest_overlap(bounds.inner, bounds.outer, boxes) > needed[labels]
@@ -76,9 +93,13 @@ def certified_scores(
         suppresses &= bounds.scores_high[rivals, k][None] >= low[:, None]
         spoiled = (suppresses & ~overlap[rivals, g][None]).any(dim=1)
         vouches = ~spoiled & _within_counts(bounds, candidates, k, test_cfg)
-        if vouches.any():
-            result[g] = low[vouches].max()
+        result[g] = Vouching(candidates[vouches], low[vouches])
     return result
+
+
+def certified_scores(vouching: Sequence[Vouching], like: Tensor) -> Tensor:
+    """(G,) up to which score each object stays detected, 0: not at all."""
+    return like.new_tensor([one.score for one in vouching])
 
 
 def _within_counts(bounds: Bounds, candidates: Tensor, k: int, test_cfg: Any) -> Tensor:

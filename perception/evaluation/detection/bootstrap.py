@@ -106,6 +106,29 @@ def mean_ap_interval(
     return float(low), float(high)
 
 
+def share_interval(
+    hits: Sequence[int], objects: Sequence[int]
+) -> tuple[float, float] | None:
+    """95 % interval of the share of objects that are hits, over frames like these.
+
+    Args:
+        hits: Of each of F frames.
+        objects: Of each frame.
+
+    Returns:
+        Its ends within 0 and 1; None with fewer than two frames, or without objects.
+    """
+    count = len(hits)
+    if count < 2 or not sum(objects):
+        return None
+    rng = np.random.default_rng(0)
+    draws = rng.multinomial(count, np.full(count, 1 / count), size=DRAWS)
+    there = draws @ np.asarray(objects)
+    shares = (draws @ np.asarray(hits))[there > 0] / there[there > 0]
+    low, high = np.quantile(shares, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
 def _count(
     truth: matching.Stack,
     found: matching.Stack,

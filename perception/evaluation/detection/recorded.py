@@ -11,7 +11,7 @@ from mmdet.structures import DetDataSample
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 from tqdm import tqdm
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from perception.core.provenance import Environment
 from perception.core.ranks import Ranks
@@ -21,9 +21,14 @@ from perception.datasets.loading import build_loader
 from perception.datasets.reader import labels_of
 from perception.evaluation.robustness.store import LineStore, take_folder
 
+_Box3D = tuple[float, float, float, float, float, float, float]
+
 
 class Detected(TypedDict):
-    """What was detected in one frame, in pixels of the original picture."""
+    """What was detected in one frame, in pixels of the original picture.
+
+    ``boxes_3d`` in metres, as of ``FCOS3DHead``; None of detectors without such boxes.
+    """
 
     frame_id: str
     boxes_px: list[tuple[float, float, float, float]]
@@ -32,6 +37,7 @@ class Detected(TypedDict):
     ori_shape: tuple[int, int]
     gate: list[float] | None
     gate_names: list[str]
+    boxes_3d: NotRequired[list[_Box3D] | None]
 
 
 def score_recorded(
@@ -104,6 +110,7 @@ def _detect(
 
 def _plain(sample: DetDataSample) -> Detected:
     found, gate = sample.pred_instances, sample.get("gate")
+    space = found.get("boxes_3d")
     return Detected(
         frame_id=sample.frame_id,
         boxes_px=found.bboxes.tolist(),
@@ -112,6 +119,7 @@ def _plain(sample: DetDataSample) -> Detected:
         ori_shape=tuple(sample.ori_shape[:2]),
         gate=None if gate is None else gate.tolist(),
         gate_names=list(sample.get("gate_names", ())),
+        boxes_3d=None if space is None else space.tolist(),
     )
 
 
@@ -149,6 +157,9 @@ def _sample(line: Detected, labels: Any) -> DetDataSample:
         scores=torch.tensor(line["scores"], dtype=torch.float32),
         labels=torch.tensor(line["labels"], dtype=torch.long),
     )
+    if (space := line.get("boxes_3d")) is not None:
+        boxes = torch.tensor(space, dtype=torch.float32).reshape(-1, 7)
+        sample.pred_instances.boxes_3d = boxes
     if line["gate"] is not None:
         gate = torch.tensor(line["gate"], dtype=torch.float32)
         sample.set_field(gate, "gate", dtype=torch.Tensor)

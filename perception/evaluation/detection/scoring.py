@@ -89,6 +89,7 @@ def score_checkpoint(
     *,
     work_dir: str | os.PathLike,
     dump_kitti: str | os.PathLike | None = None,
+    dump_nuscenes: str | os.PathLike | None = None,
     json_file: str | os.PathLike | None = None,
     invocation: Mapping[str, Any] | None = None,
     launcher: str = "none",
@@ -105,6 +106,7 @@ def score_checkpoint(
         work_dir: Folder of logs.
         dump_kitti: Folder for one KITTI result file per frame; files of these frames
             are replaced.
+        dump_nuscenes: File for a result of nuScenes' detection task.
         json_file: File for the figures and what is needed to reproduce them.
         invocation: What that file says of how the run was started, e.g. ``command``.
         launcher: One of ``perception.training.runner.LAUNCHERS``.
@@ -131,6 +133,8 @@ def score_checkpoint(
         if (kind := first_evaluator(config).get("type")) != "KittiMetric":
             raise DataError(f"{config.filename}: {kind} writes no KITTI result files")
         first_evaluator(config)["dump_dir"] = str(dump_kitti)
+    if dump_nuscenes is not None:
+        _nuscenes_evaluator(config)["dump_file"] = str(dump_nuscenes)
     runner = build_runner(config, launcher)
     dataset: Any = runner.test_dataloader.dataset
     frame_ids = list(dataset.frames.frame_ids)[: len(dataset)]
@@ -170,6 +174,17 @@ def score_checkpoint(
         }
         write_json(json_file, content)
     return figures
+
+
+def _nuscenes_evaluator(config: Config) -> dict[str, Any]:
+    evaluators = config.get("test_evaluator", ())
+    for one in evaluators if isinstance(evaluators, list | tuple) else [evaluators]:
+        if one.get("type") == "NuScenesMetric":
+            found: dict[str, Any] = one
+            return found
+    raise DataError(
+        f"{config.filename}: no NuScenesMetric writes nuScenes' result file"
+    )
 
 
 def records_folder(work_dir: str | os.PathLike) -> Path:

@@ -84,7 +84,7 @@ class MetricCode:
         """
         centre = numbers[:, :2] * strides_px[:, None] + points_px
         logs = numbers[:, 2:].clamp(-_LARGEST, _LARGEST).exp()
-        depth_m = logs[:, 0] * self.mean_depth_m
+        depth_m = self.depth_m(numbers[:, 2])
         sizes_m = logs[:, 1:] * self._sizes(labels, logs)
         where = unproject(image_P_cam, centre - 0.5, depth_m)
         x, y, z = where.unbind(dim=1)
@@ -94,6 +94,10 @@ class MetricCode:
         yaw = torch.atan2(directions[:, 1], cos) + torch.atan2(x, z)
         yaw = torch.remainder(yaw + torch.pi, 2 * torch.pi) - torch.pi
         return torch.stack([x, y, z, *sizes_m.unbind(dim=1), yaw], dim=1)
+
+    def depth_m(self, number: Tensor) -> Tensor:
+        """Metres of a depth's number."""
+        return number.clamp(-_LARGEST, _LARGEST).exp() * self.mean_depth_m
 
     def _sizes(self, labels: Tensor, like: Tensor) -> Tensor:
         return like.new_tensor(self.mean_sizes_m)[labels]

@@ -23,6 +23,7 @@ from perception.models.heads.last_layer import LastLayerFCOSHead
 from perception.models.heads.linear import LinearHead
 from perception.models.output import DetectorOutput
 from perception.models.preprocessor import MultiModalPreprocessor
+from perception.models.pretrained import ImageNetInit
 from perception.models.sequences import (
     SignalBackbone,
     VectorBackbone,
@@ -38,6 +39,7 @@ __all__ = [
     "DetectorOutput",
     "FCOS3DHead",
     "FusionNeck",
+    "ImageNetInit",
     "LastLayerFCOSHead",
     "LatentEnsembleFusion",
     "LinearHead",

@@ -24,6 +24,7 @@ from perception.models.heads.linear import LinearHead
 from perception.models.late_fusion import LateFusionDetector
 from perception.models.output import DetectorOutput
 from perception.models.preprocessor import MultiModalPreprocessor
+from perception.models.pretrained import ImageNetInit
 from perception.models.sequences import (
     SignalBackbone,
     VectorBackbone,
@@ -39,6 +40,7 @@ __all__ = [
     "DetectorOutput",
     "FCOS3DHead",
     "FusionNeck",
+    "ImageNetInit",
     "LastLayerFCOSHead",
     "LateFusionDetector",
     "LatentEnsembleFusion",

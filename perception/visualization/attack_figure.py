@@ -29,10 +29,12 @@ from perception.visualization.images import (
 from perception.visualization.scene import Judge, Scene, View, state_text
 from perception.visualization.sheet import Area, Column, Sheet
 from perception.visualization.style import (
+    ARROW,
     CHANGE_COLOURS,
     FAINT_INK,
     HEIGHT_SCALE,
     INK,
+    REGION,
     TRACK,
     Rgb,
     line_height,
@@ -88,8 +90,8 @@ def draw_scene(scene: Scene, judge: Judge, *, width: int = 1600) -> np.ndarray:
         left.gap()
         draw_gate(left, scene)
     body.y = max(left.y, top + round(0.7 * right.width))
-    _from_above(right, scene, judge, body.y)
-    return sheet.rendered(body.y + sheet.gap)
+    draw_from_above(right, scene, scene.last, judge, body.y)
+    return sheet.rendered(max(body.y, right.y) + sheet.gap)
 
 
 def headline(scene: Scene) -> str:
@@ -326,15 +328,35 @@ def _bars(
     column.y += line_height(sheet.fine_px)
 
 
-def _from_above(column: Column, scene: Scene, judge: Judge, bottom: int) -> None:
-    """The bird's-eye view down to ``bottom``, its title and legend included."""
-    changes, sheet = scene.changed_points(), column.sheet
-    verdicts = [
-        judge(scene.truth, view.detections) for view in (scene.clean, scene.last)
-    ]
-    note, scale = (
-        ("height over camera", HEIGHT_SCALE) if scene.last.points else ("", None)
-    )
+def draw_from_above(
+    column: Column,
+    scene: Scene,
+    view: View,
+    judge: Judge,
+    bottom: int,
+    *,
+    forward_m: tuple[float, float] = (-4.0, 70.0),
+    small: bool = False,
+) -> None:
+    """A view seen from above, down to ``bottom``, title and meaning of marks included.
+
+    Of the attacked one also what became of points, where objects were moved, and the
+    regions that they are certified to stay in.
+
+    Args:
+        column: Where to draw.
+        scene: What to show.
+        view: Its clean or its attacked view.
+        judge: Tells right, false and missed apart.
+        bottom: Where to end, in pixels from the sheet's top.
+        forward_m: Distance ahead at the lower and at the upper edge.
+        small: Objects only matter: grey points, and nothing about what became of them.
+    """
+    attacked = view is scene.attacked
+    changes = scene.changed_points() if attacked and not small else {}
+    before, now = (judge(scene.truth, one.detections) for one in (scene.clean, view))
+    coloured = view.points and not small
+    note, scale = ("height over camera", HEIGHT_SCALE) if coloured else ("", None)
     keys = []
     if changes:
         step, scale = one_line_in(changes), None
@@ -342,16 +364,26 @@ def _from_above(column: Column, scene: Scene, judge: Judge, bottom: int) -> None
         for kind, colour in CHANGE_COLOURS.items():
             total = sum(change.count(kind) for change in changes.values())
             keys.append((f"{kind} {total:,}", colour))
+    arrows = now.moved_from(before)
+    if attacked and len(arrows):
+        keys.append(("moved object", ARROW))
+    if scene.regions:
+        keys.append(("certified to stay inside", REGION))
+    sheet = column.sheet
+    if keys:
         bottom -= round(1.6 * line_height(sheet.fine_px))
     column.title("from above", note=note, scale=scale)
     area = column.area(max(bottom - column.y, 4 * line_height(sheet.text_px)))
     draw_bev(
         *(sheet, area, scene.calibration),
-        points=scene.last.points,
-        layers=verdicts[1].layers_in_space(),
+        points=view.points,
+        layers=now.layers_in_space(),
         changes=changes,
-        arrows=verdicts[1].moved_from(verdicts[0]),
+        arrows=arrows,
+        regions=scene.regions,
         image_size=scene.image_size,
+        forward_m=forward_m,
+        grey=small,
     )
     if keys:
         column.legend(keys)

@@ -25,6 +25,7 @@ from perception.visualization.style import (
     GUIDE,
     HEIGHT_SCALE,
     NO_RETURN,
+    REGION,
     WHITE,
     LineStyle,
     line_height,
@@ -75,8 +76,10 @@ def draw_bev(
     layers: Sequence[BoxLayer] = (),
     changes: Mapping[str, PointChanges] | None = None,
     arrows: np.ndarray | None = None,
+    regions: Sequence[np.ndarray] = (),
     image_size: tuple[int, int] | None = None,
     forward_m: tuple[float, float] = (-4.0, 70.0),
+    grey: bool = False,
 ) -> None:
     """A bird's-eye view of one frame.
 
@@ -88,8 +91,10 @@ def draw_bev(
         layers: Objects; those with a known 3D box are drawn, with their heading.
         changes: For each attacked point sensor what became of its points.
         arrows: (K, 2, 3) cam-frame places that objects were moved from and to.
+        regions: (K, 2) x, z in metres of polygons to outline.
         image_size: (H, W) of the reference image; draws its field of view.
         forward_m: Distance ahead at the lower and at the upper edge.
+        grey: Points have no colours, so that all else stands out.
     """
     view = GroundView((area.height, area.width), forward_m)
     picture = np.full((*view.size, 3), NO_RETURN, dtype=np.uint8)
@@ -97,7 +102,9 @@ def draw_bev(
     if image_size is not None:
         rays = _paint_field_of_view(picture, view, calibration, image_size)
     # Marks must stand out: points that an attack left alone are then grey.
-    scale = replace(HEIGHT_SCALE, colour_map="grey") if changes else HEIGHT_SCALE
+    scale = (
+        replace(HEIGHT_SCALE, colour_map="grey") if changes or grey else HEIGHT_SCALE
+    )
     few = sum(map(len, (points or {}).values())) < 2000
     dot_px = max(1, round(area.width / (150 if few else 280)))
     for name, cloud in (points or {}).items():
@@ -131,6 +138,8 @@ def draw_bev(
     for layer in layers:
         for style, objects in layer.by_style(area.width):
             draw(_footprints(corners_of(objects)), style.between(1.6, 2.6))
+    for outline in regions:
+        draw([_ring(outline)], LineStyle("", REGION, thickness_px=2))
     if arrows is not None:
         draw(_arrows(arrows), LineStyle("", ARROW, thickness_px=2.5))
     _draw_ring_labels(sheet, area, view, radii_m)
@@ -214,6 +223,12 @@ def _footprints(corners_cam: np.ndarray) -> list[np.ndarray]:
     centre, front = bottom.mean(axis=1), bottom[:, :2].mean(axis=1)
     arrows = np.stack([centre, centre + 1.5 * (front - centre)], axis=1)
     return [*bottom[:, [0, 1, 2, 3, 0]], *arrows]
+
+
+def _ring(outline: np.ndarray) -> np.ndarray:
+    """(K, 2) x, z of a polygon to the closed path (K + 1, 3) on the ground."""
+    x, z = np.concatenate([outline, outline[:1]]).T
+    return np.stack([x, np.zeros_like(x), z], axis=1)
 
 
 def _arrows(places_cam: np.ndarray) -> list[np.ndarray]:

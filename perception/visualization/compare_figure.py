@@ -11,6 +11,7 @@ from perception.visualization.attack_figure import (
     BOX_STATUSES,
     draw_change,
     draw_detections,
+    draw_from_above,
     draw_gate,
     draw_input,
     effect_facts,
@@ -27,6 +28,7 @@ from perception.visualization.style import (
 )
 
 MIN_COLUMN_PX = 200
+_HIGH, _FORWARD_M = 0.6, (-2.0, 40.0)  # of the view from above, for its width
 
 
 def draw_comparison(
@@ -78,6 +80,15 @@ def draw_comparison(
     for scene, column in pairs if first.attacked is not None else ():
         draw_detections(column, scene, scene.last, judge, "detections, attacked")
     align()
+    if any(scene.is_in_space for scene in scenes):
+        for scene, column in pairs:
+            bottom = column.y + round(_HIGH * column.width)
+            draw_from_above(
+                *(column, scene, scene.last, judge, bottom),
+                forward_m=_FORWARD_M,
+                small=True,
+            )
+        align()
     # Detectors without a gate come last, to say so over the height of the others.
     for scene, column in sorted(pairs, key=lambda pair: pair[0].last.gate is None):
         draw_gate(column, scene, max(column.y for column in columns))

@@ -47,7 +47,8 @@ def draw_detections(run: DetectRun) -> Iterator[Path]:
     for subject in subjects:
         subject.require_boxes("pictures are")
     observers = [
-        Observer(one.target, one.dataset, _detector_name(one)) for one in subjects
+        Observer(one.target, one.dataset, _detector_name(one), one.scoring)
+        for one in subjects
     ]
     first, judge = subjects[0], _judge(subjects[0].scoring)
     rounds: list[list[Perturbation | None]] = [[None] * len(subjects)]

@@ -30,6 +30,9 @@ from perception.core.structures import (
     SensorSpec,
 )
 from perception.datasets.frame_dataset import FrameDataset, collate_frames
+from perception.evaluation.certificate.outlines import outlines
+from perception.evaluation.detection.rules import Scoring
+from perception.models import MultiModalDetector
 from perception.models.rasterize import draw_points
 from perception.targets.loading import LoadedTarget
 from perception.visualization.captions import attack_facts
@@ -60,12 +63,19 @@ class Observer:
         target: One of ours or of somebody else; its state is left as it was.
         dataset: Where the frames come from.
         name: What to call the system.
+        scoring: What counts as detected, for regions that objects are certified to stay
+            in; None: none are computed.
     """
 
     def __init__(
-        self, target: LoadedTarget, dataset: FrameDataset, name: str = ""
+        self,
+        target: LoadedTarget,
+        dataset: FrameDataset,
+        name: str = "",
+        scoring: Scoring | None = None,
     ) -> None:
         self.target, self.dataset, self.name = target, dataset, name
+        self.scoring = scoring
 
     def clean(self, index: int) -> Observation:
         """The frame as it is."""
@@ -76,7 +86,10 @@ class Observer:
         scene = scene_of(
             self.target.sensors, data["inputs"], packed["inputs"], sample, said
         )
-        return Observation(replace(scene, detector=self.name))
+        regions: tuple[np.ndarray, ...] = ()
+        if sample.get("objects") is not None:
+            regions = self._regions(self.target.batch(data, [index]), ())
+        return Observation(replace(scene, detector=self.name, regions=regions))
 
     def attacked(
         self, index: int, attack: Perturbation, *, trace: bool = False
@@ -102,6 +115,7 @@ class Observer:
         loss = None if found is None else found.item()
         scene = self._compared(batch, result.inputs, loss)
         scene = _told(scene, attack, _clouds(attack, result, batch))
+        scene = replace(scene, regions=self._regions(batch, attack.touched))
         return Observation(scene, result.inputs, tuple(steps))
 
     def shown(self, index: int, attack: Perturbation, inputs: Inputs) -> Observation:
@@ -123,7 +137,18 @@ class Observer:
                     f"this one: it needs {name} of {tuple(clean.shape[1:])}"
                 )
         inputs = {name: inputs[name] for name in batch.inputs}
-        return Observation(_told(self._compared(batch, inputs), attack, {}), {**inputs})
+        scene = _told(self._compared(batch, inputs), attack, {})
+        regions = self._regions(batch, attack.touched)
+        return Observation(replace(scene, regions=regions), {**inputs})
+
+    def _regions(
+        self, batch: AttackBatch, touched: Sequence[str]
+    ) -> tuple[np.ndarray, ...]:
+        """Where each certified object of a frame stays, see ``Scene.regions``."""
+        detector = getattr(self.target, "detector", None)
+        if self.scoring is None or not isinstance(detector, MultiModalDetector):
+            return ()
+        return outlines(detector, batch, self.scoring, touched)
 
     def replay(self, index: int, steps: Sequence[Inputs], scene: Scene) -> list[Scene]:
         """The scene as it was at each step of the attack."""

@@ -13,19 +13,26 @@ from pathlib import Path
 import numpy as np
 
 from perception.core.files import write_json
-from perception.visualization.attack_figure import draw_detections, draw_input
+from perception.visualization.attack_figure import (
+    draw_detections,
+    draw_from_above,
+    draw_input,
+)
 from perception.visualization.images import changed_channel
 from perception.visualization.scene import Judge, Scene
 from perception.visualization.sheet import Sheet, write_picture
 
 FORMAT, VERSION, FOLDER = "perception picture pair", 1, "pairs"
 WIDTH_PX = 640
+_HIGH, _FORWARD_M = 0.5, (-2.0, 40.0)  # of the view from above, for its width
 
 
 def draw_pair(
     scenes: Sequence[Scene], judge: Judge, *, width: int = WIDTH_PX
 ) -> tuple[np.ndarray, np.ndarray]:
     """Detections of each detector, and the attacked sensors that are no pictures.
+
+    Those of boxes in metres are seen from above as well.
 
     Args:
         scenes: The same attacked frame through one detector or several.
@@ -40,12 +47,16 @@ def draw_pair(
     """
     if any(scene.attacked is None for scene in scenes):
         raise ValueError("a pair needs attacked scenes")
-    return _picture(scenes, judge, False, width), _picture(scenes, judge, True, width)
+    sheets = [_sheet(scenes, judge, attacked, width) for attacked in (False, True)]
+    high = max(height for _, height in sheets)  # a legend may take another line
+    clean, attacked = (sheet.rendered(high) for sheet, _ in sheets)
+    return clean, attacked
 
 
-def _picture(
+def _sheet(
     scenes: Sequence[Scene], judge: Judge, attacked: bool, width: int
-) -> np.ndarray:
+) -> tuple[Sheet, int]:
+    """One side of a pair, and how high it is."""
     sheet, first = Sheet(width, margin=0), scenes[0]
     body = sheet.body
     for scene in scenes:
@@ -53,6 +64,12 @@ def _picture(
         view = scene.last if attacked else scene.clean
         draw_detections(body, scene, view, judge, title)
         body.gap()
+        if scene.is_in_space:
+            high = body.y + round(_HIGH * body.width)
+            draw_from_above(
+                body, scene, view, judge, high, forward_m=_FORWARD_M, small=True
+            )
+            body.gap()
     for name in first.touched:
         spec = first.sensors[name]
         before, after = first.clean.inputs[name], first.last.inputs[name]
@@ -61,7 +78,7 @@ def _picture(
             raster, clean = (after, before) if attacked else (before, None)
             draw_input(body, spec, raster, name, channel=channel, clean=clean)
             body.gap()
-    return sheet.rendered(body.y - sheet.gap)
+    return sheet, body.y - sheet.gap
 
 
 def write_pair(

@@ -26,9 +26,11 @@ from perception.visualization.boxes import BoxLayer, corners_of, tag_of
 from perception.visualization.images import as_rgb
 from perception.visualization.scene import Judge, Scene, Verdict, View, state_text
 from perception.visualization.style import (
+    ARROW,
     BOX_STYLES,
     CHANGE_COLOURS,
     HEIGHT_SCALE,
+    REGION,
     sensor_colour,
 )
 
@@ -52,7 +54,8 @@ def write_recording(
 
     Below ``clean`` and ``attacked`` each has the sensors' inputs, the point clouds and
     the detections; ``world`` holds what is common to both, ``gate`` a curve a sensor,
-    and ``gate_state`` in words what a gate with alarms says of the frame.
+    and ``gate_state`` in words what a gate with alarms says of the frame. Of boxes in
+    metres, ``attacked/moved`` has arrows and ``certified`` the regions of objects.
 
     Args:
         path: File to write, usually ``.rrd``.
@@ -92,12 +95,15 @@ def _log_scene(rr: Any, recording: Any, scene: Scene, judge: Judge) -> None:
     recording.log(
         "about", rr.TextLog(f"{scene.frame_id} {scene.detector} {scene.attack} {text}")
     )
+    verdicts: list[Verdict] = []
     for name, view in views.items():
         verdict = judge(scene.truth, view.detections)
+        verdicts.append(verdict)
         recording.log(f"world/{name}/image", pinhole)
         _log_inputs(rr, recording, scene, view, f"world/{name}")
         _log_boxes(rr, recording, scene, verdict, f"world/{name}")
         _log_gate(rr, recording, scene, view, name)
+    _log_places(rr, recording, scene, verdicts[-1].moved_from(verdicts[0]))
 
 
 def _log_inputs(rr: Any, recording: Any, scene: Scene, view: View, root: str) -> None:
@@ -173,6 +179,28 @@ def _log_boxes(
                 colour = BOX_STYLES[status].colour
                 colours += [colour] * (len(corners) * len(_EDGES))
             recording.log(f"{root}/{name}", rr.LineStrips3D(strips, colors=colours))
+
+
+def _log_places(rr: Any, recording: Any, scene: Scene, moved: np.ndarray) -> None:
+    """Arrows where objects were moved, and the regions that they are certified for."""
+    if scene.attacked is not None and scene.is_in_space:
+        arrows = rr.Arrows3D(
+            origins=moved[:, 0], vectors=moved[:, 1] - moved[:, 0], colors=[ARROW]
+        )
+        recording.log("world/attacked/moved", arrows)
+    if scene.regions:
+        ground_m = _ground(scene)
+        rings = [
+            np.insert(np.vstack([one, one[:1]]), 1, ground_m, axis=1)
+            for one in scene.regions
+        ]
+        recording.log("world/certified", rr.LineStrips3D(rings, colors=[REGION]))
+
+
+def _ground(scene: Scene) -> float:
+    """How far below the camera the objects stand, y in metres."""
+    known = corners_of(scene.truth) if scene.truth is not None else np.zeros((0, 8, 3))
+    return float(np.median(known[:, :4, 1])) if len(known) else 0.0
 
 
 def _log_gate(rr: Any, recording: Any, scene: Scene, view: View, which: str) -> None:

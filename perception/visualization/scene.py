@@ -88,6 +88,9 @@ class Scene:
         detector: What to call the detector.
         attack: What to call the attack.
         facts: Further (name, value) pairs to tell about the attack.
+        regions: For each object certified in metres the polygon (K, 2) x, z in metres
+            that no attack on a touched sensor, or on any one if none is, moves it out
+            of.
     """
 
     frame_id: str
@@ -103,11 +106,19 @@ class Scene:
     detector: str = ""
     attack: str = ""
     facts: tuple[tuple[str, str], ...] = ()
+    regions: tuple[np.ndarray, ...] = ()
 
     @property
     def last(self) -> View:
         """The attacked view, or the clean one where there was no attack."""
         return self.attacked or self.clean
+
+    @property
+    def is_in_space(self) -> bool:
+        """Whether the detector says boxes in metres."""
+        return any(
+            one.detections.boxes_3d is not None for one in (self.clean, self.last)
+        )
 
     def backdrop(self, view: View) -> np.ndarray | None:
         """(H, W, C) picture to draw boxes on, in 0 … 255; None without a camera."""

@@ -43,6 +43,7 @@ NO_RETURN: Rgb = (26, 27, 32)
 ON_DARK: Rgb = (225, 225, 225)
 GUIDE: Rgb = (84, 87, 97)
 ARROW: Rgb = SKY_BLUE  # where an attack moved an object
+REGION: Rgb = (255, 150, 215)  # which no attack on one sensor moves an object out of
 
 FONT = "DejaVu Sans"  # comes with matplotlib: the same on every machine
 DPI = 72  # a point is a pixel

@@ -37,7 +37,7 @@ def folders(tmp_path):
 
 
 def test_labels_against_themselves_give_100(folders, tmp_path):
-    done = run_tool(*folders, "--json", tmp_path / "out" / "ap.json")
+    done = run_tool(*folders, "--json", tmp_path / "out" / "ap.json", "--intervals")
     assert (done.returncode, done.stderr) == (0, "")
     got = json.loads((tmp_path / "out" / "ap.json").read_text())
     kinds = ["detection", "orientation", "detection_ground", "detection_3d"]
@@ -51,6 +51,9 @@ def test_labels_against_themselves_give_100(folders, tmp_path):
     lines = done.stdout.splitlines()
     assert any(x.startswith("Car") and "100.00" in x for x in lines)
     assert any(x.startswith("Pedestrian") and "n/a" in x for x in lines)
+    sure = ", ".join(f"{x} 100.00 … 100.00" for x in ("easy", "moderate", "hard"))
+    for metric in ("2d", "bev", "3d"):  # all frames are alike
+        assert f"Car {metric} > 0.70, R40, 95 %: {sure}" in lines
 
 
 def test_split_metrics_and_empty_results(folders, tmp_path):

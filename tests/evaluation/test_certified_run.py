@@ -17,6 +17,7 @@ from perception.core.checkpoints import sha256
 from perception.core.structures import Objects
 from perception.datasets.kitti.files import read_objects, write_objects
 from perception.evaluation.certificate.attackers import Attackers, one_object_each
+from perception.evaluation.certificate.outlines import outlines
 from perception.evaluation.certificate.run import certified_frames, certify
 from perception.evaluation.detection.rules import Scoring
 from perception.evaluation.robustness.spec import DetectorRun, DetectorSpec, Running
@@ -99,6 +100,11 @@ def test_metres_are_counted_and_nothing_moves_further(tmp_path):
     sure = [s > 0.001 for one in (first, second) for s in one["scores"]]
     known = [x is not None for one in (first, second) for x in one["metres"]]
     assert sure == known and any(sure)  # the certificate says something
+    batch = next(iter(subject.batches(Running(), subject.indices[:1])))
+    asked = (subject.detector, batch, subject.scoring)
+    assert len(outlines(*asked, ("lidar",))) == sum(sure[:2])
+    assert len(outlines(*asked)) <= len(outlines(*asked, ("lidar",)))  # any one of them
+    assert outlines(*asked, ("lidar", "camera")) == ()
 
 
 def test_each_object_is_attacked_by_itself(made):

@@ -37,8 +37,9 @@ from perception.datasets.nuscenes.reader import NuScenesFrames  # noqa: E402
 from perception.datasets.nuscenes.tables import TABLES  # noqa: E402
 from perception.evaluation.audit.run import read_audit  # noqa: E402
 from perception.evaluation.detection.report import (  # noqa: E402
-    evaluate_folders,
+    evaluate_frames,
     read_about,
+    read_folders,
 )
 from perception.evaluation.detection.rules import KITTI_DIFFICULTIES  # noqa: E402
 from perception.evaluation.robustness.attack_file import AttackFile  # noqa: E402
@@ -108,7 +109,7 @@ def _kitti(root):
         return KittiFrames(root, "train")[0].sensors
 
     def score(path):
-        evaluate_folders(labels, found.parent)
+        evaluate_frames(*read_folders(labels, found.parent))
 
     return [
         Reader("points", points, "", kitti.read_points, 3),

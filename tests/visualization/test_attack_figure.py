@@ -18,9 +18,10 @@ from perception.visualization.attack_figure import (
 )
 from perception.visualization.captions import budget_text
 from perception.visualization.compare_figure import draw_comparison
+from perception.visualization.pairs import draw_pair
 from perception.visualization.scene import Judge, raster_changes, state_text
 from perception.visualization.sheet import Sheet
-from perception.visualization.style import ARROW, sensor_colour
+from perception.visualization.style import ARROW, REGION, sensor_colour
 
 JUDGE = Judge.at_half_overlap(("Car", "Pedestrian", "Cyclist"))
 NOTHING = Objects.from_boxes(np.zeros(0, object), np.zeros((0, 4)), np.zeros(0))
@@ -342,3 +343,34 @@ def test_boxes_in_metres_are_drawn_on_the_image_and_from_above():
     assert still.shape == moved.shape
     arrow = (moved == ARROW).all(axis=2) & ~(still == ARROW).all(axis=2)
     assert arrow.sum() > 20
+
+
+def moved_scene(**changes):
+    """The car is said to be 5 m further to the right, and was to stay within 2 m."""
+    region = np.array([[-4.0, 10], [0, 10], [0, 14], [-4, 14]])
+    return replace(
+        make_scene(attacked="camera", clean=make_view(detections=in_space(-2.0))),
+        attacked=make_view(detections=in_space(3.0)),
+        regions=(region,),
+        **changes,
+    )
+
+
+def drawn_pixels(picture: np.ndarray, colour) -> int:
+    return int((picture == colour).all(axis=2).sum())
+
+
+def test_pairs_and_comparisons_in_metres_are_seen_from_above():
+    flat = make_scene(attacked="camera")
+    clean, attacked = draw_pair([moved_scene()], JUDGE)
+    assert clean.shape == attacked.shape
+    assert clean.shape[0] > draw_pair([flat], JUDGE)[0].shape[0] + 300
+    assert drawn_pixels(attacked, ARROW) > drawn_pixels(clean, ARROW) + 20
+    assert min(drawn_pixels(one, REGION) for one in (clean, attacked)) > 20
+    # Nobody is found any more: there is no box, and the sides stay of one size.
+    gone = replace(moved_scene(), attacked=make_view(detections=NOTHING))
+    sides = draw_pair([gone], JUDGE)
+    assert sides[0].shape == sides[1].shape == clean.shape
+    both = draw_comparison([moved_scene(), moved_scene()], JUDGE, width=900)
+    assert drawn_pixels(both, REGION) > 20
+    assert both.shape[0] > draw_comparison([flat, flat], JUDGE, width=900).shape[0]

@@ -9,7 +9,12 @@ from scene_makers import drawn
 from perception.visualization.bev import MOST_MARKS, GroundView, draw_bev
 from perception.visualization.boxes import BoxLayer
 from perception.visualization.scene import point_changes
-from perception.visualization.style import CHANGE_COLOURS, SKY_BLUE, VERMILLION
+from perception.visualization.style import (
+    CHANGE_COLOURS,
+    REGION,
+    SKY_BLUE,
+    VERMILLION,
+)
 
 
 def bev(calibration, *, size, **kwargs):
@@ -137,3 +142,14 @@ def test_thousands_of_added_points_are_dots_that_hide_little(make_frame):
         shares.append(reddish.mean())
     assert 0 < shares[1] < 0.06  # 4000 pluses of 13 pixels would be a third
     assert shares[0] > 0
+
+
+def test_a_certified_region_is_outlined_where_it_is(make_frame):
+    square = np.array([[-5.0, 10], [5, 10], [5, 20], [-5, 20]])
+    panel = bev(
+        make_frame().calibration, size=(200, 200), regions=[square], forward_m=(0, 40)
+    )
+    rows, columns = np.nonzero(np.abs(panel.astype(int) - REGION).sum(axis=2) < 12)
+    # Five pixels per metre: 10 to 20 m ahead, 5 m to both sides of the middle.
+    assert abs(rows.min() - 100) < 3 and abs(rows.max() - 150) < 3
+    assert abs(columns.min() - 75) < 3 and abs(columns.max() - 125) < 3

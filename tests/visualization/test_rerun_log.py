@@ -3,10 +3,11 @@
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
-from scene_makers import make_scene
+from scene_makers import make_scene, make_view
 
-from perception.core.structures import DataError
+from perception.core.structures import DataError, Objects
 from perception.visualization.rerun_log import load_rerun, write_recording
 from perception.visualization.scene import Judge
 
@@ -34,6 +35,27 @@ def test_recording_holds_sensors_boxes_and_gate(rr, tmp_path):
         "/gate/attacked/lidar",
     ):
         assert entity in columns, entity
+
+
+def test_recording_holds_where_objects_were_moved_and_stay(rr, tmp_path):
+    flat = make_view().detections
+    boxes = np.array([[-2.0, 1.6, 12, 1.5, 1.6, 4, 0.1]])
+    said = [
+        Objects.from_boxes(
+            flat.names[:1], flat.boxes_px[:1], flat.scores[:1], boxes + x
+        )
+        for x in (np.zeros(7), np.eye(7)[0] * 3)
+    ]
+    scene = replace(
+        make_scene(attacked="camera", clean=make_view(detections=said[0])),
+        attacked=make_view(detections=said[1]),
+        regions=(np.array([[-4.0, 10], [0, 10], [0, 14]]),),
+    )
+    path = tmp_path / "x.rrd"
+    write_recording(path, [scene], JUDGE)
+    recording = rr.dataframe.load_recording(path)
+    columns = " ".join(str(c) for c in recording.schema().component_columns())
+    assert "/world/attacked/moved" in columns and "/world/certified" in columns
 
 
 @pytest.mark.parametrize(("alarm", "seen"), [(0.5, True), (None, False)])

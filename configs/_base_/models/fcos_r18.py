@@ -1,4 +1,9 @@
-"""ResNet-18 branches with FPN, fused by concatenation, FCOS head; for a GPU."""
+"""ResNet-18 branches with FPN, fused by concatenation, FCOS head; for a GPU.
+
+Branches start at random. From ImageNet weights, torchvision's or of a file:
+model.branches.camera.backbone.init_cfg="dict(type='ImageNet', checkpoint='resnet18')",
+likewise for lidar and depth; the first layer is adapted to their channels.
+"""
 
 _base_ = "fcos_small.py"
 

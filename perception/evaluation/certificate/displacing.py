@@ -141,11 +141,15 @@ def certified_regions(
         furthest = torch.where(speaks, away_m, -1.0).amax(dim=1)  # (C,)
         best = int(_or_far(furthest).argmin())
         corners = trapezoids[speaks[best]].reshape(-1, 2).cpu().double().numpy()
-        hull = shapely.convex_hull(shapely.multipoints(corners))
-        outline = shapely.get_coordinates(hull)
-        metres = float(_or_far(furthest[best]))
-        regions.append(Region(metres, outline))
+        regions.append(Region(float(_or_far(furthest[best])), around([corners])))
     return regions
+
+
+def around(places: Sequence[np.ndarray]) -> np.ndarray:
+    """(K, 2) corners of the convex hull of points (…, 2)."""
+    points = shapely.multipoints(np.concatenate(places))
+    hull: np.ndarray = shapely.get_coordinates(shapely.convex_hull(points))
+    return hull
 
 
 def true_centres(sample: Any) -> Tensor:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -74,8 +75,9 @@ def mean_ap_interval(
     *,
     classes: Sequence[ClassRule],
     difficulty: Difficulty,
+    metric: Literal["2d", "bev", "3d"] = "2d",
 ) -> tuple[float, float] | None:
-    """95 % interval of mean AP of image boxes (R40, percent) over frames like these.
+    """95 % interval of mean AP (R40, percent) over frames like these.
 
     The same frames and detections always give the same interval.
 
@@ -84,6 +86,7 @@ def mean_ap_interval(
         detections: The detections of the same frames, with scores.
         classes: The classes and their rules.
         difficulty: What has to be found.
+        metric: Of image boxes, ground-plane rectangles or boxes in space.
 
     Returns:
         Its ends; None with fewer than two frames, or nothing to find.
@@ -92,8 +95,9 @@ def mean_ap_interval(
     truth, found = matching.stack(ground_truth), matching.stack(detections)
     named = [name for rule in classes for name in (rule.name, *rule.neighbours)]
     of_interest = truth.is_any(REGION_NAME, *named)
-    pairs = matching.overlapping_pairs(truth, found, "2d", of_interest)
-    counts = [_count(truth, found, pairs, r, difficulty, count) for r in classes]
+    pairs = matching.overlapping_pairs(truth, found, metric, of_interest)
+    asked = (difficulty, count, metric)
+    counts = [_count(truth, found, pairs, rule, *asked) for rule in classes]
     if count < 2 or not any(one.objects.any() for one in counts):
         return None
     rng = np.random.default_rng(0)
@@ -136,8 +140,9 @@ def _count(
     rule: ClassRule,
     difficulty: Difficulty,
     count: int,
+    metric: str = "2d",
 ) -> _Counts:
-    close = pairs.select(pairs.overlap > rule.overlap_for("2d"))
+    close = pairs.select(pairs.overlap > rule.overlap_for(metric))
     role = matching.roles(truth, found, rule, difficulty)
     candidates = matching.admissible(close, role)
     wrong = role.scored & ~matching.on_regions(truth, found, close)

@@ -16,6 +16,7 @@ from perception.core.structures import DataError, Objects, class_key
 from perception.core.words import did_you_mean
 from perception.datasets.kitti.files import find_files, read_objects
 from perception.datasets.splits import check_split, listing, read_split
+from perception.evaluation.detection.bootstrap import mean_ap_interval
 from perception.evaluation.detection.kitti_ap import (
     RECALLS,
     AveragePrecision,
@@ -39,31 +40,21 @@ FEW_OBJECTS = (
 )
 
 
-def evaluate_folders(
+def read_folders(
     label_dir: str | os.PathLike,
     result_dir: str | os.PathLike,
-    *,
     split: str | os.PathLike | None = None,
-    metrics: Sequence[str] = METRICS,
-    classes: Sequence[ClassRule] = KITTI_CLASSES,
-    difficulties: Sequence[Difficulty] = KITTI_DIFFICULTIES,
-) -> tuple[Result, list[str]]:
-    """Score a folder of result files against a folder of label files.
+) -> tuple[list[Objects], list[Objects]]:
+    """Labels and detections of the frames of two folders.
 
     Args:
         label_dir: ``000000.txt`` … with 15 columns.
         result_dir: Files of the same names with 16 columns; empty = no detections.
         split: File with a frame name per line; without it, every result file's
-            frame is scored, as KITTI's own program does.
-        metrics: Some of ``METRICS``.
-        classes: What is scored, and how.
-        difficulties: What has to be found.
-
-    Returns:
-        The figures; for each metric and class that cannot be scored one line why.
+            frame is read, as KITTI's own program does.
 
     Raises:
-        DataError: If there is nothing to score, or a file is missing or malformed.
+        DataError: If there is nothing to read, or a file is missing or malformed.
     """
     label_dir, result_dir = Path(label_dir), Path(result_dir)
     for folder in (label_dir, result_dir):
@@ -84,12 +75,59 @@ def evaluate_folders(
                 raise DataError(f"{path}: no {content} file for frame {frame_id}")
         labels.append(read_objects(label_path))
         results.append(read_objects(result_path, scores=True))
+    return labels, results
+
+
+def evaluate_frames(
+    labels: Sequence[Objects],
+    results: Sequence[Objects],
+    *,
+    metrics: Sequence[str] = METRICS,
+    classes: Sequence[ClassRule] = KITTI_CLASSES,
+    difficulties: Sequence[Difficulty] = KITTI_DIFFICULTIES,
+) -> tuple[Result, list[str]]:
+    """Score frames as :func:`read_folders` reads them.
+
+    Returns:
+        The figures; for each metric and class that cannot be scored one line why.
+    """
     missing = left_out(labels, results, classes=classes)
     notes = [f"no {m}: {why}" for m, why in missing.items() if m in metrics]
     result = evaluate(
         labels, results, classes=classes, metrics=metrics, difficulties=difficulties
     )
     return result, notes + unknown_classes(labels, classes)
+
+
+def interval_lines(
+    labels: Sequence[Objects],
+    results: Sequence[Objects],
+    figures: Result,
+    classes: Sequence[ClassRule],
+    difficulties: Sequence[Difficulty],
+) -> list[str]:
+    """For each figure but those of aos the 95 % interval of AP (R40) over frames."""
+    rules, lines = {rule.name: rule for rule in classes}, []
+    for name, by_metric in figures.items():
+        for metric, cells in by_metric.items():
+            if metric == "aos":
+                continue
+            told = []
+            for level in difficulties:
+                span = mean_ap_interval(
+                    labels,
+                    results,
+                    classes=[rules[name]],
+                    difficulty=level,
+                    metric=metric,  # type: ignore[arg-type]
+                )
+                if span is not None and cells[level.name].objects:
+                    told.append(f"{level.name} {span[0]:.2f} … {span[1]:.2f}")
+            if told:
+                overlap = rules[name].overlap_for(metric)
+                where = f"{name} {metric} > {overlap:.2f}, R40, 95 %"
+                lines.append(f"{where}: {', '.join(told)}")
+    return lines
 
 
 def unknown_classes(

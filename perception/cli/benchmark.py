@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -41,9 +42,11 @@ it and without the gradient to the weights. Needs pip install -e '.[dev]'.
 ALL = """\
 Every ratio of times that README states, on random weights: each neck beside concat, on
 small detectors and at KITTI's size with ResNet-18 branches; then how time and memory
-grow with frames, image size, number of sensors (2 to 6) and points. Minutes on a CPU.
+grow with frames, image size, number of sensors (2 to 6) and points. Minutes on a CPU;
+on one thread of it the process's own time counts, whatever else the machine does.
 """
-README_NECKS = ("concat", "mean", "lel", "odd_one_out", "median", "consensus")
+README_NECKS = ("concat", "mean", "lel", "odd_one_out", "median")
+README_NECKS += ("consensus", "consensus_towers")
 NECKS = ["concat", "mean", "lel", "odd_one_out"]
 
 
@@ -109,6 +112,8 @@ def everything(args: argparse.Namespace) -> None:
 
     torch.set_num_threads(args.threads)
     device = pick_device(args.device)
+    alone = device == "cpu" and args.threads == 1
+    clock = time.process_time if alone else time.perf_counter
 
     def groups() -> Iterator[tuple[str, dict[str, Callable[[], object]]]]:
         small = {name: CONFIGS / f"{name}.py" for name in README_NECKS}
@@ -118,7 +123,7 @@ def everything(args: argparse.Namespace) -> None:
             yield f"{title}, 1 frame of 320x96", calls
         if args.quick:
             return
-        full = ("concat", "odd_one_out", "consensus")
+        full = ("concat", "odd_one_out", "consensus", "consensus_towers")
         kitti = {name: CONFIGS.parent / "kitti" / f"{name}.py" for name in full}
         yield compare_at(kitti, (384, 1248), device=device)
         grown = {name: CONFIGS / f"{name}.py" for name in ("concat", "consensus")}
@@ -126,7 +131,7 @@ def everything(args: argparse.Namespace) -> None:
 
     found: dict[str, dict[str, dict[str, float]]] = {}
     for title, calls in groups():
-        seconds = interleaved(calls, args.repeats)
+        seconds = interleaved(calls, args.repeats, clock)
         reference = next(iter(seconds.values()))
         print(title, speed_table(seconds), sep="\n", flush=True)
         found[title] = {
@@ -141,8 +146,10 @@ def everything(args: argparse.Namespace) -> None:
         peaks = ", ".join(f"{name} {one['peak_mb']:.1f}" for name, one in each)
         print(f"  peak memory in MB: {peaks}", flush=True)
     if args.json:
-        used = {"environment": asdict(Environment.here(device)), "versions": versions()}
-        write_json(args.json, used | {"repeats": args.repeats, "figures": found})
+        used: dict[str, object] = {"versions": versions()}
+        used["environment"] = asdict(Environment.here(device))
+        used |= {"clock": clock.__name__, "repeats": args.repeats}
+        write_json(args.json, used | {"figures": found})
 
 
 def rasterize(args: argparse.Namespace) -> None:

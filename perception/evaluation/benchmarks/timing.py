@@ -13,16 +13,24 @@ from torch.profiler import ProfilerActivity, profile
 Timed = dict[str, Callable[[], object]]
 
 
-def interleaved(candidates: Timed, repeats: int) -> dict[str, np.ndarray]:
-    """Seconds (repeats,) of each candidate, all taking turns after a first call."""
+def interleaved(
+    candidates: Timed, repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, np.ndarray]:
+    """Seconds (repeats,) of each candidate, all taking turns after a first call.
+
+    Args:
+        candidates: Calls by their names, the reference first.
+        repeats: Of every call.
+        clock: ``time.process_time`` leaves out what other programs take of a busy CPU.
+    """
     for call in candidates.values():
         call()
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(repeats):
         for name, call in candidates.items():
-            start = time.perf_counter()
+            start = clock()
             call()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
     return {name: np.array(values) for name, values in seconds.items()}
 
 

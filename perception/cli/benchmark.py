@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -106,14 +105,14 @@ def everything(args: argparse.Namespace) -> None:
     from perception.evaluation.benchmarks.growth import compare_at, compare_growth
     from perception.evaluation.benchmarks.timing import (
         interleaved,
+        own_clock,
         peak_mb,
         speed_table,
     )
 
     torch.set_num_threads(args.threads)
     device = pick_device(args.device)
-    alone = device == "cpu" and args.threads == 1
-    clock = time.process_time if alone else time.perf_counter
+    clock = own_clock(device)
 
     def groups() -> Iterator[tuple[str, dict[str, Callable[[], object]]]]:
         small = {name: CONFIGS / f"{name}.py" for name in README_NECKS}

@@ -21,7 +21,7 @@ def interleaved(
     Args:
         candidates: Calls by their names, the reference first.
         repeats: Of every call.
-        clock: ``time.process_time`` leaves out what other programs take of a busy CPU.
+        clock: Tells seconds, see :func:`own_clock`.
     """
     for call in candidates.values():
         call()
@@ -32,6 +32,12 @@ def interleaved(
             call()
             seconds[name].append(clock() - start)
     return {name: np.array(values) for name, values in seconds.items()}
+
+
+def own_clock(device: str) -> Callable[[], float]:
+    """The process's own time on one CPU thread, whatever else runs; else wall time."""
+    alone = device == "cpu" and torch.get_num_threads() == 1
+    return time.process_time if alone else time.perf_counter
 
 
 def speed_table(seconds: Mapping[str, np.ndarray]) -> str:

@@ -44,9 +44,8 @@ small detectors and at KITTI's size with ResNet-18 branches; then how time and m
 grow with frames, image size, number of sensors (2 to 6) and points. Minutes on a CPU;
 on one thread of it the process's own time counts, whatever else the machine does.
 """
-README_NECKS = ("concat", "mean", "lel", "odd_one_out", "median")
-README_NECKS += ("consensus", "consensus_towers")
 NECKS = ["concat", "mean", "lel", "odd_one_out"]
+README_NECKS = (*NECKS, "median", "consensus", "consensus_towers")
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 from perception.core.config import load_config
 from perception.core.structures import DataError
 from perception.datasets.loading import build_dataset, build_loader
+from perception.evaluation.benchmarks.timing import interleaved, own_clock
 from perception.evaluation.robustness.spec import ExportRun
 from perception.models.export import ExportedGraph, GraphSpec, export_onnx
 from perception.models.loading import load_detector
@@ -137,10 +137,4 @@ def _difference(
 
 def _best_ms(ask: Callable[[], Any], times: int = 10) -> float:
     """Least of several times, in milliseconds, after one that does not count."""
-    ask()
-    taken = []
-    for _ in range(times):
-        begin = time.perf_counter()
-        ask()
-        taken.append(time.perf_counter() - begin)
-    return min(taken) * 1e3
+    return interleaved({"": ask}, times, own_clock("cpu"))[""].min() * 1e3

@@ -1,6 +1,7 @@
 """tools/benchmark.py: what is compared is the same, and errors are one line."""
 
 import json
+import time
 
 import pytest
 import torch
@@ -44,6 +45,7 @@ def test_all_ratios_in_one_file(capsys, tmp_path, monkeypatch):
     assert figures["odd_one_out"]["median_ms"] > 0
     assert figures["odd_one_out"]["peak_mb"] > figures["concat"]["peak_mb"] > 1
     assert content["environment"]["threads"] == 1
+    assert content["clock"] == "process_time"
 
 
 def test_peak_memory_is_of_what_lives_at_a_time():
@@ -52,6 +54,12 @@ def test_peak_memory_is_of_what_lives_at_a_time():
             torch.zeros(2**20)
 
     assert timing.peak_mb(call, "cpu") == pytest.approx(4, abs=0.1)
+
+
+def test_what_others_take_of_a_busy_machine_does_not_count():
+    waits = {"wait": lambda: time.sleep(0.05)}
+    assert timing.interleaved(waits, 1, time.process_time)["wait"] < 0.04
+    assert timing.interleaved(waits, 1)["wait"] >= 0.05
 
 
 def test_growth_is_over_frames_sizes_sensors_and_points():

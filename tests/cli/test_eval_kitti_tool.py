@@ -1,10 +1,13 @@
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from tool_runner import status_of
+
+from perception.cli import eval_kitti as tool
 
 REPOSITORY = Path(__file__).parents[2]
 CAR = "Car 0.00 0 1.20 100.00 100.00 180.00 160.00 1.5 1.6 4.0 2.0 1.6 20.0 1.3"
@@ -12,15 +15,16 @@ CYCLIST = "Cyclist 0.00 0 0.3 300.00 90.00 340.00 170.00 1.7 0.6 1.8 9.0 1.6 15.
 REGION = "DontCare -1 -1 -10 500.00 90.00 540.00 170.00 -1 -1 -1 -1000 -1000 -1000 -10"
 
 
-def run_tool(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(REPOSITORY / "tools" / "eval_kitti.py")]
-    return subprocess.run(
-        [*command, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-    )
+@pytest.fixture
+def run_tool(capsys):
+    """The tool in this process: its status and what it said."""
+
+    def run(*words):
+        capsys.readouterr()
+        status, said = status_of(tool.main, *words), capsys.readouterr()
+        return SimpleNamespace(returncode=status, stdout=said.out, stderr=said.err)
+
+    return run
 
 
 @pytest.fixture
@@ -36,7 +40,7 @@ def folders(tmp_path):
     return labels, results
 
 
-def test_labels_against_themselves_give_100(folders, tmp_path):
+def test_labels_against_themselves_give_100(run_tool, folders, tmp_path):
     done = run_tool(*folders, "--json", tmp_path / "out" / "ap.json", "--intervals")
     assert (done.returncode, done.stderr) == (0, "")
     got = json.loads((tmp_path / "out" / "ap.json").read_text())
@@ -56,7 +60,7 @@ def test_labels_against_themselves_give_100(folders, tmp_path):
         assert f"Car {metric} > 0.70, R40, 95 %: {sure}" in lines
 
 
-def test_split_metrics_and_empty_results(folders, tmp_path):
+def test_split_metrics_and_empty_results(run_tool, folders, tmp_path):
     labels, results = folders
     for path in results.iterdir():
         path.write_text("")
@@ -113,7 +117,7 @@ def break_result(results: Path, text: str) -> None:
         ),
     ],
 )
-def test_bad_input_is_one_clear_line(folders, tmp_path, spoil, message):
+def test_bad_input_is_one_clear_line(run_tool, folders, tmp_path, spoil, message):
     split = tmp_path / "val.txt"
     split.write_text("".join(f"{i:06d}\n" for i in range(41)))
     spoil(*folders, split)
@@ -124,7 +128,7 @@ def test_bad_input_is_one_clear_line(folders, tmp_path, spoil, message):
     assert done.stderr.count("\n") == 1
 
 
-def test_folder_without_results(folders, tmp_path):
+def test_folder_without_results(run_tool, folders, tmp_path):
     (tmp_path / "empty").mkdir()
     done = run_tool(folders[0], tmp_path / "empty")
     assert done.returncode == 2
@@ -136,25 +140,27 @@ def test_runs_without_torch(folders, tmp_path):
         "import sys"
         "; sys.modules.update(torch=None, mmcv=None, mmdet=None, mmengine=None)"
         f"; sys.path.insert(0, {str(REPOSITORY)!r})"
-        "; from perception.cli.eval_kitti import main; sys.exit(main(sys.argv[1:]))"
+        "; sys.argv[0] = 'tools/eval_kitti.py'"
+        "; import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, folders)],
         capture_output=True,
         text=True,
         check=False,
+        cwd=REPOSITORY,
     )
     assert done.returncode == 0, done.stderr
     assert "100.00" in done.stdout
 
 
-def test_help_teaches():
+def test_help_teaches(run_tool):
     done = run_tool("--help")
     assert done.returncode == 0
     assert "examples:" in done.stdout
 
 
-def test_a_frame_that_is_listed_twice_is_refused(folders, tmp_path):
+def test_a_frame_that_is_listed_twice_is_refused(run_tool, folders, tmp_path):
     """It would count twice."""
     (tmp_path / "val.txt").write_text("000003\n000003\n")
     done = run_tool(*folders, "--split", tmp_path / "val.txt")
@@ -162,7 +168,7 @@ def test_a_frame_that_is_listed_twice_is_refused(folders, tmp_path):
     assert "val.txt: repeated frame ids: 000003" in done.stderr
 
 
-def test_what_attack_saved_is_scored_as_it_was(folders, tmp_path):
+def test_what_attack_saved_is_scored_as_it_was(run_tool, folders, tmp_path):
     """Pictures of half the size, with half the heights to find, at their overlaps."""
     labels, results = folders
     half = "Car 0.00 0 1.20 50.00 50.00 90.00 80.00 1.5 1.6 4.0 2.0 1.6 20.0 -10"

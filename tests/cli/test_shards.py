@@ -18,6 +18,7 @@ from tool_runner import status_of
 from perception.apis import load_detector
 from perception.cli import attack, certify, create_data, robustness
 from perception.cli import test as score
+from perception.core import locks
 from perception.core.checkpoints import save_weights
 from perception.core.shards import WHOLE, Shard, at_work, shares
 from perception.core.structures import DataError
@@ -60,7 +61,8 @@ def test_what_is_no_shard_is_refused(text, capsys):
     assert "argument --shard: a shard is" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_who_is_at_work_keeps_others_out_and_leaves_nothing(tmp_path):
+def test_who_is_at_work_keeps_others_out_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "_PATIENCE_S", 0.1)
     out = tmp_path / "out"
     with at_work(out, "x", Shard(0, 3)):
         with at_work(out, "x", Shard(1, 3)):
@@ -233,6 +235,40 @@ def test_certificates_and_scores(median, tmp_path, tool):
             {x.name: x.read_bytes() for x in (tmp_path / d).glob("*.txt")} for d in "0a"
         ]
         assert found[0] == found[1] and len(found[0]) == 5 and all(found[0].values())
+
+
+def test_ranks_of_torchrun_say_what_one_process_says(grid, alone, median, tmp_path):
+    """Records, figures and results, through each tool that shares its frames."""
+    certified = (*map(str, median), "--batch-size", "2", "--out")
+    scored = (*map(str, median), "--dump-kitti")
+
+    def runs(folder):
+        yield "robustness", [*grid, str(folder / "grid")]
+        yield "certify", [*certified, str(folder / "certified")]
+        words = [*scored, str(folder / "kitti"), "--work-dir", str(folder / "scored")]
+        yield "test", [*words, "--json", str(folder / "scored.json")]
+
+    for tool, words in list(runs(tmp_path / "one"))[1:]:
+        assert status_of({"certify": certify, "test": score}[tool].main, *words) == 0
+    two = [[2, *one] for one in runs(tmp_path / "two")]
+    known = {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, str(REPOSITORY / "tests" / "ranks.py"), json.dumps(two)],
+        env=os.environ | known,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert content(tmp_path / "two" / "grid") == content(alone)
+    for name in ("certified", "kitti"):
+        one = content(tmp_path / "one" / name)
+        assert one and content(tmp_path / "two" / name) == one
+    figures = [
+        lasting(json.loads((tmp_path / folder / "scored.json").read_text()))
+        for folder in ("one", "two")
+    ]
+    assert figures[0] == figures[1]
 
 
 def test_certificates_need_a_folder(median, capsys):

@@ -78,6 +78,8 @@ def test_two_processes_train_one_detector_and_it_is_scored(
     command += ["--nproc-per-node", "2", str(REPOSITORY / "tools" / "train.py")]
     command += [str(config), "--launcher", "pytorch", "--work-dir", str(work_dir)]
     command += ["--cfg-options", "train_dataloader.batch_size=1"]
+    command += ["train_dataloader.num_workers=0"]
+    command += ["train_dataloader.persistent_workers=False"]
     done = subprocess.run(
         command,
         capture_output=True,

@@ -4,10 +4,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tool_runner import status_of
 
+from perception.cli import visualize as tool
 from perception.core.structures import Calibration, Objects
 from perception.datasets.kitti.files import (
     read_image,
@@ -48,43 +51,55 @@ def kitti_folder(tmp_path):
     return root
 
 
-def visualize(*arguments, cwd=REPO):
-    """Run the tool as a user does, without a display."""
+@pytest.fixture(name="visualize")
+def in_this_process(monkeypatch, capsys):
+    """The tool's status and what it says, without a display."""
+    monkeypatch.delenv("DISPLAY", raising=False)
+
+    def visualize(*arguments):
+        capsys.readouterr()
+        status, said = status_of(tool.main, *arguments), capsys.readouterr()
+        return SimpleNamespace(returncode=status, stdout=said.out, stderr=said.err)
+
+    return visualize
+
+
+def test_split_is_drawn_and_told_as_a_user_does_it(root, tmp_path):
+    out = tmp_path / "out"
     environment = {k: v for k, v in os.environ.items() if k != "DISPLAY"}
     path = os.pathsep.join(filter(None, [str(REPO), environment.get("PYTHONPATH")]))
-    return subprocess.run(
-        [sys.executable, str(REPO / "tools" / "visualize.py"), *map(str, arguments)],
+    words = ["data", root, "--split", "val", "--out", out, "--width", 640]
+    run = subprocess.run(
+        [sys.executable, str(REPO / "tools" / "visualize.py"), *map(str, words)],
         capture_output=True,
         text=True,
-        cwd=cwd,
+        cwd=REPO,
         env=environment | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         check=False,
     )
-
-
-def test_split_is_drawn_and_told(root, tmp_path):
-    out = tmp_path / "out"
-    run = visualize("data", root, "--split", "val", "--out", out, "--width", 640)
     assert run.returncode == 0, run.stderr
     paths = run.stdout.split("\n")[:-1]
     assert paths == [str(out / "000001.png"), str(out / "000002.png")]
     assert read_image(paths[0]).shape[1] == 640
 
 
-def test_named_frames_into_the_default_folder(root, tmp_path):
-    run = visualize("data", root, "--frames", "000002", "000000", cwd=tmp_path)
+def test_named_frames_into_the_default_folder(visualize, root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = visualize("data", root, "--frames", "000002", "000000")
     assert run.returncode == 0, run.stderr
     drawn = sorted(p.name for p in (tmp_path / "work_dirs" / "pictures").iterdir())
     assert drawn == ["000000.png", "000002.png"]
 
 
-def test_number_of_frames_is_spread_over_the_split(root, tmp_path):
+def test_number_of_frames_is_spread_over_the_split(visualize, root, tmp_path):
     run = visualize("data", root, "--num", 2, "--out", tmp_path)
     drawn = [Path(line).stem for line in run.stdout.splitlines()]
     assert drawn == ["000000", "000001"]
 
 
-def test_frames_of_a_config_are_drawn_as_its_reader_gives_them(root, tmp_path):
+def test_frames_of_a_config_are_drawn_as_its_reader_gives_them(
+    visualize, root, tmp_path
+):
     config = tmp_path / "own.py"
     base = REPO / "configs" / "synthetic" / "lidar_only.py"
     config.write_text(f"_base_ = {str(base)!r}\ndata_root = {str(root)!r}\n")
@@ -108,14 +123,14 @@ def test_frames_of_a_config_are_drawn_as_its_reader_gives_them(root, tmp_path):
     ],
     ids=["frame", "split", "width"],
 )
-def test_bad_input_is_one_line(root, tmp_path, arguments, message):
+def test_bad_input_is_one_line(visualize, root, tmp_path, arguments, message):
     run = visualize("data", root, *arguments, "--out", tmp_path)
     assert run.returncode == 2
     assert run.stderr.startswith("error: ") and run.stderr.count("\n") == 1
     assert message in run.stderr
 
 
-def test_missing_folder_and_unwritable_target_are_one_line(root, tmp_path):
+def test_missing_folder_and_unwritable_target_are_one_line(visualize, root, tmp_path):
     run = visualize("data", tmp_path / "nothing")
     assert run.returncode == 2 and run.stderr.count("\n") == 1
     blocked = tmp_path / "file"
@@ -125,7 +140,7 @@ def test_missing_folder_and_unwritable_target_are_one_line(root, tmp_path):
     assert run.stderr.strip().splitlines()[-1].startswith("error: ")
 
 
-def test_help_teaches():
+def test_help_teaches(visualize):
     run = visualize("data", "--help")
     assert run.returncode == 0
     text = " ".join(run.stdout.split())

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tool_runner import status_of
 
+from perception.cli import create_data
 from perception.core.structures import DataError
 from perception.datasets.kitti.check import check_kitti
 from perception.datasets.kitti.reader import KittiFrames
@@ -154,20 +155,12 @@ def test_arguments_out_of_range(tmp_path, changes, message):
     assert not (tmp_path / "set").exists()
 
 
-def test_the_tool_prints_one_line_for_bad_input(repo_root, tmp_path):
-    done = subprocess.run(
-        [
-            *(sys.executable, str(repo_root / "tools/create_data.py"), "synthetic"),
-            *("--out", str(tmp_path / "set"), "--size", "big"),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(repo_root)},
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: --size must be WIDTHxHEIGHT")
-    assert done.stderr.count("\n") == 1
+def test_the_tool_prints_one_line_for_bad_input(tmp_path, capsys):
+    words = ("synthetic", "--out", tmp_path / "set", "--size", "big")
+    assert status_of(create_data.main, *words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: --size must be WIDTHxHEIGHT")
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -182,12 +175,7 @@ def test_the_tool_prints_one_line_for_bad_input(repo_root, tmp_path):
     ],
     ids=["kitti", "nuscenes", "jobs"],
 )
-def test_options_of_the_other_layout_are_refused(
-    repo_root, tmp_path, monkeypatch, capsys, words, message
-):
-    monkeypatch.syspath_prepend(str(repo_root / "tools"))
-    import create_data
-
+def test_options_of_the_other_layout_are_refused(tmp_path, capsys, words, message):
     out = ("--out", tmp_path / "set")
     assert status_of(create_data.main, "synthetic", *out, *words) == 2
     assert message in capsys.readouterr().err
@@ -213,10 +201,7 @@ def test_one_split_alone_has_the_same_frames(root, tmp_path):
         make(tmp_path / "none", only="val", val_frames=0)
 
 
-def test_the_tool_makes_one_split(repo_root, tmp_path, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(str(repo_root / "tools"))
-    import create_data
-
+def test_the_tool_makes_one_split(tmp_path, capsys):
     words = ("--out", tmp_path, "--size", SIZE, "--val-frames", 1, "--only", "val")
     assert status_of(create_data.main, "synthetic", *words) == 0
     assert capsys.readouterr().out.startswith("1 frames of the split val in ")

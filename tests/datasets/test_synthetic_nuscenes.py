@@ -9,7 +9,9 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from tool_runner import status_of
 
+from perception.cli import create_data
 from perception.core.structures import DataError
 from perception.datasets.synthetic.nuscenes.tables import token
 from perception.datasets.synthetic.nuscenes.writer import generate_nuscenes
@@ -17,6 +19,7 @@ from perception.datasets.synthetic.nuscenes.writer import generate_nuscenes
 devkit = pytest.importorskip("nuscenes.nuscenes", reason="nuscenes-devkit is missing")
 
 VERSION, SAMPLES, SIZE = "v1.0-mini", 3, "128x72"
+TOOL = ("synthetic", "--layout", "nuscenes", "--version", VERSION)
 GIVEN = {"samples": SAMPLES, "size": SIZE, "seed": 3, "version": VERSION}
 CHANNELS = {
     *(f"CAM_{s}{e}" for s in ("FRONT", "BACK") for e in ("", "_LEFT", "_RIGHT")),
@@ -25,27 +28,18 @@ CHANNELS = {
 }
 
 
-def run_tool(repo_root, *arguments):
-    return subprocess.run(
-        [
-            *(sys.executable, str(repo_root / "tools/create_data.py"), "synthetic"),
-            *("--layout", "nuscenes", "--version", VERSION, *arguments),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(repo_root)},
-    )
-
-
 @pytest.fixture(scope="module")
 def root(tmp_path_factory, repo_root):
     """One training and one validation scene, made by the tool with two jobs."""
     out = tmp_path_factory.mktemp("nuscenes") / "set"
-    done = run_tool(
-        repo_root,
-        *("--out", str(out), "--size", SIZE, "--seed", "3", "--jobs", "2"),
-        *("--scenes", "1", "--val-scenes", "1", "--samples", str(SAMPLES)),
+    words = [*TOOL, "--out", out, "--size", SIZE, "--seed", 3, "--jobs", 2]
+    words += ["--scenes", 1, "--val-scenes", 1, "--samples", SAMPLES]
+    done = subprocess.run(
+        [sys.executable, repo_root / "tools/create_data.py", *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(repo_root)},
     )
     assert done.returncode == 0, done.stderr
     assert "1 training and 1 validation scenes" in done.stdout
@@ -257,12 +251,11 @@ def test_unusable_arguments(changes, message, tmp_path):
         generate_nuscenes(tmp_path, **{**GIVEN, "scenes": 1, **changes})
 
 
-def test_another_recipe_in_the_folder_is_refused(root, repo_root):
-    done = run_tool(repo_root, "--out", str(root), "--seed", "4", "--scenes", "1")
-    assert done.returncode == 2
-    assert (
-        done.stderr.startswith("error: ") and "holds what was made with" in done.stderr
-    )
+def test_another_recipe_in_the_folder_is_refused(root, capsys):
+    words = (*TOOL, "--out", root, "--seed", 4, "--scenes", 1)
+    assert status_of(create_data.main, *words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "holds what was made with" in error
 
 
 def test_broken_scene_records_are_named(root, tmp_path):

@@ -1,5 +1,6 @@
 """The adversarial training loop: what it feeds the detector, and how runs repeat."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -225,24 +226,24 @@ def test_two_processes_learn_what_one_learns(config, tmp_path, repo_root):
         "default_hooks.checkpoint.save_best=None",
         "train_cfg.val_begin=9",
     ]
-    weights = []
-    for processes in (1, 2):
-        work_dir = tmp_path / str(processes)
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command += ["--nproc-per-node", str(processes), repo_root / "tools/train.py"]
-        command += [config, "--launcher", "pytorch", "--work-dir", work_dir]
-        command += ["--cfg-options", *same]
-        command += [f"train_dataloader.batch_size={2 // processes}"]
-        done = subprocess.run(
-            list(map(str, command)),
-            capture_output=True,
-            text=True,
-            check=False,
-            env=os.environ | {"PYTHONPATH": str(repo_root), "OMP_NUM_THREADS": "1"},
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        weights.append(load_checkpoint(work_dir / "epoch_1.pth")["state_dict"])
-    one, two = weights
+    runs = []
+    for count in (1, 2):
+        words = [config, "--launcher", "pytorch", "--work-dir", tmp_path / str(count)]
+        words += ["--cfg-options", *same]
+        words += [f"train_dataloader.batch_size={2 // count}"]
+        runs.append([count, "train", list(map(str, words))])
+    done = subprocess.run(
+        [sys.executable, repo_root / "tests" / "ranks.py", json.dumps(runs)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(repo_root), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    one, two = (
+        load_checkpoint(tmp_path / count / "epoch_1.pth")["state_dict"]
+        for count in "12"
+    )
     for name, value in one.items():
         if value.is_floating_point():
             torch.testing.assert_close(two[name], value, atol=2e-4, rtol=1e-3, msg=name)

@@ -257,7 +257,7 @@ def test_default_work_dir():
 def test_weights_of_another_size_are_no_start(tiny, tmp_path):
     """MMEngine would leave them all out and train from random ones."""
     file, whole, _ = tiny
-    wider = {"model.bbox_head.feat_channels": 16}
+    wider = {"model.bbox_head.feat_channels": 16, "train_cfg.max_epochs": 1}
     kept = IN_PROCESS | {"load_from": str(whole / "epoch_2.pth")}
     small = tmp_path / "small.pth"
     weights = load_checkpoint(whole / "epoch_2.pth")["state_dict"]

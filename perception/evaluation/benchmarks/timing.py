@@ -13,17 +13,31 @@ from torch.profiler import ProfilerActivity, profile
 Timed = dict[str, Callable[[], object]]
 
 
-def interleaved(candidates: Timed, repeats: int) -> dict[str, np.ndarray]:
-    """Seconds (repeats,) of each candidate, all taking turns after a first call."""
+def interleaved(
+    candidates: Timed, repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, np.ndarray]:
+    """Seconds (repeats,) of each candidate, all taking turns after a first call.
+
+    Args:
+        candidates: Calls by their names, the reference first.
+        repeats: Of every call.
+        clock: Tells seconds, see :func:`own_clock`.
+    """
     for call in candidates.values():
         call()
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(repeats):
         for name, call in candidates.items():
-            start = time.perf_counter()
+            start = clock()
             call()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
     return {name: np.array(values) for name, values in seconds.items()}
+
+
+def own_clock(device: str) -> Callable[[], float]:
+    """The process's own time on one CPU thread, whatever else runs; else wall time."""
+    alone = device == "cpu" and torch.get_num_threads() == 1
+    return time.process_time if alone else time.perf_counter
 
 
 def speed_table(seconds: Mapping[str, np.ndarray]) -> str:

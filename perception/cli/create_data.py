@@ -75,7 +75,7 @@ LAYOUTS: dict[str, dict[str, tuple[Any, str]]] = {
     "bag": {**DRIVES, "storage": ("mcap", "of the bags; ros1: .bag files")},
 }
 TITLES = {"drives": "drives, and bag"}
-SIZES = {"kitti": "640x192", "nuscenes": "480x270", "bag": "640x192", "drives": "640x192"}
+SIZES = dict.fromkeys(("kitti", "bag", "drives"), "640x192") | {"nuscenes": "480x270"}
 KITTI = """\
 Prepare a KITTI object folder (data/README.md shows its layout). Any combination of:
 

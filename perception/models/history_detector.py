@@ -24,13 +24,15 @@ from torch import Tensor, nn
 
 from perception.core.parts import BranchPrediction, LeaveOut, Part
 from perception.core.structures import Channel, SensorSpec
-from perception.models.consensus.base import Aggregator
 from perception.models.consensus.consensus import ConsensusAggregator
 from perception.models.consensus.history import (
+    OLDEST_S,
+    HistoryAggregator,
     Motion,
     Moving,
     Past,
     followed,
+    lowered,
     together,
 )
 from perception.models.consensus.intervals import BOXES, as_levels, in_one_row
@@ -53,10 +55,12 @@ class HistoryOutput(DetectorOutput):
     Attributes:
         seen: The fused pyramid of the two sensors.
         share: Of the past in what it says together with a sensor.
+        ages_s: (N,) seconds since the past was said.
     """
 
     seen: Pyramid
     share: float
+    ages_s: Tensor
 
     @cached_property
     def experts(self) -> tuple[HeadOutputs, ...]:
@@ -65,6 +69,9 @@ class HistoryOutput(DetectorOutput):
         The past is a witness and no feature: what all say is what the sensors do.
         """
         first, second, past = self.branches
+        past = lowered(
+            past, self.ages_s, cast(HistoryAggregator, self.aggregator).lowering
+        )
         both = run(self.head, self.seen)
         alone = (together(one, past, self.share) for one in (second, first))
         return (*alone, both, both)
@@ -83,7 +90,7 @@ class HistoryDetector(nn.Module):
         without: Its sensor that the rig lacks.
         gate: Arguments of the ``DisagreementGate`` over the two sensors and the past.
         heights_m: Mean height of each class, which tells how far an object is.
-        lowering: Of the past's class logits for each frame of age.
+        lowering: Of the past's class logits for each second of age.
         share: Of the past in what it says together with one sensor, 0 to 1.
         least_score: Detections of less are not followed.
         logit_slack: See ``ConsensusAggregator``.
@@ -100,8 +107,8 @@ class HistoryDetector(nn.Module):
         without: str,
         gate: Mapping,
         heights_m: Sequence[float],
-        lowering: float = 0.25,
-        share: float = 0.5,
+        lowering: float = 2.5,
+        share: float = 0.35,
         least_score: float = 0.1,
         logit_slack: float = 1.0,
         box_contraction: float = 0.15,
@@ -126,18 +133,16 @@ class HistoryDetector(nn.Module):
             raise ValueError(
                 f"heights_m must be {head.num_classes} heights, got {heights_m}"
             )
-        if not (lowering >= 0 and 0 <= share <= 1):
-            raise ValueError(
-                f"lowering must not be negative and share within 0 and 1, got "
-                f"{lowering} and {share}"
-            )
+        if not 0 <= share <= 1:
+            raise ValueError(f"share must be within 0 and 1, got {share}")
         self.detector, self.without = detector, without
         self.heights_m = tuple(heights_m)
-        self.lowering, self.share, self.least_score = lowering, share, least_score
+        self.share, self.least_score = share, least_score
         numbers = dict(gate)
         clean = {name: numbers.pop(name, None) for name in ("mean", "deviation")}
-        self.aggregator: Aggregator = ConsensusAggregator(
+        self.aggregator = HistoryAggregator(
             sensors=(*kept, PAST),
+            lowering=lowering,
             gate=numbers,
             logit_slack=logit_slack,
             box_contraction=box_contraction,
@@ -147,11 +152,12 @@ class HistoryDetector(nn.Module):
                 getattr(self.aggregator.gate, name).copy_(torch.tensor(values))
         self.data_preprocessor = copy.copy(detector.data_preprocessor)
         self.data_preprocessor.sensors = {n: detector.sensors[n] for n in kept}
-        channels = [Channel(f"logit_{n}", "1", -_LOGIT, _LOGIT) for n in range(
-            head.num_classes
-        )]
+        channels = [
+            Channel(f"logit_{n}", "1", -_LOGIT, _LOGIT) for n in range(head.num_classes)
+        ]
         channels += [Channel(f"side_{n}", "px", 0.0, _SIDE_PX) for n in "ltrb"]
         channels += [Channel("centerness", "1", -_LOGIT, _LOGIT)]
+        channels += [Channel("age", "s", 0.0, OLDEST_S)]
         past = SensorSpec(PAST, "array", tuple(channels))
         self.sensors = {**self.data_preprocessor.sensors, PAST: past}
         self.dataset_meta = detector.dataset_meta
@@ -178,7 +184,7 @@ class HistoryDetector(nn.Module):
             yield
 
     def encode(self, sensor: str, x: Tensor) -> Pyramid:
-        """The pyramid of a sensor's input; the past (N, K + 5, L, 1) is its own."""
+        """The pyramid of a sensor's input; the past (N, K + 6, L, 1) is its own."""
         return (x,) if sensor == PAST else self.detector.encode(sensor, x)
 
     def fuse(
@@ -220,6 +226,7 @@ class HistoryDetector(nn.Module):
             samples=samples,
             seen=fusion.without(self.without, pyramids),
             share=self.share,
+            ages_s=pyramids[PAST][0][:, -1, 0, 0],
         )
 
     def extract_feat(self, batch_inputs: Mapping[str, Tensor]) -> dict[str, Pyramid]:
@@ -260,13 +267,13 @@ class HistoryDetector(nn.Module):
         return done
 
     def packed(self, past: Past | None, locations: int) -> Tensor:
-        """(K + 5, L, 1) a past as an input; all NaN, which says nothing, for None."""
+        """(K + 6, L, 1) a past as an input; all NaN, which says nothing, for None."""
         device = next(self.parameters()).device
         channels = len(self.sensors[PAST].channels)
         if past is None:
             return torch.full((channels, locations, 1), torch.nan, device=device)
-        kinds = past.witness(self.lowering)
-        rows = [in_one_row([level[None] for level in kind])[0, 0] for kind in kinds]
+        rows = [in_one_row([x[None] for x in kind])[0, 0] for kind in past.said]
+        rows.append(torch.full_like(rows[0][:1], past.age_s))
         return torch.cat(rows).to(device)
 
     def carried(self, past: Past | None, motion: Motion) -> Past | None:
@@ -282,8 +289,7 @@ class HistoryDetector(nn.Module):
     ) -> Past | None:
         """The past after frame n of an output in eval mode.
 
-        An alarm that is attributed to nobody leaves the past as it is, and so does an
-        answer that is no number: it ages.
+        An answer that is no number leaves the past as it is: it ages.
 
         Args:
             carried: The past that was the frame's input.
@@ -291,16 +297,10 @@ class HistoryDetector(nn.Module):
             n: Which.
             seconds: Since the frame before.
         """
-        verdict, number = output.verdict, len(self.sensors)
-        assert verdict.attributed is not None
-        blamed = int(verdict.attributed[n]) < number
-        alarmed = verdict.alarm is not None and float(verdict.alarm[n]) > 0
         said = tuple([x[n : n + 1].clone() for x in kind] for kind in output.outputs)
         sound = all(bool(x.isfinite().all()) for kind in said for x in kind)
-        if carried is not None and ((alarmed and not blamed) or not sound):
-            return carried
         if not sound:
-            return None
+            return carried
         (found,) = self._boxes(said, [output.samples[n]], rescale=False)
         kept = found[found.scores >= self.least_score]
         speed = kept.bboxes.new_zeros(len(kept.bboxes), 3)
@@ -321,7 +321,7 @@ class HistoryDetector(nn.Module):
     def _unpacked(self, packed: Tensor, like: HeadOutputs) -> HeadOutputs:
         """The past's outputs, sides in the unit that the head has at present."""
         sizes = [level.shape[1] for level in (kind[0] for kind in like)]
-        kinds = [as_levels(x, like[0]) for x in packed.split(sizes, dim=1)]
+        kinds = [as_levels(x, like[0]) for x in packed[:, :-1].split(sizes, dim=1)]
         if self.bbox_head.training and self.bbox_head.norm_on_bbox:
             strides = [stride[0] for stride in self.bbox_head.prior_generator.strides]
             kinds[BOXES] = [

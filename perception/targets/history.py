@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from perception.attacks.batch import AttackBatch
-from perception.core.structures import DataError
+from perception.core.parts import LeaveOut
+from perception.core.structures import DataError, Prediction
 from perception.datasets.frame_dataset import FrameDataset
 from perception.datasets.loading import build_loader
 from perception.datasets.timeline import Predecessor
@@ -29,7 +30,7 @@ from perception.models.history_detector import (
 )
 from perception.models.modes import in_eval_mode
 from perception.targets.batches import frame_batch
-from perception.targets.multimodal import DetectorTarget
+from perception.targets.multimodal import DetectorTarget, read_prediction
 
 
 class HistoryTarget(DetectorTarget):
@@ -93,13 +94,26 @@ class HistoryTarget(DetectorTarget):
         return self.detector.carried(past, motion)
 
     @torch.no_grad()
-    def seen(self, inputs: Mapping[str, Any], samples: Sequence[Any]) -> HistoryOutput:
+    def seen(
+        self,
+        inputs: Mapping[str, Any],
+        samples: Sequence[Any],
+        leave_out: LeaveOut | None = None,
+    ) -> HistoryOutput:
         """What the detector says, in eval mode."""
         with in_eval_mode(self.detector):
             pyramids = self.detector.extract_feat(inputs)
-            output: HistoryOutput = self.detector.fuse(pyramids, None, samples)
+            output: HistoryOutput = self.detector.fuse(pyramids, leave_out, samples)
             output.outputs  # while heads answer as in eval mode  # noqa: B018
         return output
+
+    def written(
+        self, output: HistoryOutput, samples: Sequence[Any]
+    ) -> list[Prediction]:
+        """The predictions of an output of :meth:`seen`."""
+        with in_eval_mode(self.detector):
+            done = self.detector.written(output, samples)
+        return [read_prediction(sample, self.classes) for sample in done]
 
     def renewed(
         self, carried: Past | None, output: HistoryOutput, n: int, number: int

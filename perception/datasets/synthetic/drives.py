@@ -1,4 +1,4 @@
-"""Synthetic drives in KITTI's object layout, with labels: frames that follow each other.
+"""Synthetic drives in KITTI's object layout, with labels: frames in their order.
 
     root/training/*               a frame's files, named <drive>-<frame>
     root/training/timeline.csv    which frame came before which, where the camera was

@@ -16,24 +16,23 @@ the past: it is found as soon as both sensors see it, since the past is one witn
 among three. One that is gone in truth is dropped likewise.
 
 **Width.** The older the past, the less it knows: its class logits are lowered by
-``lowering`` for every frame of age, which lowers both ends of what it allows. What is
-not a number says nothing: a past that is NaN, as that of a drive's first frame, is
-attributed the alarm, and the answer is plain fusion's.
+``lowering`` for every second of its age, which lowers both ends of what it allows (not
+what the gate compares). What is not a number says nothing: a past that is NaN, as that
+of a drive's first frame, is attributed the alarm, and the answer is plain fusion's.
 
 **What is assumed.** The bounds hold for one compromised witness, and the past is one:
-they hold for an attacker of one sensor if the past is benign, that is if no frame since
-the sensors last agreed was attacked. An attacker who is patient drags the past along.
-Let the camera be attacked in k frames on end, none of them alarmed, v be the LiDAR's
-own class logit and p the past's before them. In every frame the answer is at least the
-least of v, the carried answer of the frame before less ``lowering``, and the expert
-without the camera, which lies between these two. So after k frames it is at least
+they hold for an attacker of one sensor if the past is benign, that is if no frame from
+the last one of plain fusion on was attacked. An attacker who is patient drags the past
+along. Let the camera be attacked in k frames on end, in none of which the LiDAR or the
+past is left out, let v be the LiDAR's own class logit and p the answer before them. In
+every frame the answer is at least the least of v and the carried answer of the frame
+before less ``lowering`` times the seconds in between (the expert without the camera
+lies between these two). So after k frames, d seconds apart, it is at least
 
-    min(p - k lowering, min over the frames j ago of v_j - j lowering)
+    min(p - k d lowering, min over the frames j = 0 … k - 1 ago of v_j - j d lowering)
 
 along the object's path: the attacker gets what the LiDAR itself said at worst, plus
-``lowering`` for each frame, and nothing by dragging if that is 0. A past under an alarm
-that no sensor is blamed for is not renewed: it ages instead, and is dropped when it is
-``MOST_FRAMES`` old.
+``lowering``, and nothing by dragging if that is 0.
 
 Shape letters: D objects, K classes, H_l, W_l size of pyramid level l, L locations of
 all levels.
@@ -43,16 +42,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmdet.registry import MODELS
 from torch import Tensor
 
-from perception.models.consensus.intervals import BOXES, CLASSES
+from perception.models.consensus.base import Predictions
+from perception.models.consensus.consensus import ConsensusAggregator
+from perception.models.consensus.gate import Verdict
+from perception.models.consensus.intervals import BOXES, CLASSES, Bounds
 from perception.models.heads.outputs import HeadOutputs
 
-MOST_FRAMES = 10
+OLDEST_S = 1.0  # an older past says nothing
 NEAREST_M = 1.0
 _SAME_IOU = 0.3
 _GAIN = 0.3  # of a frame's residual in an object's velocity
@@ -103,33 +107,29 @@ class Past:
     Attributes:
         said: The head's outputs as in eval mode, sides in pixels; (1, …) each.
         objects: What was detected.
-        age: Frames since it was said.
+        age_s: Seconds since it was said.
     """
 
     said: HeadOutputs
     objects: Moving
-    age: int = 0
+    age_s: float = 0.0
 
     def carried(
         self, motion: Motion, *, strides: Sequence[int], heights_m: Sequence[float]
     ) -> Past | None:
-        """The past as it is one frame later; None when it is too old.
+        """The past as it is one frame later; None if it is too old.
 
         Args:
             motion: Between the frames.
             strides: Pixels per location of each level.
             heights_m: Mean height of each class.
         """
-        if self.age >= MOST_FRAMES:
+        if self.age_s + motion.seconds > OLDEST_S:
             return None
         moved, there = carried_objects(self.objects, motion, heights_m)
         said = carried_outputs(self.said, self.objects, moved, there, strides)
-        return Past(said=said, objects=moved.select(there), age=self.age + 1)
-
-    def witness(self, lowering: float) -> HeadOutputs:
-        """What it says today: class logits lowered by its age."""
-        logits, *others = self.said
-        return ([level - lowering * self.age for level in logits], *others)
+        age_s = self.age_s + motion.seconds
+        return Past(said=said, objects=moved.select(there), age_s=age_s)
 
 
 def carried_objects(
@@ -273,6 +273,56 @@ def _iou(a: Tensor, b: Tensor) -> Tensor:
     both = (high - low).clamp(min=0).prod(dim=2)
     area_a, area_b = ((one[:, 2:] - one[:, :2]).prod(dim=1) for one in (a, b))
     return (both / (area_a[:, None] + area_b - both).clamp(min=1e-6)).nan_to_num()
+
+
+class HasAges(Predictions, Protocol):
+    """Predictions whose last branch is the past."""
+
+    ages_s: Tensor
+    """(N,) seconds since that was said."""
+
+
+@MODELS.register_module()
+class HistoryAggregator(ConsensusAggregator):
+    """A consensus whose last witness is the past; the older, the lower its logits.
+
+    Args:
+        lowering: Of the past's class logits for each second of age.
+        settings: As for ``ConsensusAggregator``; the last sensor is the past.
+    """
+
+    def __init__(self, *, lowering: float = 2.5, **settings: Any) -> None:
+        super().__init__(**settings)
+        if not 0 <= lowering < float("inf"):
+            raise ValueError(
+                f"lowering must be finite and not negative, got {lowering}"
+            )
+        self.lowering = lowering
+
+    def combine(self, verdict: Verdict, said: Predictions) -> HeadOutputs:
+        """As that of the base class, of the lowered past."""
+        return super().combine(verdict, self._lowered(said))
+
+    def _limits(self, said: Predictions, compromised: int) -> Bounds:
+        return super()._limits(self._lowered(said), compromised)
+
+    def _lowered(self, said: Predictions) -> Predictions:
+        *branches, past = said.branches
+        ages_s = cast(HasAges, said).ages_s
+        return _Said([*branches, lowered(past, ages_s, self.lowering)], said.experts)
+
+
+@dataclass(frozen=True, eq=False)
+class _Said:
+    branches: Sequence[HeadOutputs]
+    experts: Sequence[HeadOutputs]
+    fused: HeadOutputs | None = None
+
+
+def lowered(past: HeadOutputs, ages_s: Tensor, lowering: float) -> HeadOutputs:
+    """The past (N, …) of these ages (N,) with lower class logits."""
+    less = (lowering * ages_s)[:, None, None, None]
+    return ([level - less for level in past[CLASSES]], *past[BOXES:])
 
 
 def together(alone: HeadOutputs, past: HeadOutputs, share: float) -> HeadOutputs:

@@ -76,6 +76,12 @@ class HistoryOutput(DetectorOutput):
         alone = (together(one, past, self.share) for one in (second, first))
         return (*alone, both, both)
 
+    @cached_property
+    def remembered(self) -> HeadOutputs:
+        """What is the past of the next frame."""
+        aggregator = cast(HistoryAggregator, self.aggregator)
+        return aggregator.remembered(self.verdict, self)
+
 
 class HistoryDetector(nn.Module):
     """Detects with two sensors; the past is the third witness, and an input.
@@ -297,7 +303,7 @@ class HistoryDetector(nn.Module):
             n: Which.
             seconds: Since the frame before.
         """
-        said = tuple([x[n : n + 1].clone() for x in kind] for kind in output.outputs)
+        said = tuple([x[n : n + 1].clone() for x in kind] for kind in output.remembered)
         sound = all(bool(x.isfinite().all()) for kind in said for x in kind)
         if not sound:
             return carried

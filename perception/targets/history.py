@@ -104,7 +104,7 @@ class HistoryTarget(DetectorTarget):
         with in_eval_mode(self.detector):
             pyramids = self.detector.extract_feat(inputs)
             output: HistoryOutput = self.detector.fuse(pyramids, leave_out, samples)
-            output.outputs  # while heads answer as in eval mode  # noqa: B018
+            output.outputs, output.remembered  # while heads are in eval mode  # noqa: B018
         return output
 
     def written(

@@ -32,7 +32,8 @@ lies between these two). So after k frames, d seconds apart, it is at least
     min(p - k d lowering, min over the frames j = 0 … k - 1 ago of v_j - j d lowering)
 
 along the object's path: the attacker gets what the LiDAR itself said at worst, plus
-``lowering``, and nothing by dragging if that is 0.
+``lowering``, and nothing by dragging if that is 0. A ghost gets no higher than p and
+the LiDAR's own words, and once more the logit slack: what is remembered has none.
 
 Shape letters: D objects, K classes, H_l, W_l size of pyramid level l, L locations of
 all levels.
@@ -40,6 +41,7 @@ all levels.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
@@ -302,6 +304,15 @@ class HistoryAggregator(ConsensusAggregator):
     def combine(self, verdict: Verdict, said: Predictions) -> HeadOutputs:
         """As that of the base class, of the lowered past."""
         return super().combine(verdict, self._lowered(said))
+
+    def remembered(self, verdict: Verdict, said: Predictions) -> HeadOutputs:
+        """The answer without logit slack, as the past of the next frame.
+
+        With slack an attacker could raise a ghost by as much in every frame.
+        """
+        strict = copy.copy(self)
+        strict.logit_slack = 0.0
+        return strict.combine(verdict, said)
 
     def _limits(self, said: Predictions, compromised: int) -> Bounds:
         return super()._limits(self._lowered(said), compromised)

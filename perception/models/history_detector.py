@@ -113,7 +113,7 @@ class HistoryDetector(nn.Module):
         without: str,
         gate: Mapping,
         heights_m: Sequence[float],
-        lowering: float = 2.5,
+        lowering: float = 1.0,
         share: float = 0.35,
         least_score: float = 0.1,
         logit_slack: float = 1.0,

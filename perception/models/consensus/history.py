@@ -293,7 +293,7 @@ class HistoryAggregator(ConsensusAggregator):
         settings: As for ``ConsensusAggregator``; the last sensor is the past.
     """
 
-    def __init__(self, *, lowering: float = 2.5, **settings: Any) -> None:
+    def __init__(self, *, lowering: float = 1.0, **settings: Any) -> None:
         super().__init__(**settings)
         if not 0 <= lowering < float("inf"):
             raise ValueError(

@@ -15,11 +15,18 @@ from sklearn.metrics import roc_auc_score
 from tiny_kitti import write_kitti
 from tool_runner import status_of
 
-from perception.apis import SensorMonitor, build_dataset, detect, load_detector
+from perception.apis import (
+    LiveMonitor,
+    SensorMonitor,
+    build_dataset,
+    detect,
+    load_detector,
+)
 from perception.cli import monitor as tool
 from perception.cli.options import run_tool
 from perception.core.checkpoints import save_weights, sha256
 from perception.core.config import load_config
+from perception.core.structures import DataError
 from perception.datasets.timeline import TIMELINE, Instant, write_timeline
 
 FRAMES = ["000001", "000002", "000003", "000004"]
@@ -332,6 +339,34 @@ def test_every_failure_in_time(project, clean, sequence, tmp_path, capsys):
     scores = [float(row["score"]) for row in (*whole[6:], *failed[6:])]
     expected = roc_auc_score([0] * 6 + [1] * 6, scores)
     assert late["auroc"] == pytest.approx(expected, abs=0.03)
+
+
+def test_frames_that_come_one_by_one_are_judged_likewise(
+    project, clean, sequence, tmp_path
+):
+    words = ("--calibration-root", clean, *RATE, "--split", "all")
+    words += ("--cfg-options", f"data_root={sequence}")
+    rows, _ = run(project, tmp_path / "out", *words)
+    config = load_config(project.config, {"data_root": str(sequence)})
+    config.test_dataloader.dataset.frames.split = "all"
+    frames = build_dataset(config, "test").frames
+    monitor = tmp_path / "out/monitor.json"
+    watch = LiveMonitor(config, project.checkpoint, monitor)
+    states = [watch.update(frame) for frame in frames]
+    scores = [float(row["score"]) for row in rows]
+    assert [state.score for state in states] == pytest.approx(scores, rel=1e-4)
+    again = watch.update(frames[11])  # all sensors show what they have just shown
+    assert again.stale == ("camera", "lidar", "depth")
+    sensors = {k: v for k, v in frames[0].sensors.items() if k != "lidar"}
+    assert watch.update(replace(frames[0], sensors=sensors)).alarm == "lidar"
+    other = replace_names(monitor, tmp_path / "other.json")
+    with pytest.raises(DataError, match="a monitor of a, b, c"):
+        LiveMonitor(config, project.checkpoint, other)
+
+
+def replace_names(path, out):
+    out.write_text(json.dumps(json.loads(path.read_text()) | {"sensors": list("abc")}))
+    return out
 
 
 def test_failures_in_time_need_drives(project, clean, tmp_path, capsys):

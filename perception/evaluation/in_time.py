@@ -285,15 +285,16 @@ def failures_in_time(
         for drive, gates, before in zip(drives, clean, states, strict=True):
             failing = halves[drive[0]]
             begin = len(drive) - len(failing)
+            seen: list[tuple[int, int | None]] = [(n, n) for n in drive[:begin]]
             one = replace(failure, begin=failing[0])
             if failure.kind == DRIFT:
                 name = _drift_name(failure, failing)
                 failed = [drifted[name, number] for number in failing]
-                seen = [(number, None) for number in failing]
+                seen += [(number, None) for number in failing]
             else:
                 shown = [(number, one.shown(number)) for number in failing]
-                failed, seen = book.gates(failure.sensor, shown), list(shown)
-            seen = [*((n, n) for n in drive[:begin]), *seen]
+                failed = book.gates(failure.sensor, shown)
+                seen += shown
             stale = book.stale(failure.sensor, seen)
             after = monitor.follow(np.array([*gates[:begin], *failed]), stale)
             runs.append((before[begin:], after[begin:]))

@@ -35,15 +35,15 @@ class LiveMonitor:
         *,
         device: str = "cpu",
     ) -> None:
-        config = as_config(config)
-        self.target = load_target(config, checkpoint, device=device)
+        made = as_config(config)
+        self.target = load_target(made, checkpoint, device=device)
         self.monitor = SensorMonitor.load(monitor)
         if tuple(self.monitor.sensors) != (sensors := tuple(self.target.sensors)):
             raise DataError(
                 f"{monitor}: a monitor of {', '.join(self.monitor.sensors)}, but the "
                 f"detector has {', '.join(sensors)}"
             )
-        data: Any = config.test_dataloader.dataset
+        data: Any = made.test_dataloader.dataset
         self._settings = {"classes": data.classes, "pipeline": data.pipeline}
         self._repeats = RepeatDetector()
 

@@ -282,12 +282,16 @@ def _moments(
         attack = replace(attack, begin=indices[start])
     frames: Any = subject.dataset.frames
     time_of = getattr(frames, "time_ns", lambda number: None)
+    previous = getattr(frames, "previous", lambda number: None)
     repeats = RepeatDetector()
     for part, lie in ((indices[:start], None), (indices[start:], attack)):
         looks = _look(run, subject, subject.dataset, part, lie)
         for number, look in zip(part, looks, strict=True):
             frame_id, found, missing, readings = look
-            now, stale = time_of(number), repeats.update(readings)
+            now = time_of(number)
+            if previous(number) is None:
+                repeats.reset()
+            stale = repeats.update(readings)
             if found is None:
                 state = monitor.update(None, missing, stale)
                 yield Moment(frame_id, None, None, missing, (), state, now)

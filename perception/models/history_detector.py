@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import torch
 from mmdet.models.dense_heads import FCOSHead
@@ -174,9 +174,14 @@ class HistoryDetector(nn.Module):
     lift = None
 
     @property
-    def bbox_head(self) -> nn.Module:
-        """Of the detector."""
+    def bbox_head(self) -> Any:
+        """Of the detector, an FCOS head."""
         return self.detector.bbox_head
+
+    @property
+    def strides(self) -> list[int]:
+        """Pixels per location of each level."""
+        return [stride[0] for stride in self.bbox_head.prior_generator.strides]
 
     @property
     def branch_head(self) -> nn.Module | None:
@@ -286,8 +291,8 @@ class HistoryDetector(nn.Module):
         """The past as it is in the next frame; None if there is none, or too old."""
         if past is None:
             return None
-        strides = [stride[0] for stride in self.bbox_head.prior_generator.strides]
-        return past.carried(motion, strides=strides, heights_m=self.heights_m)
+        heights_m = self.heights_m
+        return past.carried(motion, strides=self.strides, heights_m=heights_m)
 
     @torch.no_grad()
     def renewed(
@@ -320,17 +325,16 @@ class HistoryDetector(nn.Module):
         self, outputs: HeadOutputs, samples: Sequence, *, rescale: bool
     ) -> list[InstanceData]:
         metas = [sample.metainfo for sample in samples]
-        return self.bbox_head.predict_by_feat(
+        found: list[InstanceData] = self.bbox_head.predict_by_feat(
             *outputs, batch_img_metas=metas, rescale=rescale
         )
+        return found
 
     def _unpacked(self, packed: Tensor, like: HeadOutputs) -> HeadOutputs:
         """The past's outputs, sides in the unit that the head has at present."""
         sizes = [level.shape[1] for level in (kind[0] for kind in like)]
         kinds = [as_levels(x, like[0]) for x in packed[:, :-1].split(sizes, dim=1)]
         if self.bbox_head.training and self.bbox_head.norm_on_bbox:
-            strides = [stride[0] for stride in self.bbox_head.prior_generator.strides]
-            kinds[BOXES] = [
-                x / stride for x, stride in zip(kinds[BOXES], strides, strict=True)
-            ]
+            sides = zip(kinds[BOXES], self.strides, strict=True)
+            kinds[BOXES] = [x / stride for x, stride in sides]
         return tuple(kinds)

@@ -70,9 +70,8 @@ class HistoryTarget(DetectorTarget):
         self, batch: AttackBatch, pasts: Sequence[Past | None]
     ) -> AttackBatch:
         """A batch with the pasts of its frames, carried into them."""
-        heads = self.detector.bbox_head.prior_generator.strides
         height, width = batch.samples[0].batch_input_shape
-        locations = sum((height // h) * (width // w) for w, h in heads)
+        locations = sum((height // s) * (width // s) for s in self.detector.strides)
         packed = [self.detector.packed(past, locations) for past in pasts]
         return replace(
             batch,

@@ -16,6 +16,7 @@ from perception.datasets.loading import build_dataset, build_loader
 from perception.datasets.timeline import TIMELINE, Instant, write_timeline
 from perception.evaluation.drives import DrivesResult, in_markdown
 from perception.models.history_detector import PAST
+from perception.targets.history import HistoryTarget
 from perception.targets.loading import load_target
 
 FRAMES = 5
@@ -98,17 +99,26 @@ def run(project, out, *words):
     return json.loads((out / "drives.json").read_text())["results"]
 
 
-def test_a_patient_attacker_drags_the_past_along(project, tmp_path, capsys):
+def test_a_patient_attacker_drags_the_past_along(
+    project, tmp_path, capsys, monkeypatch
+):
+    remembered, renewed = [], HistoryTarget.renewed
+
+    def spy(self, carried, output, n, number):
+        remembered.append(output.remembered[0][0][n].sum().item())
+        return renewed(self, carried, output, n, number)
+
+    monkeypatch.setattr(HistoryTarget, "renewed", spy)
     words = ("--threat", "lidar_pgd", "--steps", "1", "--begin", "3")
     benign = run(project, tmp_path / "a", *words)
-    said = capsys.readouterr().out
     assert [one["frames"] for one in benign] == [2, 2]
-    assert f"| {benign[1]['name']} | 2 |" in said
-    patient = run(project, tmp_path / "b", *words, "--patient")
-    assert patient[0] == benign[0]
-    # The same attack on the first frame; then another past.
-    assert patient[1]["by_step"]["0-0"] == benign[1]["by_step"]["0-0"]
-    assert patient[1]["by_step"]["1-1"] != benign[1]["by_step"]["1-1"]
+    assert f"| {benign[1]['name']} | 2 |" in capsys.readouterr().out
+    assert remembered[:FRAMES] == remembered[FRAMES:]
+    remembered.clear()
+    assert run(project, tmp_path / "b", *words, "--patient")[0] == benign[0]
+    clean, attacked = remembered[:FRAMES], remembered[FRAMES:]
+    assert clean[:3] == attacked[:3]
+    assert clean[3] != attacked[3] and clean[4] != attacked[4]
 
 
 def test_numbers_of_the_gate_are_printed(project, capsys):

@@ -18,12 +18,14 @@ from mmdet.structures import DetDataSample
 from perception.core.config import as_config
 from perception.datasets.frame_dataset import FrameDataset
 from perception.datasets.loading import build_dataset, build_loader
+from perception.evaluation.live import LiveMonitor
 from perception.models import MultiModalDetector
 from perception.models.consensus.monitor import SensorMonitor, SensorState
 from perception.models.loading import load_detector
 from perception.targets.loading import load_target
 
 __all__ = [
+    "LiveMonitor",
     "SensorMonitor",
     "SensorState",
     "as_config",

@@ -35,7 +35,8 @@ five radars with sweeps, ego poses, annotations with visibility and velocity. Sc
 bear the names of nuScenes' own splits.
 
 With --layout bag: drives through such streets with KITTI's sensors as ROS bags, ten
-frames per second, without labels, and the topics.json to read them with.
+frames per second, without labels, and the topics.json to read them with. With --layout
+drives: the same drives in KITTI's layout, with labels and a timeline.csv (split drive).
 """
 SYNTHETIC_EXAMPLES = """\
 examples:
@@ -48,7 +49,14 @@ examples:
       --val-scenes 10 --samples 10 --out data/nuscenes_synthetic --jobs 2
   python tools/create_data.py synthetic --layout bag --drives 2 --seconds 10 \\
       --out data/bags --jobs 2
+  python tools/create_data.py synthetic --layout drives --drives 6 --seconds 4 \\
+      --seed 202 --out data/drives --jobs 2
 """
+DRIVES: dict[str, tuple[Any, str]] = {
+    "drives": (1, "drives"),
+    "seconds": (10, "length of a drive"),
+    "rate": (10, "frames per second"),
+}
 # What each layout alone takes: what it is unless given, and what it means.
 LAYOUTS: dict[str, dict[str, tuple[Any, str]]] = {
     "kitti": {
@@ -63,14 +71,11 @@ LAYOUTS: dict[str, dict[str, tuple[Any, str]]] = {
         "samples": (10, "key frames per scene, two per second"),
         "version": ("v1.0-trainval", "of the data set: decides the scenes' names"),
     },
-    "bag": {
-        "drives": (1, "drives, a bag each"),
-        "seconds": (10, "length of a drive"),
-        "rate": (10, "frames per second"),
-        "storage": ("mcap", "of the bags; ros1: .bag files"),
-    },
+    "drives": DRIVES,
+    "bag": {**DRIVES, "storage": ("mcap", "of the bags; ros1: .bag files")},
 }
-SIZES = {"kitti": "640x192", "nuscenes": "480x270", "bag": "640x192"}
+TITLES = {"drives": "drives, and bag"}
+SIZES = dict.fromkeys(("kitti", "bag", "drives"), "640x192") | {"nuscenes": "480x270"}
 KITTI = """\
 Prepare a KITTI object folder (data/README.md shows its layout). Any combination of:
 
@@ -177,9 +182,13 @@ def _add_synthetic(commands: argparse._SubParsersAction) -> None:
     what = "image width and height in pixels (default: {kitti}; nuscenes: {nuscenes})"
     add("--size", metavar="WxH", help=what.format(**SIZES))
     add("--jobs", type=positive, default=1, help="worker processes (default: 1)")
+    added: set[str] = set()
     for layout, options in LAYOUTS.items():
-        group = parser.add_argument_group(f"--layout {layout}")
+        group = parser.add_argument_group(f"--layout {TITLES.get(layout, layout)}")
         for name, (default, what) in options.items():
+            if name in added:  # of a layout before, shown there
+                continue
+            added.add(name)
             # Suppressed, so that those given are known.
             kind: dict[str, Any] = {"type": type(default), "default": argparse.SUPPRESS}
             if default is False:
@@ -202,23 +211,24 @@ def make_synthetic(args: argparse.Namespace) -> None:
     shard = shard_of(args) or (None if torchrun_shard() == WHOLE else torchrun_shard())
     settings |= {"shard": shard, "merge": args.merge or ()}
     settings["size"] = args.size or SIZES[args.layout]
-    for layout, options in LAYOUTS.items():
-        given = {name: vars(args)[name] for name in options if name in vars(args)}
-        if layout == args.layout:
-            settings |= {name: default for name, (default, _) in options.items()}
-            settings |= given
-        elif given:
+    own = LAYOUTS[args.layout]
+    for options in LAYOUTS.values():
+        given = [name for name in options if name in vars(args) and name not in own]
+        if given:
             words = ", ".join(f"--{name.replace('_', '-')}" for name in given)
             raise DataError(f"--layout {args.layout} takes no {words}")
+    settings |= {name: vars(args).get(name, own[name][0]) for name in own}
     if args.layout == "nuscenes":
         from perception.datasets.synthetic.nuscenes.writer import generate_nuscenes
 
         root = generate_nuscenes(args.out, **settings)
         counts = settings["scenes"], settings["val_scenes"], "scenes"
-    elif args.layout == "bag":
+    elif args.layout in ("bag", "drives"):
         from perception.datasets.synthetic.bag import generate_bags
+        from perception.datasets.synthetic.drives import generate_drives
 
-        root = generate_bags(args.out, **settings)
+        make = generate_bags if args.layout == "bag" else generate_drives
+        root = make(args.out, **settings)
         return print(f"{settings['drives']} drives in {root}")
     else:
         from perception.datasets.synthetic.kitti import generate

@@ -4,11 +4,12 @@ Each frame is a line of JSON, on disk before the next one is looked at:
 
     {"frame": "000017", "time_ns": 1700000001700000000, "alarm": "lidar", "score": 4.2,
      "trust": {"camera": 0.98, "lidar": 0.02, "depth": 0.97}, "missing": [],
-     "gate_alarm": 0.7}
+     "stale": [], "gate_alarm": 0.7}
 
 and a ``diagnostic_msgs/DiagnosticArray`` on ``/diagnostics`` with a status per sensor:
-``ERROR`` if the alarm is about it, ``STALE`` if it delivered nothing, ``WARN`` if the
-gate knows that some sensor is compromised but not which.
+``ERROR`` if the alarm is about it, ``STALE`` if it delivered nothing, or what it had
+delivered before, ``WARN`` if the gate knows that some sensor is compromised but not
+which.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ def line_of(
         "score": score,
         "trust": dict(state.trust),
         "missing": list(missing),
+        "stale": list(state.stale),
         "gate_alarm": gate_alarm,
     }
     return json.dumps(values)
@@ -61,6 +63,8 @@ def statuses_of(
         level, message = OK, "trusted"
         if name in missing:
             level, message = STALE, "no data"
+        elif name in state.stale:
+            level, message = STALE, "shows or lately showed an old reading"
         elif state.alarm == name:
             level, message = ERROR, "contradicts the other sensors"
         elif unattributed:

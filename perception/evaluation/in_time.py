@@ -1,6 +1,7 @@
 """How well a monitor finds sensors that fail in time, on recordings of drives.
 
-In every drive of the recording each sensor fails in each way from the middle on, while
+The monitor hears the gate, and who shows an old reading (``RepeatDetector``). In every
+drive of the recording each sensor fails in each way from the middle on, while
 the same frames as they are tell how often the monitor alarms without a failure. The
 features of a reading are computed once, however often a sensor shows it again.
 
@@ -29,6 +30,7 @@ from perception.datasets.loading import build_loader, numbered_batches
 from perception.datasets.timeline import drives_of
 from perception.evaluation.robustness.subject import Subject
 from perception.models.consensus.monitor import SensorMonitor, SensorState
+from perception.models.consensus.repeats import RepeatDetector, digest
 from perception.targets.batches import frame_batch
 
 FORMAT, FORMAT_VERSION = "perception failures in time", 1
@@ -132,6 +134,7 @@ class GateBook:
         self._features: dict[tuple[str, int], tuple[Tensor, ...]] = {}
         self._gates: dict[tuple[str, int, int], Gate] = {}
         self._samples: dict[int, Any] = {}
+        self._digests: dict[tuple[str, int], bytes] = {}
         self._numbers = list(numbers)
 
     @torch.no_grad()
@@ -161,6 +164,8 @@ class GateBook:
                     for name, levels in of.items():
                         mine = tuple(x[place : place + 1].cpu() for x in levels)
                         self._features[name, number] = mine
+                        reading = batch.inputs[name][place]
+                        self._digests[name, number] = digest(reading)
                 for failure, frames in drifts:
                     here = [p for p, number in enumerate(ids) if number in frames]
                     if not here:
@@ -208,6 +213,26 @@ class GateBook:
             self._gates |= dict(zip(part, found, strict=True))
         return [self._gates[key] for key in keys]
 
+    def stale(
+        self, sensor: str, shown: Sequence[tuple[int, int | None]]
+    ) -> list[tuple[str, ...]]:
+        """Which sensors show old readings in a drive's frames, as of :meth:`gates`.
+
+        Args:
+            sensor: Which fails.
+            shown: As of :meth:`gates`, all frames of the drive; None: a reading that is
+                nobody's.
+        """
+        readings = []
+        for n, m in shown:
+            own = {name: self._digests[name, n] for name in self.sensors}
+            if m is None:
+                del own[sensor]
+            elif sensor:
+                own[sensor] = self._digests[sensor, m]
+            readings.append(own)
+        return RepeatDetector().follow(readings)
+
     def _ask(self, features: Mapping[str, Any], samples: Sequence[Any]) -> list[Gate]:
         logits = self._target.respond(features, samples).gate_logits
         gates = logits.softmax(dim=1)
@@ -248,7 +273,11 @@ def failures_in_time(
         ]
     )
     clean = [book.gates("", [(n, n) for n in drive]) for drive in drives]
-    states = [monitor.follow(np.array(gates)) for gates in clean]
+    known = [book.stale("", [(n, n) for n in drive]) for drive in drives]
+    states = [
+        monitor.follow(np.array(gates), stale)
+        for gates, stale in zip(clean, known, strict=True)
+    ]
     clean_report = _clean(subject, drives, states)
     found = []
     for failure in tqdm(failures, "failures", disable=None):
@@ -256,14 +285,18 @@ def failures_in_time(
         for drive, gates, before in zip(drives, clean, states, strict=True):
             failing = halves[drive[0]]
             begin = len(drive) - len(failing)
+            seen: list[tuple[int, int | None]] = [(n, n) for n in drive[:begin]]
             one = replace(failure, begin=failing[0])
             if failure.kind == DRIFT:
                 name = _drift_name(failure, failing)
                 failed = [drifted[name, number] for number in failing]
+                seen += [(number, None) for number in failing]
             else:
                 shown = [(number, one.shown(number)) for number in failing]
                 failed = book.gates(failure.sensor, shown)
-            after = monitor.follow(np.array([*gates[:begin], *failed]))
+                seen += shown
+            stale = book.stale(failure.sensor, seen)
+            after = monitor.follow(np.array([*gates[:begin], *failed]), stale)
             runs.append((before[begin:], after[begin:]))
         found.append(_judged(failure, runs))
     return InTimeReport(monitor, clean_report, tuple(found))

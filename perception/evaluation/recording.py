@@ -55,6 +55,7 @@ from perception.evaluation.robustness.subject import (
     load_subject,
 )
 from perception.models.consensus.monitor import SensorMonitor, SensorState
+from perception.models.consensus.repeats import RepeatDetector, digest
 from perception.targets.batches import frame_batch
 from perception.targets.loading import LoadedTarget
 
@@ -250,7 +251,7 @@ def _calibrate(run: MonitorRun, subject: Subject, clean: CleanFrames) -> SensorM
     # What cannot work is refused before the detector has looked at all the frames.
     calibrate(np.full((len(indices), len(sensors) + 1), 1 / (len(sensors) + 1)))
     gates: list[Any] = []
-    for frame_id, found, missing in _look(run, subject, dataset, indices):
+    for frame_id, found, missing, _ in _look(run, subject, dataset, indices):
         if found is None:
             raise DataError(
                 f"frame {frame_id}: no {missing[0]} data; calibrate on frames that "
@@ -281,16 +282,22 @@ def _moments(
         attack = replace(attack, begin=indices[start])
     frames: Any = subject.dataset.frames
     time_of = getattr(frames, "time_ns", lambda number: None)
+    previous = getattr(frames, "previous", lambda number: None)
+    repeats = RepeatDetector()
     for part, lie in ((indices[:start], None), (indices[start:], attack)):
         looks = _look(run, subject, subject.dataset, part, lie)
-        for number, (frame_id, found, missing) in zip(part, looks, strict=True):
+        for number, look in zip(part, looks, strict=True):
+            frame_id, found, missing, readings = look
             now = time_of(number)
+            if previous(number) is None:
+                repeats.reset()
+            stale = repeats.update(readings)
             if found is None:
-                state = monitor.update(None, missing)
+                state = monitor.update(None, missing, stale)
                 yield Moment(frame_id, None, None, missing, (), state, now)
             else:
                 touched = tuple(lie.touched) if lie else ()
-                state = monitor.update(found.gate)
+                state = monitor.update(found.gate, stale=stale)
                 alarm, gate = found.alarm, found.gate
                 yield Moment(frame_id, gate, alarm, (), touched, state, now)
 
@@ -301,10 +308,11 @@ def _look(
     dataset: FrameDataset,
     indices: Sequence[int],
     attack: Perturbation | None = None,
-) -> Iterator[tuple[str, Prediction | None, tuple[str, ...]]]:
+) -> Iterator[tuple[str, Prediction | None, tuple[str, ...], dict[str, bytes]]]:
     """For each frame its name, what the detector says of it, and the sensors it lacks.
 
-    The detector says nothing of a frame that lacks one.
+    The detector says nothing of a frame that lacks one. Last, digests of what the
+    sensors of the others showed.
     """
     size, workers = run.running.batch_size, run.running.workers
     loader = build_loader(dataset, indices, batch_size=size, workers=workers)
@@ -326,29 +334,38 @@ def _look(
             said = _detect(subject.target, part, [ids[n] for n in whole], attack)
             found = dict(zip(whole, said, strict=True))
             for n, sample in enumerate(samples):
-                yield sample.frame_id, found.get(n), lacks[n]
+                prediction, readings = found.get(n, (None, {}))
+                yield sample.frame_id, prediction, lacks[n], readings
             bar.update(len(samples))
 
 
 def _detect(
     target: LoadedTarget, data: Any, ids: Sequence[int], attack: Perturbation | None
-) -> list[Prediction]:
-    """What a detector says of frames that have every sensor, attacked or not."""
+) -> list[tuple[Prediction, dict[str, bytes]]]:
+    """What a detector says of frames that have every sensor, attacked or not.
+
+    And digests of the inputs of its sensors.
+    """
     if not ids:
         return []
-    if attack is None:
-        packed = target.preprocessor(data, False)
-        return target.predict(packed["inputs"], packed["data_samples"])
     try:
-        if isinstance(attack, Corruption):
+        if attack is None:
+            packed = target.preprocessor(data, False)
+            inputs: Any = packed["inputs"]
+            samples = packed["data_samples"]
+        elif isinstance(attack, Corruption):
             batch = frame_batch(target.preprocessor, data, ids, labelled=False)
-            inputs: Any = attack.corrupted(target.sensors, batch)
+            inputs, samples = attack.corrupted(target.sensors, batch), batch.samples
         else:
             batch = target.batch(data, ids)
-            inputs = attack(target, batch).inputs
+            inputs, samples = attack(target, batch).inputs, batch.samples
     except ValueError as error:
         raise DataError(str(error)) from error
-    return target.predict(inputs, batch.samples)
+    shown = [
+        {name: digest(inputs[name][n]) for name in target.sensors}
+        for n in range(len(samples))
+    ]
+    return list(zip(target.predict(inputs, samples), shown, strict=True))
 
 
 def summarise(sensors: Sequence[str], moments: Sequence[Moment]) -> dict[str, Any]:

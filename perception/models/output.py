@@ -40,7 +40,7 @@ class BranchProjections(nn.ModuleDict):
         )
 
     def forward(self, pyramids: Mapping[str, Pyramid]) -> list[Pyramid]:
-        """{sensor: (N, C, H_l, W_l) per level} to one pyramid per sensor."""
+        """{sensor: (N, C, H_l, W_l) per level} to one pyramid per sensor given."""
         return [
             tuple(
                 project(level)
@@ -49,6 +49,7 @@ class BranchProjections(nn.ModuleDict):
                 )
             )
             for name, projections in self.items()
+            if name in pyramids
         ]
 
 

@@ -15,12 +15,14 @@ from mmengine.config import Config
 from perception.attacks.batch import AttackBatch
 from perception.attacks.registry import class_of
 from perception.attacks.target import Target
-from perception.core.config import as_config
+from perception.core.config import as_config, usable
 from perception.core.structures import DataError
+from perception.models.history_detector import HistoryDetector
 from perception.models.loading import load_detector
 from perception.models.preprocessor import MultiModalPreprocessor
 from perception.targets.batches import frame_batch
 from perception.targets.functions import function_of
+from perception.targets.history import HistoryTarget
 from perception.targets.multimodal import DetectorTarget
 from perception.targets.pictures import PictureFormat
 from perception.targets.registry import TARGETS
@@ -47,7 +49,8 @@ def load_target(
     """A system as attacks, corruptions and evaluation know it, a ``LoadedTarget``.
 
     Args:
-        config: Of a detector of this project, or one with ``target = dict(type=...)``.
+        config: Of a detector of this project, which may have a ``history`` (arguments
+            of a ``HistoryDetector``), or one with ``target = dict(type=...)``.
         checkpoint: The detector's weights; see :func:`load_detector`.
         device: Where it runs.
 
@@ -56,7 +59,11 @@ def load_target(
     """
     config = as_config(config)
     if "target" not in config:
-        return DetectorTarget(load_detector(config, checkpoint, device=device))
+        detector = load_detector(config, checkpoint, device=device)
+        if "history" not in config:
+            return DetectorTarget(detector)
+        with usable(config, "history"):
+            return HistoryTarget(HistoryDetector(detector, **config.history))
     if checkpoint:
         raise DataError(
             f"{config.filename}: its target takes no checkpoint beside it, got "

@@ -8,18 +8,27 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from attacked_project import REPOSITORY, make_project
 from rosbags.highlevel import AnyReader
 from sklearn.metrics import roc_auc_score
-from tiny_kitti import write_kitti
+from tiny_kitti import make_frame, write_kitti
 from tool_runner import status_of
 
-from perception.apis import SensorMonitor, build_dataset, detect, load_detector
+from perception.apis import (
+    LiveMonitor,
+    SensorMonitor,
+    build_dataset,
+    detect,
+    load_detector,
+)
 from perception.cli import monitor as tool
 from perception.cli.options import run_tool
 from perception.core.checkpoints import save_weights, sha256
 from perception.core.config import load_config
+from perception.core.structures import DataError
+from perception.datasets.kitti.files import write_depth, write_points
 from perception.datasets.timeline import TIMELINE, Instant, write_timeline
 
 FRAMES = ["000001", "000002", "000003", "000004"]
@@ -264,6 +273,12 @@ def test_a_gate_that_accuses_clean_frames_is_told(project, clean, tmp_path, caps
 def sequence(project, tmp_path):
     """Twelve frames of one drive without labels."""
     root = write_kitti(tmp_path / "sequence", train=12, val=0)
+    for index in range(12):  # no two readings are the same
+        frame, base = make_frame(index), root / "training"
+        depth_m = frame.sensors["depth"] + 0.01 * (index + 1)
+        points = frame.sensors["lidar"] * np.float32(1 + 0.001 * index)
+        write_depth(base / "depth_2" / f"{frame.frame_id}.png", depth_m)
+        write_points(base / "velodyne" / f"{frame.frame_id}.bin", points)
     shutil.rmtree(root / "training" / "label_2")
     names = [f"{number:06d}" for number in range(12)]
     instants = [Instant(name, "one", n * 10**8) for n, name in enumerate(names)]
@@ -281,6 +296,7 @@ def test_a_late_sensor_of_a_drive_without_labels(project, clean, sequence, tmp_p
     more += ("--cfg-options", f"data_root={sequence}")
     bag = tmp_path / "alarms"
     whole, _ = run(project, tmp_path / "b", *more, "--diagnostics", bag)
+    assert [row["alarm"] for row in rows[6:8]] == ["lidar", "lidar"]  # it falls back
     scores = [[float(row["score"]) for row in each] for each in (rows, whole)]
     assert scores[0][:6] == scores[1][:6]
     assert scores[0][6:] != scores[1][6:]
@@ -298,6 +314,7 @@ def test_a_late_sensor_of_a_drive_without_labels(project, clean, sequence, tmp_p
         levels = {one.name.split(": ")[1]: one.level for one in message.status}
         assert set(levels) == set(line["trust"])
         accused = [name for name, level in levels.items() if level == 2]
+        assert line["stale"] == []
         assert accused == ([line["alarm"]] if line["alarm"] else [])
 
 
@@ -332,6 +349,34 @@ def test_every_failure_in_time(project, clean, sequence, tmp_path, capsys):
     scores = [float(row["score"]) for row in (*whole[6:], *failed[6:])]
     expected = roc_auc_score([0] * 6 + [1] * 6, scores)
     assert late["auroc"] == pytest.approx(expected, abs=0.03)
+
+
+def test_frames_that_come_one_by_one_are_judged_likewise(
+    project, clean, sequence, tmp_path
+):
+    words = ("--calibration-root", clean, *RATE, "--split", "all")
+    words += ("--cfg-options", f"data_root={sequence}")
+    rows, _ = run(project, tmp_path / "out", *words)
+    config = load_config(project.config, {"data_root": str(sequence)})
+    config.test_dataloader.dataset.frames.split = "all"
+    frames = build_dataset(config, "test").frames
+    monitor = tmp_path / "out/monitor.json"
+    watch = LiveMonitor(config, project.checkpoint, monitor)
+    states = [watch.update(frame) for frame in frames]
+    scores = [float(row["score"]) for row in rows]
+    assert [state.score for state in states] == pytest.approx(scores, rel=1e-4)
+    again = watch.update(frames[11])  # all sensors show what they have just shown
+    assert again.stale == ("camera", "lidar", "depth")
+    sensors = {k: v for k, v in frames[0].sensors.items() if k != "lidar"}
+    assert watch.update(replace(frames[0], sensors=sensors)).alarm == "lidar"
+    other = replace_names(monitor, tmp_path / "other.json")
+    with pytest.raises(DataError, match="a monitor of a, b, c"):
+        LiveMonitor(config, project.checkpoint, other)
+
+
+def replace_names(path, out):
+    out.write_text(json.dumps(json.loads(path.read_text()) | {"sensors": list("abc")}))
+    return out
 
 
 def test_failures_in_time_need_drives(project, clean, tmp_path, capsys):

@@ -67,6 +67,7 @@ def test_a_line_is_on_disk_before_the_next_frame(tmp_path, name):
         "score": -1.5,
         "trust": {"camera": 0.9, "lidar": 0.8},
         "missing": [],
+        "stale": [],
         "gate_alarm": None,
     }
     assert (second["alarm"], second["score"]) == ("lidar", None)

@@ -44,6 +44,7 @@ from perception.datasets.synthetic.nuscenes.traffic import (
     VIEW_HEIGHT_M,
     random_sequence,
 )
+from perception.datasets.synthetic.nuscenes.traffic import Sequence as Street
 
 GENERATOR_VERSION = 1
 EPOCH_NS = 1_532_402_927 * NS
@@ -177,18 +178,28 @@ def _files_to_take(
             yield from (path.relative_to(other) for path in files)
 
 
+def street_of(recipe: Recipe, number: int) -> Street:
+    """The street that drive ``number`` goes through."""
+    rng = np.random.default_rng((recipe.seed, number))
+    return random_sequence(rng, recipe.seconds)
+
+
+def moment(recipe: Recipe, street: Street, number: int, index: int) -> Moment:
+    """Frame ``index`` of drive ``number``."""
+    cv2.setNumThreads(1)
+    offset_ns = index * NS // recipe.rate_hz
+    time_s = offset_ns / NS
+    rng = np.random.default_rng((recipe.seed, number, index))
+    frame = observe(rng, street.at(time_s)[0], recipe.width, recipe.height)
+    time_ns = EPOCH_NS + number * _DRIVE_PERIOD_NS + offset_ns
+    return Moment(time_ns, street.ego.pose(time_s), frame)
+
+
 def moments(recipe: Recipe, number: int) -> Iterator[Moment]:
     """The frames of drive ``number``."""
-    cv2.setNumThreads(1)
-    rng = np.random.default_rng((recipe.seed, number))
-    sequence = random_sequence(rng, recipe.seconds)
+    street = street_of(recipe, number)
     for index in range(recipe.seconds * recipe.rate_hz):
-        offset_ns = index * NS // recipe.rate_hz
-        time_s = offset_ns / NS
-        rng = np.random.default_rng((recipe.seed, number, index))
-        frame = observe(rng, sequence.at(time_s)[0], recipe.width, recipe.height)
-        time_ns = EPOCH_NS + number * _DRIVE_PERIOD_NS + offset_ns
-        yield Moment(time_ns, sequence.ego.pose(time_s), frame)
+        yield moment(recipe, street, number, index)
 
 
 def write_drive(root: Path, recipe: Recipe, name: str) -> None:

@@ -115,14 +115,14 @@ def generate(
         make_missing(
             partial(write_frame, root, recipe),
             names,
-            partial(_complete, root),
+            partial(is_complete, root),
             root=root,
             shard=shard,
             jobs=jobs,
             unit="frame",
             progress=progress,
         )
-        if not all(_complete(root, name) for name in names):
+        if not all(is_complete(root, name) for name in names):
             return root  # other shards go on
         written = splits | {"trainval": everything} if only is None else {only: names}
         for split, ids in written.items():
@@ -138,11 +138,12 @@ def generate(
 def _files_to_take(other: Path, root: Path, names: Sequence[str]) -> Iterator[Path]:
     """Of the frames that are complete in another folder and not in this one."""
     for name in names:
-        if _complete(other, name) and not _complete(root, name):
+        if is_complete(other, name) and not is_complete(root, name):
             yield from (Path("training") / file.format(name) for file in FRAME_FILES)
 
 
-def _complete(root: Path, name: str) -> bool:
+def is_complete(root: Path, name: str) -> bool:
+    """Whether all files of the frame ``name`` are below ``root``/training."""
     return all((root / "training" / f.format(name)).exists() for f in FRAME_FILES)
 
 
@@ -155,6 +156,15 @@ def write_frame(root: Path, recipe: Recipe, name: str) -> None:
     rng = np.random.default_rng((recipe.seed, int(name)))
     scene, size = random_scene(rng), (recipe.width, recipe.height)
     made = observe(rng, scene, *size, full_lidar=recipe.full_lidar)
+    write_made(root, name, made)
+
+
+def write_made(root: Path, name: str, made: SyntheticFrame) -> None:
+    """Write the files of frame ``name`` below ``root``/training, the label last.
+
+    Raises:
+        DataError: If a file cannot be written.
+    """
     image_2, image_3, velodyne, depth_2, calib, label_2 = (
         root / "training" / file.format(name) for file in FRAME_FILES
     )

@@ -253,6 +253,27 @@ class MonitorRun:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DrivesRun(DetectorRun):
+    """Drives frame by frame, of one detector: ``tools/drives.py``.
+
+    Attributes:
+        out: Folder for ``drives.json``.
+        attacks: Attacks and failures; None: clean drives alone.
+        begin: Number of each drive's frame from which they last.
+        length: Frames of each drive; shorter drives are left out.
+        drives: Only the first so many drives.
+        patient: What was said of attacked frames is the past of the next one.
+    """
+
+    out: str
+    attacks: AttacksSpec | None = None
+    begin: int = 1
+    length: int = 20
+    drives: int | None = None
+    patient: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class CertifyRun(DetectorRun):
     """Objects that no attack on one sensor can hide: ``tools/certify.py``.
 

@@ -28,6 +28,7 @@ from perception.evaluation.robustness.spec import (
     Running,
 )
 from perception.targets import DetectorTarget
+from perception.targets.history import HistoryTarget
 from perception.targets.loading import LoadedTarget, load_target
 
 
@@ -124,6 +125,8 @@ def load_subject(
     if "target" in config:  # labels are numbered by its classes
         apply_options(config, {"classes": tuple(target.classes)})
     dataset = build_dataset(config, "test")
+    if isinstance(target, HistoryTarget):
+        target.follow(dataset)
     indices = choose_frames(dataset, frames.frames, frames.num)
     scoring = scoring_of(config, run.score_threshold)
     attacks: list[Named] = []

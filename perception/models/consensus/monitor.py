@@ -38,6 +38,7 @@ from perception.core.structures import DataError
 FORMAT = "perception sensor monitor"
 FORMAT_VERSION = 1
 _LEAST = 1e-6  # smaller probabilities count as this one
+_SURE = 14.0  # more than any evidence of one frame
 
 Gates = np.ndarray | Tensor | Sequence[Sequence[float]]
 
@@ -52,11 +53,13 @@ class SensorState:
         alarm: The sensor that the alarm is about, None while there is none.
         score: Smoothed evidence of the most suspicious sensor, what the threshold is
             for; infinite if a sensor is missing.
+        stale: Sensors that showed an old reading of late.
     """
 
     trust: Mapping[str, float]
     alarm: str | None
     score: float
+    stale: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,10 @@ class SensorMonitor:
         self._evidence = np.array(self.start)
 
     def update(
-        self, gate: Tensor | Sequence[float] | None, missing: Sequence[str] = ()
+        self,
+        gate: Tensor | Sequence[float] | None,
+        missing: Sequence[str] = (),
+        stale: Sequence[str] = (),
     ) -> SensorState:
         """Take in the next frame.
 
@@ -167,11 +173,14 @@ class SensorMonitor:
             gate: (S + 1,) the gate's probabilities; None if there was no prediction,
                 which leaves the other sensors as they were.
             missing: Sensors that delivered nothing; each counts as compromised.
+            stale: Sensors that showed an old reading, see
+                :class:`~perception.models.consensus.repeats.RepeatDetector`; likewise.
 
         Raises:
             DataError: If the gate is not S + 1 probabilities, or no such sensor exists.
         """
-        if unknown := [name for name in missing if name not in self.sensors]:
+        named = [*missing, *stale]
+        if unknown := [name for name in named if name not in self.sensors]:
             raise DataError(f"no sensors {unknown}, only {list(self.sensors)}")
         if gate is not None:
             new = gate_evidence(_array(gate)[None])[0]
@@ -184,6 +193,8 @@ class SensorMonitor:
                 self.smoothing * self._evidence + (1 - self.smoothing) * new
             )
         evidence = self._evidence.copy()
+        for name in stale:  # beyond the threshold, whatever the gate says of it
+            evidence[self.sensors.index(name)] += 2 * _SURE + abs(self.threshold)
         evidence[[self.sensors.index(name) for name in missing]] = math.inf
         worst = int(evidence.argmax())
         trust = 1 / (1 + np.exp(evidence))
@@ -191,12 +202,25 @@ class SensorMonitor:
             trust=dict(zip(self.sensors, trust.tolist(), strict=True)),
             alarm=self.sensors[worst] if evidence[worst] > self.threshold else None,
             score=float(evidence[worst]),
+            stale=tuple(stale),
         )
 
-    def follow(self, gates: Gates) -> list[SensorState]:
-        """The states of a whole sequence (N, S + 1), from a new start."""
+    def follow(
+        self, gates: Gates, stale: Sequence[Sequence[str]] | None = None
+    ) -> list[SensorState]:
+        """The states of a whole sequence (N, S + 1), from a new start.
+
+        Args:
+            gates: As of :meth:`update`, of N frames.
+            stale: The same; None: no sensor ever.
+        """
         self.reset()
-        return [self.update(gate) for gate in _array(gates)]
+        values = _array(gates)
+        old = [()] * len(values) if stale is None else stale
+        return [
+            self.update(gate, stale=names)
+            for gate, names in zip(values, old, strict=True)
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, without the sequence under way."""

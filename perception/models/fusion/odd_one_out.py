@@ -121,6 +121,20 @@ class OddOneOutFusion(FusionNeck):
         levels = self.by_level(pyramids)
         return tuple(self._expert(levels, i) for i in range(len(levels[0]) + 1))
 
+    def without(self, sensor: str, pyramids: Mapping[str, Pyramid]) -> Pyramid:
+        """The fused pyramid of the expert that never sees a sensor.
+
+        Args:
+            sensor: Its name.
+            pyramids: As of :meth:`forward`, of all others at least.
+        """
+        index = self.shape.sensors.index(sensor)
+        others = [pyramids[name] for name in self.shape.sensors if name != sensor]
+        return tuple(
+            cast(nn.ModuleList, layers)[index](torch.cat(level, dim=1))
+            for layers, *level in zip(self.experts, *others, strict=True)
+        )
+
     def losses(
         self, gate_logits: Tensor | None, odd_sensors: Tensor
     ) -> dict[str, Tensor]:

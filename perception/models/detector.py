@@ -180,10 +180,16 @@ class MultiModalDetector(BaseDetector):
         return [part for part in parts if part is not None]
 
     def train(self, mode: bool = True) -> MultiModalDetector:
-        """Training mode, or (False) eval mode; what is frozen stays in the latter."""
+        """Training mode, or (False) eval mode; what is frozen stays in the latter.
+
+        In training it has no losses either.
+        """
         super().train(mode)
         for part in self._frozen:
             part.eval()
+        for head in (self.bbox_head, self.branch_head) if self._frozen else ():
+            if head is not None:
+                head.learns_2d = not mode
         return self
 
     @property

@@ -24,15 +24,16 @@ from perception.models.pyramid import Pyramid
 _ACROSS = 4  # quarters of a location in a row: its own two and one on either side
 QUARTERS = _ACROSS**2
 CHANNELS = 2 * QUARTERS  # of each sensor
+UNIT_M = 16.0
 _SURE_M = 1.0  # a nearer return counts in part, 0 m for none
 
 
 def measured_depths(image: Tensor, spec: SensorSpec, like: Pyramid) -> Pyramid:
     """What one sensor measures, (N, 2 Q, H_l, W_l) per level; empty if no depth.
 
-    Of each quarter the mean over its pixels of the logarithm of the depth in metres,
-    and after all of these the share of pixels with a return; pixels without one count
-    as 0 in the first. Differentiable.
+    Of each quarter the mean over its pixels of the logarithm of the depth over
+    ``UNIT_M``, and after all of these the share of pixels with a return; pixels without
+    one count as 0 in the first. Differentiable.
 
     Args:
         image: (N, C, H, W) input of the sensor.
@@ -44,7 +45,8 @@ def measured_depths(image: Tensor, spec: SensorSpec, like: Pyramid) -> Pyramid:
     depth_m = image[:, spec.depth_channel, None]
     depth_m = depth_m.nan_to_num().clamp(max=spec.channels[spec.depth_channel].high)
     seen = (depth_m / _SURE_M).clamp(0, 1)
-    both = torch.cat([seen * depth_m.clamp(min=_SURE_M).log(), seen], dim=1)
+    logs = (depth_m.clamp(min=_SURE_M) / UNIT_M).log()
+    both = torch.cat([seen * logs, seen], dim=1)
     return tuple(_by_quarters(both, level.shape[-2:]) for level in like)
 
 

@@ -1,6 +1,11 @@
-"""Six epochs for what boxes in metres add to a trained detector, the rest frozen."""
+"""Three epochs for what boxes in metres add to a trained detector, the rest frozen."""
 
 _base_ = "small.py"
 
-max_epochs = 6
+max_epochs = 3
 train_cfg = dict(val_interval=max_epochs)
+optim_wrapper = dict(optimizer=dict(lr=4e-3))
+param_scheduler = [
+    dict(_base_.param_scheduler[0], end=50),
+    _base_.param_scheduler[1],
+]

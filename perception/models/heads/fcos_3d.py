@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from perception.core.structures import SensorSpec
 from perception.models.heads.metric_boxes import MetricCode, in_metres
 from perception.models.heads.outputs import HeadOutputs
-from perception.models.measured import CHANNELS, QUARTERS
+from perception.models.measured import CHANNELS, QUARTERS, UNIT_M
 
 _NUMBERS, _DIRECTION = 6, 2  # of each location
 _LEAST = 1e-6  # of the weights that a mean is divided by
@@ -74,11 +74,15 @@ class FCOS3DHead(FCOSHead):
             alone, see :func:`said_alone`; None: depth is taken for metres at any zoom.
         depth_maps: M, how many sensors measure depth: behind C features come 2 Q
             channels of each of them. The detector says it.
-        metric_channels: Width of the layers of the metric boxes, which look at a
-            location's features, what the box tower makes of them and measured depths.
+        metric_channels: Width of the layers of the metric boxes, which look at the
+            features around a location, what the box tower makes of them and measured
+            depths. They are 1x1: experts and branches run all of them.
         metric_convs: How many such layers, before the last one.
         metric_weights: Factors of the losses, as :class:`MetricWeights`.
         settings: What else :class:`FCOSHead` takes.
+
+    Attributes:
+        learns_2d: Whether its losses include FCOS's.
     """
 
     def __init__(
@@ -109,15 +113,17 @@ class FCOS3DHead(FCOSHead):
         )
         self.focal_px = focal_px
         self.metric_weights = MetricWeights(**(metric_weights or {}))
-        self.depth_maps = depth_maps
+        self.depth_maps, self.learns_2d = depth_maps, True
         self.metric_widths = (metric_channels,) * metric_convs
         super().__init__(num_classes, in_channels, **settings)
 
     def _init_layers(self) -> None:
         """FCOS's layers, and those of the metric boxes."""
         super()._init_layers()
-        width, layers = self.in_channels + self.feat_channels, []
-        width += CHANNELS * self.depth_maps
+        inputs = self.in_channels
+        self.metric_context = nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs)
+        width = 2 * inputs + self.feat_channels + CHANNELS * self.depth_maps
+        layers: list[nn.Module] = []
         for wider in self.metric_widths:
             layers += [nn.Conv2d(width, wider, 1), nn.ReLU(inplace=True)]
             width = wider
@@ -138,7 +144,8 @@ class FCOS3DHead(FCOSHead):
 
     def metric_layers(self) -> list[nn.Module]:
         """The layers that FCOS does not have."""
-        layers = [self.metric_convs, self.conv_metric, self.conv_choice]
+        layers = [self.metric_context, self.metric_convs]
+        layers += [self.conv_metric, self.conv_choice]
         return [layer for layer in layers if layer is not None]
 
     def forward_single(
@@ -156,7 +163,8 @@ class FCOS3DHead(FCOSHead):
         else:
             sides = sides.clamp(min=0)
             sides = sides if self.training else sides * stride
-        tower = self.metric_convs(torch.cat([x, of_box], dim=1))
+        seen = [self.metric_context(features), of_box, x]
+        tower = self.metric_convs(torch.cat(seen, dim=1))
         numbers, facing = self.conv_metric(tower).split((_NUMBERS, _DIRECTION), dim=1)
         numbers = numbers.float()
         if self.conv_choice is not None:
@@ -175,10 +183,11 @@ class FCOS3DHead(FCOSHead):
         """
         parts = measured.unflatten(1, (self.depth_maps, 2, QUARTERS))
         logs, shares = (part.flatten(1, 2) for part in parts.unbind(dim=2))
-        logs = logs - shares * math.log(self.code.mean_depth_m)
         usual, weight = choice[:, :1], choice[:, 1:]
-        total = usual + (weight * shares).sum(dim=1, keepdim=True)
-        return (weight * logs).sum(dim=1, keepdim=True) / total.clamp(min=_LEAST)
+        known = (weight * shares).sum(dim=1, keepdim=True)
+        total = (weight * logs).sum(dim=1, keepdim=True)
+        total = total + known * math.log(UNIT_M / self.code.mean_depth_m)
+        return total / (usual + known).clamp(min=_LEAST)
 
     def loss_by_feat(
         self,
@@ -197,9 +206,11 @@ class FCOS3DHead(FCOSHead):
         centre-ness. The truth has ``targets_3d`` (G, 7), see
         :meth:`MetricCode.encode`, rows of NaN for objects known in the image only.
         """
-        losses = super().loss_by_feat(
-            scores, sides, centerness, list(truth), list(metas), ignored
-        )
+        losses: dict[str, Tensor] = {}
+        if self.learns_2d:
+            losses = super().loss_by_feat(
+                scores, sides, centerness, list(truth), list(metas), ignored
+            )
         terms, weight, _ = self.metric_losses(numbers, directions, truth)
         total = weight.sum().clamp(min=1e-6)
         names = ("loss_centre", "loss_depth", "loss_size", "loss_angle")
@@ -330,7 +341,7 @@ class FCOS3DHead(FCOSHead):
         directions: Sequence[Tensor],
         metas: Sequence[dict],
     ) -> Tensor:
-        """(N, L, 2) x, z in metres of what each location says, differentiable."""
+        """(N, L, 3) x, z in metres and yaw of what each location says, differentiable."""
         said, facing = in_a_row(numbers), in_a_row(directions)
         points, strides = self._grid(numbers)
         # Of any class: sizes are no matter on the ground.
@@ -340,7 +351,7 @@ class FCOS3DHead(FCOSHead):
             self.code.decode(own, angle, labels, points, strides, camera)
             for own, angle, camera in zip(said, facing, cameras, strict=True)
         ]
-        return torch.stack(boxes)[:, :, [0, 2]]
+        return torch.stack(boxes)[:, :, [0, 2, 6]]
 
     def _grid(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Places (L, 2) and strides (L,) of all locations, in pixels of the input."""

@@ -6,6 +6,6 @@ _base_ = [
     "../_base_/schedules/metric.py",
     "../_base_/runtime/default.py",
 ]
-train_dataloader = dict(batch_size=4)
+train_dataloader = dict(batch_size=2)
 model = dict(freeze_2d=True)
 load_from = "data/zoo/concat.safetensors"

@@ -142,6 +142,11 @@ def test_searches_that_know_the_bounds_reach_for_them(goal):
     )
     attacked.detector.aggregator.gate.mean += 20  # nobody is left out
     batch = batch_of(attacked)
+    features = {n: attacked.encode(n, batch.inputs[n]) for n in attacked.sensors}
+    with attacked.frozen(), torch.no_grad():
+        said = attacked.respond(features, batch.samples).ground()
+    # The truth is about as far away as is said, so that all are found at first.
+    batch.samples[0].gt_instances.targets_3d[:, 2] = said[0, :, 1].mean()
     search = IntervalPGD(threat(goal, 0.01), quiet=0.0)
     less = search(attacked, batch).value.item()
     search = IntervalPGD(threat(goal, 200.0, 12), quiet=0.0)

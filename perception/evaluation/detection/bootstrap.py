@@ -74,8 +74,10 @@ def mean_ap_interval(
     *,
     classes: Sequence[ClassRule],
     difficulty: Difficulty,
+    metric: str = "2d",
+    limit_m: float | None = None,
 ) -> tuple[float, float] | None:
-    """95 % interval of mean AP of image boxes (R40, percent) over frames like these.
+    """95 % interval of mean AP (R40, percent) over frames like these.
 
     The same frames and detections always give the same interval.
 
@@ -84,6 +86,8 @@ def mean_ap_interval(
         detections: The detections of the same frames, with scores.
         classes: The classes and their rules.
         difficulty: What has to be found.
+        metric: ``2d``, ``bev`` or ``3d``.
+        limit_m: AP by centre distance on the ground, this far, instead.
 
     Returns:
         Its ends; None with fewer than two frames, or nothing to find.
@@ -91,9 +95,17 @@ def mean_ap_interval(
     count = len(ground_truth)
     truth, found = matching.stack(ground_truth), matching.stack(detections)
     named = [name for rule in classes for name in (rule.name, *rule.neighbours)]
-    of_interest = truth.is_any(REGION_NAME, *named)
-    pairs = matching.overlapping_pairs(truth, found, "2d", of_interest)
-    counts = [_count(truth, found, pairs, r, difficulty, count) for r in classes]
+    if limit_m is None:
+        of_interest = truth.is_any(REGION_NAME, *named)
+        pairs = matching.overlapping_pairs(truth, found, metric, of_interest)
+        close = [pairs.select(pairs.overlap > r.overlap_for(metric)) for r in classes]
+    else:
+        pairs = matching.near_pairs(truth, found, limit_m, truth.is_any(*named))
+        close = [pairs] * len(classes)
+    counts = [
+        _count(truth, found, own, rule, difficulty, count)
+        for own, rule in zip(close, classes, strict=True)
+    ]
     if count < 2 or not any(one.objects.any() for one in counts):
         return None
     rng = np.random.default_rng(0)
@@ -109,12 +121,11 @@ def mean_ap_interval(
 def _count(
     truth: matching.Stack,
     found: matching.Stack,
-    pairs: matching.Pairs,
+    close: matching.Pairs,
     rule: ClassRule,
     difficulty: Difficulty,
     count: int,
 ) -> _Counts:
-    close = pairs.select(pairs.overlap > rule.overlap_for("2d"))
     role = matching.roles(truth, found, rule, difficulty)
     candidates = matching.admissible(close, role)
     wrong = role.scored & ~matching.on_regions(truth, found, close)

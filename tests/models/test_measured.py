@@ -117,21 +117,34 @@ def test_who_does_not_see_a_sensor_gets_zeros():
     assert MeasuredDepths({}).beside(features, {}) is features
 
 
-def test_a_chosen_quarter_is_the_depth():
-    """Of mean depth, 10 m and 30 m, by weights 1 : 2 : 1 where there is a return."""
+def test_measured_depths_are_weighed_by_hand():
+    """Of what is expected, 10 m and 30 m, 1 : 2 : 1; then as near as can be."""
     arguments = {k: v for k, v in METRIC.items() if k != "type"}
     head = FCOS3DHead(**arguments, mean_depth_m=8.0, depth_maps=2)
-    choice = torch.zeros(1, 1 + 2 * QUARTERS, 1, 1)
-    choice[0, [0, 1, 1 + QUARTERS], 0, 0] = torch.tensor([0.25, 0.5, 0.25])
+    quarters = 2 * QUARTERS
+    choice = torch.full((1, 1 + quarters + 2, 1, 1), -90.0)  # so nothing is lost
+    logits = torch.tensor([0.25, 0.5, 0.25]).log()
+    choice[0, [0, 1, 1 + QUARTERS], 0, 0] = logits
+    expected = choice[0, 1 + quarters] = math.log(11 / 8)
+    first, second = math.log(10 / 8), math.log(30 / 8)
     measured = torch.zeros(1, 2 * CHANNELS, 1, 1)
-    measured[0, [0, QUARTERS], 0, 0] = torch.tensor([math.log(10 / 16), 1.0])
-    near = head._chosen(choice, measured)
-    assert near.item() == pytest.approx(2 / 3 * math.log(10 / 8))
-    second = CHANNELS
-    measured[0, [second, second + QUARTERS], 0, 0] = torch.tensor([math.log(30 / 16), 1.0])
-    expected = 0.5 * math.log(10 / 8) + 0.25 * math.log(30 / 8)
-    assert head._chosen(choice, measured).item() == pytest.approx(expected)
-    assert head._chosen(choice, torch.zeros_like(measured)).item() == 0
+
+    def near():
+        return head._chosen(choice, measured).item()
+
+    assert near() == pytest.approx(expected, abs=1e-3)  # nothing is measured
+    measured[0, [0, QUARTERS], 0, 0] = torch.tensor([0.5 * math.log(10 / 16), 0.5])
+    share = 0.5 * 0.5
+    assert near() == pytest.approx(
+        (0.25 * expected + share * first) / (0.25 + share), abs=1e-3
+    )
+    for log, depth in ((0, first), (CHANNELS, second)):
+        value = depth + math.log(8 / 16)
+        measured[0, [log, log + QUARTERS], 0, 0] = torch.tensor([value, 1.0])
+    mean = 0.25 * expected + 0.5 * first + 0.25 * second
+    assert near() == pytest.approx(mean, abs=1e-3)
+    choice[0, 0], choice[0, -1] = -90.0, 90.0  # 30 m is far from 11 m
+    assert near() == pytest.approx(first, abs=1e-3)
 
 
 def built(**arguments):

@@ -27,7 +27,8 @@ from perception.models.heads.outputs import HeadOutputs
 from perception.models.measured import CHANNELS, QUARTERS, UNIT_M
 
 _NUMBERS, _DIRECTION = 6, 2  # of each location
-_LEAST = 1e-6  # of the weights that a mean is divided by
+_NO_SHARE = 1e-4  # of a quarter's pixels, as good as none
+_STRICT, _SURE_AT_FIRST = 50.0, 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +60,9 @@ class FCOS3DHead(FCOSHead):
     cosine's loss picks one of two opposite ones where their mean would be neither.
 
     Where sensors measure depth, its logarithm is the rest to a mean of what they
-    measure around the location (:mod:`perception.models.measured`), weighted by a
-    softmax over all quarters of all these sensors and the mean depth.
+    measure around the location (:mod:`perception.models.measured`). Each location says
+    how far it expects its object; the quarters of all these sensors count by how near
+    they are to that, in a softmax with the expectation itself.
 
     Detections have ``boxes_3d`` (D, 7) beside their image boxes: x, y, z of the bottom
     face's centre in the cam frame, height, width, length in metres, yaw.
@@ -132,7 +134,7 @@ class FCOS3DHead(FCOSHead):
         self.conv_choice = None
         if self.depth_maps:
             choices = 1 + self.depth_maps * QUARTERS
-            self.conv_choice = nn.Conv2d(width, choices, 1)
+            self.conv_choice = nn.Conv2d(width, choices + 2, 1)
 
     def init_weights(self) -> None:
         """FCOS's are tiny; layers without a norm learn from PyTorch's own."""
@@ -141,6 +143,8 @@ class FCOS3DHead(FCOSHead):
             for part in layer.modules():
                 if isinstance(part, nn.Conv2d):
                     part.reset_parameters()
+        if self.conv_choice is not None:
+            nn.init.constant_(self.conv_choice.bias[-1:], _SURE_AT_FIRST)
 
     def metric_layers(self) -> list[nn.Module]:
         """The layers that FCOS does not have."""
@@ -169,7 +173,7 @@ class FCOS3DHead(FCOSHead):
         numbers = numbers.float()
         if self.conv_choice is not None:
             way, rest, sizes = numbers.split((2, 1, 3), dim=1)
-            choice = self.conv_choice(tower).float().softmax(dim=1)
+            choice = self.conv_choice(tower).float()
             near = self._chosen(choice, x[:, self.in_channels :].float())
             numbers = torch.cat([way, near + rest, sizes], dim=1)
         return scores, sides, centerness, numbers, F.normalize(facing.float(), dim=1)
@@ -178,16 +182,21 @@ class FCOS3DHead(FCOSHead):
         """(N, 1, H_l, W_l) mean logarithm of measured depths over the mean depth.
 
         Args:
-            choice: (N, 1 + M Q, H_l, W_l) weights of the mean depth and all quarters.
+            choice: (N, 1 + M Q + 2, H_l, W_l) logits of the expected depth and of all
+                quarters, the logarithm of the expected depth over the mean depth, and
+                how much quarters lose by being off.
             measured: (N, 2 M Q, H_l, W_l), see ``measured_depths``.
         """
         parts = measured.unflatten(1, (self.depth_maps, 2, QUARTERS))
         logs, shares = (part.flatten(1, 2) for part in parts.unbind(dim=2))
-        usual, weight = choice[:, :1], choice[:, 1:]
-        known = (weight * shares).sum(dim=1, keepdim=True)
-        total = (weight * logs).sum(dim=1, keepdim=True)
-        total = total + known * math.log(UNIT_M / self.code.mean_depth_m)
-        return total / (usual + known).clamp(min=_LEAST)
+        values = logs / shares.clamp(min=_NO_SHARE)
+        values = values + math.log(UNIT_M / self.code.mean_depth_m)
+        usual, each, expected, strict = choice.split((1, shares.shape[1], 1, 1), dim=1)
+        loss = _STRICT * F.softplus(strict) * (values - expected).square()
+        each = each - loss + (shares + _NO_SHARE).log()
+        weights = torch.cat([usual, each], dim=1).softmax(dim=1)
+        values = torch.cat([expected, values], dim=1)
+        return (weights * values).sum(dim=1, keepdim=True)
 
     def loss_by_feat(
         self,

@@ -270,9 +270,7 @@ class _OnGround(Objective):
         ground, scores = response.ground(part), response.scores(part)
         values = [
             self._of_frame(said, logits, scores.centers_px, sample)
-            for said, logits, sample in zip(
-                ground, scores.logits, samples, strict=True
-            )
+            for said, logits, sample in zip(ground, scores.logits, samples, strict=True)
         ]
         return torch.stack(values)
 

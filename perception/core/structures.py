@@ -127,7 +127,7 @@ class SensorSpec:
 
     @property
     def depth_channel(self) -> int | None:
-        """Number of the channel of depths in metres, 0 for no return; None: there is none.
+        """Number of the channel of depths in metres, 0 m for no return; None: none.
 
         Of a ``depth`` sensor or drawn ``points`` the first in "m" that is never
         negative, as heights may be.

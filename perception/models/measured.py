@@ -83,9 +83,7 @@ class MeasuredDepths:
             features[name], measured[name] = encoded[name][:half], encoded[name][half:]
         return features, cls(measured)
 
-    def beside(
-        self, features: Pyramid, seen: Mapping[str, bool | Tensor]
-    ) -> Pyramid:
+    def beside(self, features: Pyramid, seen: Mapping[str, bool | Tensor]) -> Pyramid:
         """Features (N, C, H_l, W_l) and behind them all M sensors', 0 if not seen.
 
         Args:

@@ -169,7 +169,9 @@ def test_points_can_be_moved_for_it_too():
     attacked = target()
     shift = dict(type="PointShift", sensor="radar", radius_m=1.0, steps=3)
     batch = batch_of(attacked)
-    attack = build_attack("t", dict(type="PGD", threat=dict(shift, goal="displace:all")))
+    attack = build_attack(
+        "t", dict(type="PGD", threat=dict(shift, goal="displace:all"))
+    )
     result = attack(attacked, batch)
     assert result.value.isfinite().all()
     assert not torch.equal(result.inputs["radar"], batch.inputs["radar"])

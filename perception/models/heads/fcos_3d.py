@@ -350,7 +350,7 @@ class FCOS3DHead(FCOSHead):
         directions: Sequence[Tensor],
         metas: Sequence[dict],
     ) -> Tensor:
-        """(N, L, 3) x, z in metres and yaw of what each location says, differentiable."""
+        """(N, L, 3) x, z in metres and yaw that each location says, differentiable."""
         said, facing = in_a_row(numbers), in_a_row(directions)
         points, strides = self._grid(numbers)
         # Of any class: sizes are no matter on the ground.

@@ -102,6 +102,7 @@ def make_detector(
     branch_head: dict | None = None,
     aggregator: dict | None = None,
     lift: dict | None = None,
+    freeze_2d: bool = False,
     **fusion_arguments: object,
 ):
     """A detector whose preprocessor describes all four sensors."""
@@ -125,6 +126,7 @@ def make_detector(
         bbox_head=head,
         branch_head=branch_head,
         lift=lift,
+        freeze_2d=freeze_2d,
         train_cfg=RETINA_TRAINING if head is RETINA else None,
         test_cfg=dict(
             nms_pre=50,

@@ -2,7 +2,7 @@
 
 Configs and the command line name a goal by a text, which :meth:`Goal.parse` alone
 reads: an objective (``detection``, ``hide``, ``create``, ``rank``, ``class:NAME``; for
-boxes in metres ``displace``), followed by any of
+boxes in metres ``displace``, ``displace:all``, ``heading``), followed by any of
 
 * ``|branch``, ``|fused`` or ``|parts``, for fusions that choose among predictions: the
   objective of what the attacked sensor says by itself, of the prediction of all sensors

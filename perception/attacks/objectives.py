@@ -9,10 +9,11 @@ Shape letters: N frames, K classes, L locations of all pyramid levels, G objects
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from perception.models.heads.metric_boxes import unproject
 _TOP = 50  # how many of a frame's background scores count
 _MATCH = 0.5  # overlap with an object above which a detection is of it
 _NO_SCORE = -20.0  # a logit that is none
+_FOUND_M = 4.0
 
 
 @dataclass(frozen=True)
@@ -247,47 +249,107 @@ class TakenFor(_OfScores):
         return judged.mean_inside(-F.softplus(-logits[..., target]) - wrong)
 
 
-@OBJECTIVES.register_module(name="displace")
-@dataclass(frozen=True)
-class Displace(Objective):
-    """Have the nearest object be detected somewhere else on the ground.
+class _OnGround(Objective):
+    """Judges where on the ground objects are said to be, and that they still are.
 
-    Its detection is the box of the location that scores best; all locations inside the
-    object's image box count, by the square of their scores, since the best one may
-    change. What is reached is in metres.
+    An object's detection is the box of the location that scores best; all locations
+    inside its image box count, by the square of their scores, since the best one may
+    change. An object that is lost is not moved: where its best score falls below 0.5,
+    the logarithm of that is a loss.
+
+    Attributes:
+        keep: Factor of that loss.
     """
+
+    keep: ClassVar[float] = 1.0
 
     def value(
         self, response: Response, part: Part | None, samples: Sequence[Any]
     ) -> Tensor:
-        """(N,) distance of the centres said from the true one; 0 without an object."""
-        ground_m, scores = response.ground(part), response.scores(part)
-        best = scores.logits.detach().amax(dim=2).sigmoid()
-        moved = [
-            _distance_m(where, score, scores.centers_px, sample)
-            for where, score, sample in zip(ground_m, best, samples, strict=True)
+        """(N,) mean over the objects in question; 0 without any."""
+        ground, scores = response.ground(part), response.scores(part)
+        values = [
+            self._of_frame(said, logits, scores.centers_px, sample)
+            for said, logits, sample in zip(ground, scores.logits, samples, strict=True)
         ]
-        return torch.stack(moved)
+        return torch.stack(values)
+
+    def _of_frame(
+        self, said: Tensor, logits: Tensor, centers_px: Tensor, sample: Any
+    ) -> Tensor:
+        truth = sample.gt_instances
+        known = truth.get("targets_3d")
+        if known is None:
+            text = f"goal {self.text}: the frames have no labels in metres"
+            raise DoesNotApplyError(text)
+        chosen = self.chosen(known)
+        if not len(chosen):
+            return (0 * said).sum()
+        camera = torch.as_tensor(sample.image_P_cam).to(said)[None]
+        true = known[chosen].to(said)
+        where = unproject(camera, true[:, :2] - 0.5, true[:, 2])
+        x, _, z = where.unbind(dim=1)
+        places = torch.stack([x, z, true[:, 6] + torch.atan2(x, z)], dim=1)  # (G, 3)
+        inside = _inside(centers_px, truth.bboxes[chosen])
+        sure = logits.detach().amax(dim=1).sigmoid().square() * inside  # (G, L)
+        off = self.off(said, places[:, None])
+        reached = (sure * off).sum(dim=1) / sure.sum(dim=1).clamp(min=1e-9)
+        own = logits.T[truth.labels[chosen]].masked_fill(~inside, _NO_SCORE)
+        kept = F.logsigmoid(own.amax(dim=1)).clamp(max=-math.log(2)) + math.log(2)
+        return (reached + self.keep * kept).mean()
+
+    def chosen(self, known: Tensor) -> Tensor:
+        """Numbers of the objects in question, of targets (G, 7), NaN where unknown."""
+        return known.isfinite().all(dim=1).nonzero()[:, 0]
+
+    @abstractmethod
+    def off(self, said: Tensor, true: Tensor) -> Tensor:
+        """(G, L) how wrong x, z, yaw (L, 3) are of objects that are at (G, 1, 3)."""
 
 
-def _distance_m(
-    ground_m: Tensor, scores: Tensor, centers_px: Tensor, sample: Any
-) -> Tensor:
-    """Mean distance (L, 2) to a frame's nearest object, by scores (L,) inside it."""
-    truth = sample.gt_instances
-    known = truth.get("targets_3d")
-    if known is None:
-        raise DoesNotApplyError("goal displace: the frames have no labels in metres")
-    depth_m = known[:, 2].nan_to_num(torch.inf)
-    if not depth_m.isfinite().any():
-        return (0 * ground_m).sum()
-    nearest = depth_m.argmin()
-    camera = torch.as_tensor(sample.image_P_cam).to(ground_m)[None]
-    true = unproject(camera, known[nearest, None, :2] - 0.5, known[nearest, None, 2])
-    inside = _inside(centers_px, truth.bboxes[nearest, None])[0]
-    weight = scores.square() * inside
-    off_m = (ground_m - true[:, [0, 2]].to(ground_m)).square().sum(dim=1)
-    return (weight * (off_m + 1e-6).sqrt()).sum() / weight.sum().clamp(min=1e-9)
+@OBJECTIVES.register_module(name="displace")
+@dataclass(frozen=True)
+class Displace(_OnGround):
+    """Have objects be detected somewhere else on the ground: metres.
+
+    Attributes:
+        which: ``nearest``: the nearest object, as far as can be; ``all``: every one,
+            up to 4 m, the largest distance at which one counts as found.
+    """
+
+    which: str = "nearest"
+    keep: ClassVar[float] = 2.0  # metres
+
+    def __post_init__(self) -> None:
+        if self.which not in ("nearest", "all"):
+            raise ValueError(f"displace: nearest or all objects, got {self.which!r}")
+
+    @property
+    def text(self) -> str:
+        """``displace``, or ``displace:all``."""
+        return super().text + (":all" if self.which == "all" else "")
+
+    def chosen(self, known: Tensor) -> Tensor:
+        """See the class."""
+        each = super().chosen(known)
+        if self.which == "all" or not len(each):
+            return each
+        return each[known[each, 2].argmin(), None]
+
+    def off(self, said: Tensor, true: Tensor) -> Tensor:
+        """Distances in metres."""
+        off_m = ((said - true)[..., :2].square().sum(dim=2) + 1e-6).sqrt()
+        return off_m if self.which == "nearest" else off_m.clamp(max=_FOUND_M)
+
+
+@OBJECTIVES.register_module(name="heading")
+@dataclass(frozen=True)
+class WrongHeading(_OnGround):
+    """Have objects be detected facing elsewhere: from 0, right, to 1, backwards."""
+
+    def off(self, said: Tensor, true: Tensor) -> Tensor:
+        """Half of 1 less the cosine of the angle."""
+        return (1 - (said - true)[..., 2].cos()) / 2
 
 
 def _inside(centers_px: Tensor, boxes_px: Tensor) -> Tensor:

@@ -129,9 +129,10 @@ class Response(ABC):
         """Class logits, of a part or (None) of the whole."""
 
     def ground(self, part: Part | None = None) -> Tensor:
-        """(N, L, 2) x, z in metres of the centre that each location of scores says.
+        """(N, L, 3) what each location of scores says of its object on the ground.
 
-        In the cam frame, differentiable in the inputs.
+        x, z of its centre in metres and its yaw, in the cam frame; differentiable in
+        the inputs.
 
         Raises:
             DoesNotApplyError: If the target says nothing in metres.

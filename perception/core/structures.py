@@ -125,6 +125,18 @@ class SensorSpec:
         depth = [c.high for c in self.channels if c.name == "depth_m"]
         return depth[0] if depth else float("inf")
 
+    @property
+    def depth_channel(self) -> int | None:
+        """Number of the channel of depths in metres, 0 m for no return; None: none.
+
+        Of a ``depth`` sensor or drawn ``points`` the first in "m" that is never
+        negative, as heights may be.
+        """
+        if self.kind not in ("depth", "points") or self.is_table:
+            return None
+        lengths = (c.unit == "m" and c.low >= 0 for c in self.channels)
+        return next((n for n, length in enumerate(lengths) if length), None)
+
     @classmethod
     def from_config(cls, name: str, config: Mapping) -> SensorSpec:
         """Build from the plain dict a config holds (channels as 4-tuples)."""

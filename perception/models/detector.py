@@ -38,6 +38,7 @@ from perception.models.heads.outputs import (
 )
 from perception.models.key_map import rename_former_weights
 from perception.models.lift import BoxLift
+from perception.models.measured import MeasuredDepths, measured_depths
 from perception.models.output import BranchProjections, DetectorOutput
 from perception.models.preprocessor import restricted_to
 from perception.models.pyramid import Pyramid, PyramidShape
@@ -61,6 +62,9 @@ class MultiModalDetector(BaseDetector):
             aggregators; None lets ``bbox_head`` do it.
         lift: Arguments of a :class:`BoxLift`, for heads of image boxes: detections get
             boxes in metres without training; None for none.
+        freeze_2d: Train only what heads of boxes in metres add: all else keeps its
+            weights, batch norm its statistics and a gate what it knows of benign
+            frames, so that image boxes stay those of the weights it starts from.
         train_cfg: MMDetection's training config of the head.
         test_cfg: MMDetection's test config of the head.
         data_preprocessor: Config of a ``MultiModalPreprocessor``. It may describe
@@ -78,6 +82,7 @@ class MultiModalDetector(BaseDetector):
         aggregator: dict | None = None,
         branch_head: dict | None = None,
         lift: dict | None = None,
+        freeze_2d: bool = False,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         init_cfg: dict | None = None,
@@ -107,11 +112,13 @@ class MultiModalDetector(BaseDetector):
         self.aggregator: Aggregator | None = None
         if fusion is not None:
             self._build_fusion(fusion, aggregator)
+        self._measuring: tuple[str, ...] = ()
         settings = {"train_cfg": train_cfg, "test_cfg": test_cfg}
-        self.bbox_head = MODELS.build(ConfigDict(dict(bbox_head) | settings))
+        self.bbox_head = self._built_head(bbox_head, settings)
         self.branch_head = None
         if branch_head is not None:
-            self.branch_head = MODELS.build(ConfigDict(dict(branch_head) | settings))
+            self.branch_head = self._built_head(branch_head, settings)
+        self._frozen = self._all_but_metric_layers() if freeze_2d else []
         self.lift = None if lift is None else BoxLift(**lift)
         if lift is not None and isinstance(self.bbox_head, FCOS3DHead):
             raise ValueError("lift is for image boxes; the head says boxes in metres")
@@ -147,6 +154,44 @@ class MultiModalDetector(BaseDetector):
         if neck is None and combine.margins != Margins():
             raise ValueError("margins are for what is fused, and nothing is")
 
+    def _built_head(self, config: dict, settings: dict) -> nn.Module:
+        """A head; one of boxes in metres is told what sensors measure of depth."""
+        config = dict(config) | settings
+        if issubclass(MODELS.get(config["type"]), FCOS3DHead):
+            self._measuring = tuple(
+                name
+                for name, spec in self.sensors.items()
+                if spec.depth_channel is not None
+            )
+            config["depth_maps"] = len(self._measuring)
+        return MODELS.build(ConfigDict(config))
+
+    def _all_but_metric_layers(self) -> list[nn.Module]:
+        """Freezes the weights that image boxes depend on; the modules around them."""
+        heads = [one for one in (self.bbox_head, self.branch_head) if one is not None]
+        if not all(isinstance(head, FCOS3DHead) for head in heads):
+            raise ValueError("freeze_2d needs heads of boxes in metres, FCOS3DHead")
+        self.requires_grad_(False)
+        for head in heads:
+            for layer in head.metric_layers():
+                layer.requires_grad_(True)
+        gate = None if self.aggregator is None else self.aggregator.gate
+        parts = [self.branches, self.branch_projections, self.fusion, gate]
+        return [part for part in parts if part is not None]
+
+    def train(self, mode: bool = True) -> MultiModalDetector:
+        """Training mode, or (False) eval mode; what is frozen stays in the latter.
+
+        In training it has no losses either.
+        """
+        super().train(mode)
+        for part in self._frozen:
+            part.eval()
+        for head in (self.bbox_head, self.branch_head) if self._frozen else ():
+            if head is not None:
+                head.learns_2d = not mode
+        return self
+
     @property
     def sensors(self) -> dict[str, SensorSpec]:
         """What each sensor's input tensor holds, in the order of the gate."""
@@ -167,8 +212,15 @@ class MultiModalDetector(BaseDetector):
         return self.fusion is not None and self.fusion.can_leave_out
 
     def encode(self, sensor: str, x: Tensor) -> Pyramid:
-        """One sensor's input (N, C, H, W) to its pyramid of (N, C_l, H_l, W_l)."""
-        return self.branches[sensor](x)
+        """One sensor's input (N, C, H, W) to its pyramid of (N, C_l, H_l, W_l).
+
+        For heads of boxes in metres what it measures of depth comes behind the levels,
+        as many again.
+        """
+        pyramid = self.branches[sensor](x)
+        if sensor not in self._measuring:
+            return pyramid
+        return pyramid + measured_depths(x, self.sensors[sensor], pyramid)
 
     def extract_feat(self, batch_inputs: Mapping[str, Tensor]) -> dict[str, Pyramid]:
         """{sensor: (N, C, H, W)} to {sensor: pyramid}, see :meth:`encode`."""
@@ -183,7 +235,7 @@ class MultiModalDetector(BaseDetector):
         """{sensor: pyramid} to predictions; for losses, within :meth:`for_losses`.
 
         Args:
-            pyramids: For each sensor one (N, C_l, H_l, W_l) tensor per level.
+            pyramids: For each sensor what :meth:`encode` makes of it.
             leave_out: The sensor known to be compromised, which no expert reads then
                 (the upper bound that a gate can reach, and a way to attack through each
                 expert); None leaves that to the gate.
@@ -193,12 +245,19 @@ class MultiModalDetector(BaseDetector):
         Raises:
             ValueError: If there is no such sensor, or it cannot be left out.
         """
-        pyramids = {name: pyramids[name] for name in self.branches}
+        pyramids, depths = MeasuredDepths.split_off(
+            {name: pyramids[name] for name in self.branches}, self._measuring
+        )
         numbers = None if leave_out is None else self._numbers(pyramids, leave_out)
         branches: tuple[HeadOutputs, ...] = ()
         verdict = Verdict(numbers)
         if self.aggregator is not None and self.branch_projections is not None:
-            projected = self.branch_projections(pyramids)
+            projected = [
+                depths.beside(own, {name: True})
+                for name, own in zip(
+                    self.branches, self.branch_projections(pyramids), strict=True
+                )
+            ]
             branches = tuple(
                 said_alone(self._branch_head, self.sensors[name], said, samples)
                 for name, said in zip(
@@ -215,6 +274,7 @@ class MultiModalDetector(BaseDetector):
             aggregator=self.aggregator,
             fusion=self.fusion,
             head=self.bbox_head,
+            measured=depths,
             specs=self.sensors,
             samples=samples,
         )

@@ -51,7 +51,7 @@ class BoxLift:
 
         Args:
             found: Its detections.
-            inputs: {sensor: (C, H, W)} of the frame; channels ``depth_m`` count.
+            inputs: {sensor: (C, H, W)} of the frame; those of depth count.
             specs: Of the sensors.
             meta: Of the frame.
             rescaled: Whether boxes are in pixels of the original image.
@@ -61,10 +61,9 @@ class BoxLift:
             scale = boxes_px.new_tensor(meta["scale_factor"]).repeat(2)
             boxes_px = boxes_px * scale
         maps = [
-            inputs[name][number]
+            inputs[name][spec.depth_channel]
             for name, spec in specs.items()
-            for number, channel in enumerate(spec.channels)
-            if channel.name == "depth_m"
+            if spec.depth_channel is not None
         ]
         sizes_m = self.sizes_m.to(boxes_px)[found.labels]
         camera = torch.as_tensor(meta["image_P_cam"]).to(boxes_px)

@@ -22,6 +22,7 @@ from perception.models.consensus.intervals import Bounds
 from perception.models.fusion.base import FusedFeatures, FusionNeck
 from perception.models.heads.fcos_3d import said_alone
 from perception.models.heads.outputs import HeadOutputs, run, run_stacked
+from perception.models.measured import MeasuredDepths
 from perception.models.pyramid import Pyramid, PyramidShape
 
 
@@ -64,6 +65,7 @@ class DetectorOutput:
         aggregator: Combines the predictions; None if the fused one is the detector's.
         fusion: Fuses the pyramids; None for one sensor, or where nothing is fused.
         head: Looks at what is fused.
+        measured: What sensors measure of depth, if the head is told.
         specs: What the sensors deliver.
         samples: The N frames, see :meth:`MultiModalDetector.fuse`.
     """
@@ -74,6 +76,7 @@ class DetectorOutput:
     aggregator: Aggregator | None
     fusion: FusionNeck | None
     head: nn.Module
+    measured: MeasuredDepths = MeasuredDepths({})  # noqa: RUF009 (frozen)
     specs: Mapping[str, SensorSpec] = field(default_factory=dict)
     samples: Sequence = ()
 
@@ -90,7 +93,8 @@ class DetectorOutput:
         features = self._features
         if features is None:
             return None
-        said = run(self.head, features.features)
+        seen = self.measured.beside(features.features, self._seen(features))
+        said = run(self.head, seen)
         if self.fusion is not None or len(self.specs) != 1:
             return said
         (spec,) = self.specs.values()
@@ -100,7 +104,15 @@ class DetectorOutput:
     def experts(self) -> tuple[HeadOutputs, ...]:
         """Predictions without each of the S sensors, and of all, from one pass."""
         fusion = cast(FusionNeck, self.fusion)
-        return run_stacked(self.head, fusion.all_experts(self.pyramids))
+        asked = [
+            self.measured.beside(
+                features, {name: name != left_out for name in self.sensors}
+            )
+            for features, left_out in zip(
+                fusion.all_experts(self.pyramids), (*self.sensors, None), strict=True
+            )
+        ]
+        return run_stacked(self.head, asked)
 
     @cached_property
     def _features(self) -> FusedFeatures | None:
@@ -111,6 +123,19 @@ class DetectorOutput:
             return None
         (pyramid,) = self.pyramids.values()
         return FusedFeatures(pyramid)
+
+    def _seen(self, fused: FusedFeatures) -> dict[str, bool | Tensor]:
+        """To which share what is fused sees each sensor."""
+        told, shares = self.attributed, fused.left_out
+        if told is not None and self.fusion is not None and self.fusion.can_leave_out:
+            apart = [told != number for number in range(len(self.sensors))]
+            kept = [one[:, None, None, None].float() for one in apart]
+        elif shares is not None:
+            kept = [1 - one for one in shares.split(1, dim=1)][:-1]
+            kept = [one if one.ndim == 4 else one[..., None, None] for one in kept]
+        else:
+            return dict.fromkeys(self.sensors, True)
+        return dict(zip(self.sensors, kept, strict=True))
 
     @property
     def sensors(self) -> tuple[str, ...]:

@@ -166,7 +166,7 @@ class _DetectorResponse(Response):
         return self._scores(self._raw(part)[0])
 
     def ground(self, part: Part | None = None) -> Tensor:
-        """Where on the ground each location says that its object is (N, L, 2)."""
+        """Where on the ground, and how turned, each location's object is (N, L, 3)."""
         detector = self._detector
         head = detector.bbox_head
         if isinstance(part, BranchPrediction) and detector.branch_head is not None:
@@ -220,7 +220,7 @@ class _RawResponse(Response):
         return self._of._scores(self._kinds[0])
 
     def ground(self, part: Part | None = None) -> Tensor:
-        """Where on the ground each location says that its object is (N, L, 2)."""
+        """Where on the ground, and how turned, each location's object is (N, L, 3)."""
         return _ground(self._of._detector.bbox_head, self._kinds, self._of._frames)
 
 

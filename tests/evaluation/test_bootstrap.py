@@ -90,3 +90,21 @@ def test_frames_that_are_all_alike_leave_no_doubt():
     assert mean_ap_interval(truth[:1], found[:1], **what) is None
     nothing = [objects_of("Van", [BOX])] * 3
     assert mean_ap_interval(nothing, found[:3], **what) is None
+
+
+@pytest.mark.parametrize("off_m, limit_m, ap", [(0.9, 1.0, 100), (1.1, 1.0, 0)])
+def test_of_boxes_in_metres_by_centre_distance(off_m, limit_m, ap):
+    """All frames alike: an object said to be so far from where it is."""
+
+    def car(x_m, scores=None):
+        space = np.array([[x_m, 1.6, 20.0, 1.5, 1.8, 4.0, 0.3]])
+        box = np.array([[0.0, 0, 60, 60]])
+        flat = Objects.from_boxes(["Car"], box, scores, space)
+        known = dict(truncation=np.zeros(1), occlusion=np.zeros(1, int))
+        return flat if scores is not None else replace(flat, **known)
+
+    truth, found = [car(0.0)] * 50, [car(off_m, np.array([0.9]))] * 50
+    what = {"classes": CLASSES, "difficulty": MODERATE}
+    assert mean_ap_interval(truth, found, **what, limit_m=limit_m) == (ap, ap)
+    assert mean_ap_interval(truth, found, **what) == (100, 100)
+    assert mean_ap_interval(truth, found, **what, metric="3d") == (0, 0)

@@ -92,6 +92,7 @@ def test_figures_of_an_attack_that_moves_everything_by_three_metres():
     # The near car, said to be where the far one is seen from above, is 10 m too near.
     assert list(after.centers.values())[:3] == [0, 0, 0]
     assert after.centers["4 m"] == 100
+    assert (before.interval, after.interval) == ((100, 100), (0, 0))
     assert found.ap.attacked.headline.mean == 100  # image boxes stay
     assert found.displacement.mean_m == pytest.approx(3.0)
     assert found.displacement.frames == 41

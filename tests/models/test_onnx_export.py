@@ -35,6 +35,11 @@ VARIANTS = {
     ),
     "one sensor": dict(fusion=None),
 }
+METRIC = dict(
+    detector_config()["bbox_head"],
+    type="FCOS3DHead",
+    mean_sizes_m=[[1.5, 2.0, 4.0], [1.8, 0.6, 1.0], [1.8, 0.6, 1.7]],
+)
 
 
 def built(**changes):
@@ -83,6 +88,22 @@ def test_every_neck_and_aggregator_with_any_number_of_frames(tmp_path, name):
         assert ("gate" in found) == detector.has_gate
         if "gate" in found:
             assert found["gate"].shape == (len(frames), 4)
+
+
+@pytest.mark.parametrize("points", [False, True])
+def test_boxes_in_metres_with_measured_depths(tmp_path, points):
+    """All numbers of the head, from maps and from points drawn in the graph."""
+    heads = dict(bbox_head=METRIC, branch_head=METRIC)
+    detector = built(**VARIANTS["consensus"], **heads)
+    assert detector.bbox_head.depth_maps == 2
+    spec = GraphSpec(size=SIZE, boxes="raw", points=points)
+    export_onnx(detector, tmp_path / "a.onnx", spec)
+    graph = ExportedGraph(detector, spec)
+    tensors = graph.examples()
+    found, _ = check(graph, tmp_path / "a.onnx", tensors)
+    assert {"kind3_level0", "kind4_level1"} <= set(found)
+    if not points:
+        check(graph, tmp_path / "a.onnx", [x[:1] for x in tensors])
 
 
 def test_boxes_are_those_that_the_head_finds(tmp_path, tiny_detector):

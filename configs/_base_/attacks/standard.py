@@ -57,12 +57,21 @@ goals = dict(
     depth_create=dict(type="PGD", threat=dict(depth, goal="create")),
 )
 
-# The nearest object shall be detected elsewhere on the ground; for boxes in metres.
-displace = dict(
-    camera_displace=dict(type="PGD", threat=dict(camera, goal="displace")),
-    lidar_displace=dict(type="PGD", threat=dict(lidar, goal="displace")),
-    depth_displace=dict(type="PGD", threat=dict(depth, goal="displace")),
-)
+# For boxes in metres: the nearest object shall be detected elsewhere on the ground, or
+# all shall, or face elsewhere; with the search that sees past a clamp, and without.
+known = dict(camera=camera, lidar=lidar, depth=depth)
+in_metres = dict(displace="displace", displace_all="displace:all", heading="heading")
+displace = {
+    f"{sensor}_{name}": dict(type="PGD", threat=dict(known[sensor], goal=goal))
+    for name, goal in in_metres.items()
+    for sensor in known
+}
+displace_interval = {
+    f"{name}_interval": dict(
+        type="IntervalPGD", threat=dict(displace[name]["threat"], steps=60)
+    )
+    for name in displace
+}
 
 # The attacker knows the gate and the experts; per frame the worst goal counts.
 knowing = dict(type="Adaptive", search=dict(type="PGD"))
@@ -263,6 +272,7 @@ attacks = dict(
     **maps,
     **goals,
     **displace,
+    **displace_interval,
     **quiet,
     **careful,
     **interval,
@@ -295,7 +305,12 @@ suites = dict(
         "all_pgd",
     ],
     displace=list(displace),
-    full=[name for name in attacks if name not in {*transfer, *displace}],
+    displace_interval=list(displace_interval),
+    full=[
+        name
+        for name in attacks
+        if name not in {*transfer, *displace, *displace_interval}
+    ],
     adaptive=[*adaptive, *careful, *interval],
     interval=list(interval),
     strongest=list(strongest),

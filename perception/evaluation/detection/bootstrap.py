@@ -76,6 +76,7 @@ def mean_ap_interval(
     classes: Sequence[ClassRule],
     difficulty: Difficulty,
     metric: Literal["2d", "bev", "3d"] = "2d",
+    limit_m: float | None = None,
 ) -> tuple[float, float] | None:
     """95 % interval of mean AP (R40, percent) over frames like these.
 
@@ -86,7 +87,8 @@ def mean_ap_interval(
         detections: The detections of the same frames, with scores.
         classes: The classes and their rules.
         difficulty: What has to be found.
-        metric: Of image boxes, ground-plane rectangles or boxes in space.
+        metric: ``2d``, ``bev`` or ``3d``.
+        limit_m: AP by centre distance on the ground, this far, instead.
 
     Returns:
         Its ends; None with fewer than two frames, or nothing to find.
@@ -94,10 +96,17 @@ def mean_ap_interval(
     count = len(ground_truth)
     truth, found = matching.stack(ground_truth), matching.stack(detections)
     named = [name for rule in classes for name in (rule.name, *rule.neighbours)]
-    of_interest = truth.is_any(REGION_NAME, *named)
-    pairs = matching.overlapping_pairs(truth, found, metric, of_interest)
-    asked = (difficulty, count, metric)
-    counts = [_count(truth, found, pairs, rule, *asked) for rule in classes]
+    if limit_m is None:
+        of_interest = truth.is_any(REGION_NAME, *named)
+        pairs = matching.overlapping_pairs(truth, found, metric, of_interest)
+        close = [pairs.select(pairs.overlap > r.overlap_for(metric)) for r in classes]
+    else:
+        pairs = matching.near_pairs(truth, found, limit_m, truth.is_any(*named))
+        close = [pairs] * len(classes)
+    counts = [
+        _count(truth, found, own, rule, difficulty, count)
+        for own, rule in zip(close, classes, strict=True)
+    ]
     if count < 2 or not any(one.objects.any() for one in counts):
         return None
     rng = np.random.default_rng(0)
@@ -136,13 +145,11 @@ def share_interval(
 def _count(
     truth: matching.Stack,
     found: matching.Stack,
-    pairs: matching.Pairs,
+    close: matching.Pairs,
     rule: ClassRule,
     difficulty: Difficulty,
     count: int,
-    metric: str = "2d",
 ) -> _Counts:
-    close = pairs.select(pairs.overlap > rule.overlap_for(metric))
     role = matching.roles(truth, found, rule, difficulty)
     candidates = matching.admissible(close, role)
     wrong = role.scored & ~matching.on_regions(truth, found, close)

@@ -192,14 +192,26 @@ class KittiMetric(BaseMetric):
         """Figures by centre distance, logged as a table; {} for image boxes alone."""
         if not _in_space(results):
             return {}
-        result = evaluate_centers(
-            [seen.labels for seen in results if seen.labels is not None],
-            [seen.detections for seen in results],
-            classes=rules,
-            difficulty=self._level,
-        )
+        labels = [seen.labels for seen in results if seen.labels is not None]
+        found = [seen.detections for seen in results]
+        how: dict[str, Any] = dict(classes=rules, difficulty=self._level)
+        result = evaluate_centers(labels, found, **how)
         title = f"AP by centre distance on the ground ({self.headline}, R40)"
         print_log(f"{title}\n{center_table(result)}", logger="current")
+        asked = {f"{x:g} m": dict(limit_m=x) for x in LIMITS_M}
+        asked |= {"BEV": dict(metric="bev"), "3D": dict(metric="3d")}
+        spans = {
+            name: mean_ap_interval(labels, found, **how, **one)
+            for name, one in asked.items()
+        }
+        told = [
+            f"{name} {{:.1f}} … {{:.1f}}".format(*span)
+            for name, span in spans.items()
+            if span is not None
+        ]
+        if told:
+            text = f"means, 95 % over frames: {', '.join(told)}"
+            print_log(text, logger="current")
         figures = {f"mAP_{x:g}m": mean_center_ap(result, x) for x in LIMITS_M}
         for name, one in result.items():
             for limit, cell in one.ap.items():

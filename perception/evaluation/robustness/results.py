@@ -114,6 +114,8 @@ class SpaceAP:
         translation_m: Mean error of true positives within 2 m, see ``CenterAP``.
         scale: Likewise.
         orientation_rad: Likewise.
+        interval: 95 % interval of AP within 2 m over frames like these; None if
+            unknown.
     """
 
     bev: Figure
@@ -122,6 +124,7 @@ class SpaceAP:
     translation_m: Figure
     scale: Figure
     orientation_rad: Figure
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from perception.core.structures import Objects
+from perception.evaluation.detection.bootstrap import mean_ap_interval
 from perception.evaluation.detection.center_ap import (
+    ERRORS_AT_M,
     LIMITS_M,
     evaluate_centers,
     mean_center_ap,
@@ -49,6 +51,9 @@ def space_ap(
         volume=_finite(mean_ap(result, "3d", scoring.headline)),
         centers={f"{x:g} m": _finite(mean_center_ap(centers, x)) for x in LIMITS_M},
         **errors,
+        interval=mean_ap_interval(
+            truth, found, classes=rules, difficulty=level, limit_m=ERRORS_AT_M
+        ),
     )
 
 

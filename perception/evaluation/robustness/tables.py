@@ -300,7 +300,8 @@ def _attacks(results: Results) -> list[str]:
     return [*table(header, [clean, *rows]), *_noted(rows)] if rows else []
 
 
-_SPACE = ("BEV", "3D", "0.5 m", "1 m", "2 m", "4 m", "off by m", "moved m", "lost")
+_SPACE = ("BEV", "3D", "0.5 m", "1 m", "2 m", "4 m", "2 m, 95 %", "off by m")
+_SPACE = (*_SPACE, "rad", "moved m", "lost")
 
 
 def _space_cells(found: Accuracy | None, attack: AttackResult | None) -> list[str]:
@@ -313,7 +314,9 @@ def _space_cells(found: Accuracy | None, attack: AttackResult | None) -> list[st
         ap(space.bev),
         ap(space.volume),
         *(ap(value) for value in space.centers.values()),
+        span(space.interval).strip() or NOTHING,
         _two(space.translation_m),
+        _two(space.orientation_rad),
         NOTHING if moved is None else _two(moved.mean_m),
         NOTHING if moved is None else f"{moved.lost}/{moved.lost + moved.frames}",
     ]
@@ -336,8 +339,9 @@ def _space(results: Results) -> list[str]:
     """One row per detector and attack: mean AP in metres, metres moved."""
     rows = [[one.name, *row] for one in results.detectors for row in _space_rows(one)]
     note = (
-        "AP of boxes on the ground, in space and by centre distance; off: mean "
-        "distance of true positives within 2 m; moved, lost: the nearest object of a "
+        "AP of boxes on the ground, in space and by centre distance, in brackets its "
+        "95 % interval over frames like these; off, rad: mean distance and angle to "
+        "the truth of true positives within 2 m; moved, lost: the nearest object of a "
         "frame, from where it was said to be on clean inputs."
     )
     return [*table(["detector", "attack", *_SPACE], rows), "", note] if rows else []
@@ -350,7 +354,7 @@ def _space_lines(results: Results) -> list[str]:
     width = max([6, *(len(row[0]) for row in rows)]) + 2
     lines = [["in metres", *_SPACE], *rows] if rows else []
     return [
-        f"{line[0]:<{width}}" + "".join(f"{cell:>10}" for cell in line[1:])
+        f"{line[0]:<{width}}" + "".join(f"{cell:>14}" for cell in line[1:])
         for line in lines
     ]
 

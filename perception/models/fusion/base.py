@@ -28,10 +28,13 @@ class FusedFeatures:
         gate_logits: (N, S + 1) or, for a gate per location, (N, S + 1, h, w); class
             i says "sensor i is compromised", class S "none is". None if no gate was
             asked.
+        left_out: Of the same shape, to which share each expert counts; None if no gate
+            was asked.
     """
 
     features: Pyramid
     gate_logits: Tensor | None = None
+    left_out: Tensor | None = None
 
 
 class FusionNeck(BaseModule, ABC):

@@ -114,6 +114,7 @@ class OddOneOutFusion(FusionNeck):
         return FusedFeatures(
             tuple(self._mix(n, level, weights) for n, level in enumerate(levels)),
             logits,
+            weights,
         )
 
     def all_experts(self, pyramids: Mapping[str, Pyramid]) -> tuple[Pyramid, ...]:

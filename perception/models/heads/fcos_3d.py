@@ -6,13 +6,14 @@ W_l size of level l.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn import ConvModule, Scale
+from mmcv.cnn import Scale
 from mmdet.models.dense_heads import FCOSHead
 from mmdet.models.dense_heads.anchor_free_head import AnchorFreeHead
 from mmdet.models.utils import filter_scores_and_topk
@@ -23,8 +24,11 @@ from torch import Tensor, nn
 from perception.core.structures import SensorSpec
 from perception.models.heads.metric_boxes import MetricCode, in_metres
 from perception.models.heads.outputs import HeadOutputs
+from perception.models.measured import CHANNELS, QUARTERS, UNIT_M
 
 _NUMBERS, _DIRECTION = 6, 2  # of each location
+_NO_SHARE = 1e-4  # of a quarter's pixels, as good as none
+_STRICT, _SURE_AT_FIRST = 50.0, 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +59,11 @@ class FCOS3DHead(FCOSHead):
     FCOS3D's, boxes compete by their image boxes, and the angle is one vector: the
     cosine's loss picks one of two opposite ones where their mean would be neither.
 
+    Where sensors measure depth, its logarithm is the rest to a mean of what they
+    measure around the location (:mod:`perception.models.measured`). Each location says
+    how far it expects its object; the quarters of all these sensors count by how near
+    they are to that, in a softmax with the expectation itself.
+
     Detections have ``boxes_3d`` (D, 7) beside their image boxes: x, y, z of the bottom
     face's centre in the cam frame, height, width, length in metres, yaw.
 
@@ -65,9 +74,17 @@ class FCOS3DHead(FCOSHead):
         mean_depth_m: The depth that it says at first.
         focal_px: The inputs' usual focal length f0, for what is read from an image
             alone, see :func:`said_alone`; None: depth is taken for metres at any zoom.
-        metric_convs: Convolutions of its own between the box tower and the last layer.
+        depth_maps: M, how many sensors measure depth: behind C features come 2 Q
+            channels of each of them. The detector says it.
+        metric_channels: Width of the layers of the metric boxes, which look at the
+            features around a location, what the box tower makes of them and measured
+            depths. They are 1x1: experts and branches run all of them.
+        metric_convs: How many such layers, before the last one.
         metric_weights: Factors of the losses, as :class:`MetricWeights`.
         settings: What else :class:`FCOSHead` takes.
+
+    Attributes:
+        learns_2d: Whether its losses include FCOS's.
     """
 
     def __init__(
@@ -78,7 +95,9 @@ class FCOS3DHead(FCOSHead):
         mean_sizes_m: Sequence[Sequence[float]],
         mean_depth_m: float = 16.0,
         focal_px: float | None = None,
-        metric_convs: int = 1,
+        depth_maps: int = 0,
+        metric_channels: int = 32,
+        metric_convs: int = 2,
         metric_weights: dict | None = None,
         **settings: Any,
     ) -> None:
@@ -96,34 +115,49 @@ class FCOS3DHead(FCOSHead):
         )
         self.focal_px = focal_px
         self.metric_weights = MetricWeights(**(metric_weights or {}))
-        self.num_metric_convs = metric_convs
+        self.depth_maps, self.learns_2d = depth_maps, True
+        self.metric_widths = (metric_channels,) * metric_convs
         super().__init__(num_classes, in_channels, **settings)
 
     def _init_layers(self) -> None:
         """FCOS's layers, and those of the metric boxes."""
         super()._init_layers()
-        width = self.feat_channels
-        self.metric_convs = nn.Sequential(
-            *(
-                ConvModule(
-                    width,
-                    width,
-                    3,
-                    padding=1,
-                    conv_cfg=self.conv_cfg,
-                    norm_cfg=self.norm_cfg,
-                    bias=self.conv_bias,
-                )
-                for _ in range(self.num_metric_convs)
-            )
-        )
-        self.conv_metric = nn.Conv2d(width, _NUMBERS + _DIRECTION, 3, padding=1)
+        inputs = self.in_channels
+        self.metric_context = nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs)
+        width = 2 * inputs + self.feat_channels + CHANNELS * self.depth_maps
+        layers: list[nn.Module] = []
+        for wider in self.metric_widths:
+            layers += [nn.Conv2d(width, wider, 1), nn.ReLU(inplace=True)]
+            width = wider
+        self.metric_convs = nn.Sequential(*layers)
+        self.conv_metric = nn.Conv2d(width, _NUMBERS + _DIRECTION, 1)
+        self.conv_choice = None
+        if self.depth_maps:
+            choices = 1 + self.depth_maps * QUARTERS
+            self.conv_choice = nn.Conv2d(width, choices + 2, 1)
+
+    def init_weights(self) -> None:
+        """FCOS's are tiny; layers without a norm learn from PyTorch's own."""
+        super().init_weights()
+        for layer in self.metric_layers():
+            for part in layer.modules():
+                if isinstance(part, nn.Conv2d):
+                    part.reset_parameters()
+        if self.conv_choice is not None:
+            nn.init.constant_(self.conv_choice.bias[-1:], _SURE_AT_FIRST)
+
+    def metric_layers(self) -> list[nn.Module]:
+        """The layers that FCOS does not have."""
+        layers = [self.metric_context, self.metric_convs]
+        layers += [self.conv_metric, self.conv_choice]
+        return [layer for layer in layers if layer is not None]
 
     def forward_single(
         self, x: Tensor, scale: Scale, stride: int
     ) -> tuple[Tensor, ...]:
         """Logits, box sides, centre-ness, numbers and directions of one level."""
-        scores, sides, of_class, of_box = AnchorFreeHead.forward_single(self, x)
+        features = x[:, : self.in_channels]
+        scores, sides, of_class, of_box = AnchorFreeHead.forward_single(self, features)
         centerness = self.conv_centerness(
             of_box if self.centerness_on_reg else of_class
         )
@@ -133,9 +167,36 @@ class FCOS3DHead(FCOSHead):
         else:
             sides = sides.clamp(min=0)
             sides = sides if self.training else sides * stride
-        said = self.conv_metric(self.metric_convs(of_box)).float()
-        numbers, direction = said.split((_NUMBERS, _DIRECTION), dim=1)
-        return scores, sides, centerness, numbers, F.normalize(direction, dim=1)
+        seen = [self.metric_context(features), of_box, x]
+        tower = self.metric_convs(torch.cat(seen, dim=1))
+        numbers, facing = self.conv_metric(tower).split((_NUMBERS, _DIRECTION), dim=1)
+        numbers = numbers.float()
+        if self.conv_choice is not None:
+            way, rest, sizes = numbers.split((2, 1, 3), dim=1)
+            choice = self.conv_choice(tower).float()
+            near = self._chosen(choice, x[:, self.in_channels :].float())
+            numbers = torch.cat([way, near + rest, sizes], dim=1)
+        return scores, sides, centerness, numbers, F.normalize(facing.float(), dim=1)
+
+    def _chosen(self, choice: Tensor, measured: Tensor) -> Tensor:
+        """(N, 1, H_l, W_l) mean logarithm of measured depths over the mean depth.
+
+        Args:
+            choice: (N, 1 + M Q + 2, H_l, W_l) logits of the expected depth and of all
+                quarters, the logarithm of the expected depth over the mean depth, and
+                how much quarters lose by being off.
+            measured: (N, 2 M Q, H_l, W_l), see ``measured_depths``.
+        """
+        parts = measured.unflatten(1, (self.depth_maps, 2, QUARTERS))
+        logs, shares = (part.flatten(1, 2) for part in parts.unbind(dim=2))
+        values = logs / shares.clamp(min=_NO_SHARE)
+        values = values + math.log(UNIT_M / self.code.mean_depth_m)
+        usual, each, expected, strict = choice.split((1, shares.shape[1], 1, 1), dim=1)
+        loss = _STRICT * F.softplus(strict) * (values - expected).square()
+        each = each - loss + (shares + _NO_SHARE).log()
+        weights = torch.cat([usual, each], dim=1).softmax(dim=1)
+        values = torch.cat([expected, values], dim=1)
+        return (weights * values).sum(dim=1, keepdim=True)
 
     def loss_by_feat(
         self,
@@ -154,9 +215,11 @@ class FCOS3DHead(FCOSHead):
         centre-ness. The truth has ``targets_3d`` (G, 7), see
         :meth:`MetricCode.encode`, rows of NaN for objects known in the image only.
         """
-        losses = super().loss_by_feat(
-            scores, sides, centerness, list(truth), list(metas), ignored
-        )
+        losses: dict[str, Tensor] = {}
+        if self.learns_2d:
+            losses = super().loss_by_feat(
+                scores, sides, centerness, list(truth), list(metas), ignored
+            )
         terms, weight, _ = self.metric_losses(numbers, directions, truth)
         total = weight.sum().clamp(min=1e-6)
         names = ("loss_centre", "loss_depth", "loss_size", "loss_angle")
@@ -287,7 +350,7 @@ class FCOS3DHead(FCOSHead):
         directions: Sequence[Tensor],
         metas: Sequence[dict],
     ) -> Tensor:
-        """(N, L, 2) x, z in metres of what each location says, differentiable."""
+        """(N, L, 3) x, z in metres and yaw that each location says, differentiable."""
         said, facing = in_a_row(numbers), in_a_row(directions)
         points, strides = self._grid(numbers)
         # Of any class: sizes are no matter on the ground.
@@ -297,7 +360,7 @@ class FCOS3DHead(FCOSHead):
             self.code.decode(own, angle, labels, points, strides, camera)
             for own, angle, camera in zip(said, facing, cameras, strict=True)
         ]
-        return torch.stack(boxes)[:, :, [0, 2]]
+        return torch.stack(boxes)[:, :, [0, 2, 6]]
 
     def _grid(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Places (L, 2) and strides (L,) of all locations, in pixels of the input."""

@@ -7,6 +7,8 @@ which score no ghost can appear, a detection where no such object is. No attack 
 needed for that. --check attacks every object by itself through every sensor, and tries
 to make one up: the share of objects that survive stands beside the share that is
 certified, and what contradicts the certificate is counted (nothing, or it is wrong).
+--worst-case tells how far the bounds themselves reach: an attack that leaves about as
+much AP is at its end.
 
 For boxes in metres it also tells which objects stay within 2 and 4 m of their true
 centre on the ground; --check then tries to move them, too. Brackets are 95 % intervals
@@ -16,6 +18,7 @@ over frames.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,6 +60,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_options(
         parser, CertifyRun, *names, check_steps=steps, check_share=share, out=_OUT
     )
+    what = "also estimate the AP left where every output takes its worst end"
+    option(parser, "--worst-case", what, default=False)
     what = "write the figures and how to reproduce them"
     option(parser, "--json FILE", what)
     add_frames(parser)
@@ -65,6 +70,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.out is None and (args.shard is not None or args.merge is not None):
         parser.error("--shard and --merge need --out, a folder for records of frames")
+    if args.worst_case and args.shard is not None:
+        parser.error("--worst-case needs all frames: give it with --merge")
     return args
 
 
@@ -73,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     from perception.core.provenance import versions
     from perception.evaluation.certificate.attackers import Attackers
+    from perception.evaluation.certificate.corner import worst_case_ap
     from perception.evaluation.certificate.run import certify, certify_recorded
     from perception.evaluation.robustness.subject import load_subject
 
@@ -94,6 +102,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             if recorded is None:  # a shard, or a rank of torchrun that only helped
                 return
             figures = recorded
+        if args.worst_case:
+            figures |= {"worst_case": worst_case_ap(subject, run.running)}
     except ValueError as error:
         raise DataError(str(error)) from error
     if not figures["objects"]:
@@ -133,6 +143,12 @@ def _print(figures: dict, frames: int) -> None:
         print(line)
     if "within" in figures:
         _print_within(figures)
+    for name, one in figures.get("worst_case", {}).items():
+        low, high = one["interval"] or (math.nan, math.nan)
+        print(
+            f"any change of {name}: mean AP about {one['mean_ap']:.1f} "
+            f"[{low:.1f}, {high:.1f}] where every output is at its worst (an estimate)"
+        )
     for threshold in next(iter(sensors.values()))["at"]:
         at = [values["at"][threshold] for values in sensors.values()]
         found = " / ".join(f"{one['certified'] / objects:.1%}" for one in at)

@@ -17,11 +17,16 @@ from perception.core.checkpoints import sha256
 from perception.core.structures import Objects
 from perception.datasets.kitti.files import read_objects, write_objects
 from perception.evaluation.certificate.attackers import Attackers, one_object_each
+from perception.evaluation.certificate.corner import (
+    worst_case_ap,
+    worst_detections,
+)
 from perception.evaluation.certificate.outlines import outlines
 from perception.evaluation.certificate.run import certified_frames, certify
 from perception.evaluation.detection.rules import Scoring
 from perception.evaluation.robustness.spec import DetectorRun, DetectorSpec, Running
 from perception.evaluation.robustness.subject import load_subject
+from perception.models.output import DetectorOutput
 
 REPOSITORY = Path(__file__).parents[2]
 OVERLAPS = dict(Car=0.5, Pedestrian=0.5, Cyclist=0.5)
@@ -130,14 +135,36 @@ def test_each_object_is_attacked_by_itself(made):
         Attackers(1, 0.0)
 
 
+def test_worst_case_within_bounds(made, monkeypatch):
+    config, checkpoint = made
+    spec = DetectorSpec(config=str(config), checkpoint=str(checkpoint))
+    subject = load_subject(DetectorRun(detector=spec))
+    (batch, *_) = subject.batches(Running(batch_size=2))
+    worst = worst_detections(subject.target, batch)
+    assert list(worst) == ["camera", "lidar", "depth"]
+    figures = worst_case_ap(subject, Running())
+    assert all(0 <= one["mean_ap"] <= 100 for one in figures.values())
+    # Bounds without width leave the detector's own answer.
+    same = lambda output, name: (output.outputs, output.outputs)  # noqa: E731
+    monkeypatch.setattr(DetectorOutput, "bounds", same)
+    clean = subject.target.predict(batch.inputs, batch.samples)
+    for frames in worst_detections(subject.target, batch).values():
+        for mine, one in zip(frames, clean, strict=True):
+            np.testing.assert_allclose(
+                mine.boxes_px, one.detections.boxes_px, rtol=1e-5
+            )
+            assert mine.names.tolist() == told.names.tolist()
+
+
 def test_tool(made, tmp_path, monkeypatch, capsys):
     tool, file = REPOSITORY / "tools" / "certify.py", tmp_path / "c.json"
-    arguments = [*made, "--num", 1, "--check", 1, "--json", file]
+    arguments = [*made, "--num", 1, "--check", 1, "--json", file, "--worst-case"]
     arguments += ["--cfg-options", "model.aggregator.margin=0"]
     monkeypatch.setattr(sys, "argv", [str(tool), *map(str, arguments)])
     runpy.run_path(str(tool), run_name="__main__")
     out, err = capsys.readouterr()
     assert "1 frames, 2 objects" in out and "any change of depth" in out
+    assert "any change of lidar: mean AP about" in out
     assert "4/4" in err  # time left: the clean frame, then the attacks on each sensor
     figures = json.loads(file.read_text())
     assert figures["frames"] == 1 and figures["frame_ids"] == ["000004"]

@@ -153,7 +153,7 @@ def test_worst_case_within_bounds(made, monkeypatch):
             np.testing.assert_allclose(
                 mine.boxes_px, one.detections.boxes_px, rtol=1e-5
             )
-            assert mine.names.tolist() == told.names.tolist()
+            assert mine.names.tolist() == one.detections.names.tolist()
 
 
 def test_tool(made, tmp_path, monkeypatch, capsys):

@@ -212,7 +212,7 @@ def _follow_classes(
     """Make data sets, heads and overlaps those of ``config.classes``."""
     classes = config.classes
     classes = (classes,) if isinstance(classes, str) else tuple(classes)
-    before = next((x.dataset.get("classes", ()) for x in loaders), ())
+    before = next((x["dataset"].get("classes", ()) for x in loaders), ())
     for where in _dicts(config.get("model", {}), "mean_sizes_m"):
         rows = where["mean_sizes_m"]
         if len(rows) == len(before) and {*classes} <= {*before}:

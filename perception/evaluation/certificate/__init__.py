@@ -1,1 +1,1 @@
-"""What no attack on one sensor can do to an aggregator: hide objects, make ghosts."""
+"""What no attack on one sensor can do to an aggregator: hide, move, make up."""

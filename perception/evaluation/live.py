@@ -11,6 +11,7 @@ from perception.datasets.frame_dataset import FrameDataset
 from perception.datasets.loading import build_loader
 from perception.models.consensus.monitor import SensorMonitor, SensorState
 from perception.models.consensus.repeats import RepeatDetector, digest
+from perception.models.loading import without_history
 from perception.targets.loading import load_target
 
 
@@ -35,7 +36,7 @@ class LiveMonitor:
         *,
         device: str = "cpu",
     ) -> None:
-        made = as_config(config)
+        made = without_history(as_config(config))
         self.target = load_target(made, checkpoint, device=device)
         self.monitor = SensorMonitor.load(monitor)
         if tuple(self.monitor.sensors) != (sensors := tuple(self.target.sensors)):

@@ -56,6 +56,7 @@ from perception.evaluation.robustness.subject import (
 )
 from perception.models.consensus.monitor import SensorMonitor, SensorState
 from perception.models.consensus.repeats import RepeatDetector, digest
+from perception.models.loading import without_history
 from perception.targets.batches import frame_batch
 from perception.targets.loading import LoadedTarget
 
@@ -155,6 +156,7 @@ def _subject(run: MonitorRun) -> Subject:
     followed = DetectorRun(detector=run.detector, frames=frames, running=run.running)
     subject = load_subject(followed, run.attack)
     subject = replace(subject, indices=subject.indices[: run.num])
+    without_history(subject.config)
     if not subject.detector.has_gate:
         raise DataError(
             f"{run.detector.config}: this detector has no gate that says whom to "

@@ -39,7 +39,7 @@ def load_detector(
     """
     secure_mmengine()
     compute_in_float32()
-    config = as_config(config)
+    config = without_history(as_config(config))
     with usable(config, "list of classes: test_dataloader.dataset.classes"):
         classes = tuple(config.test_dataloader.dataset.classes)
     detector = built(config)
@@ -58,6 +58,20 @@ def load_detector(
             ) from error
     detector.dataset_meta = {"classes": classes}
     return detector.to(device).eval()
+
+
+def without_history(config: Config) -> Config:
+    """The config, if it asks for no past.
+
+    Raises:
+        DataError: If it does: what works on a detector alone would leave it out.
+    """
+    if "history" in config:
+        raise DataError(
+            f"{config.filename}: a detector with a history is followed frame by frame: "
+            "tools/drives.py, attack.py and robustness.py can, nothing else"
+        )
+    return config
 
 
 def built(config: Config) -> MultiModalDetector:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
 from collections.abc import Mapping, Sequence
@@ -59,11 +60,13 @@ def load_target(
     """
     config = as_config(config)
     if "target" not in config:
-        detector = load_detector(config, checkpoint, device=device)
-        if "history" not in config:
+        own = copy.deepcopy(config)
+        history = own.pop("history", None)
+        detector = load_detector(own, checkpoint, device=device)
+        if history is None:
             return DetectorTarget(detector)
         with usable(config, "history"):
-            return HistoryTarget(HistoryDetector(detector, **config.history))
+            return HistoryTarget(HistoryDetector(detector, **history))
     if checkpoint:
         raise DataError(
             f"{config.filename}: its target takes no checkpoint beside it, got "

@@ -25,7 +25,7 @@ from perception.core.config import usable
 from perception.core.locks import sole_user
 from perception.core.structures import DataError
 from perception.datasets.loading import with_mortal_workers
-from perception.models.loading import compute_in_float32
+from perception.models.loading import compute_in_float32, without_history
 from perception.training.hooks import MissedValidation, SameSchedule
 from perception.training.labels import LabelHook
 from perception.training.work_folder import best_checkpoint, latest_checkpoint
@@ -125,6 +125,7 @@ def build_runner(config: Config, launcher: str = "none") -> Runner:
     """MMEngine's runner, also for several processes on CPU."""
     secure_mmengine()
     compute_in_float32()
+    without_history(config)
     config.launcher = launcher
     with usable(config, "training"):
         config.train_dataloader.dataset.seed = config.randomness.seed

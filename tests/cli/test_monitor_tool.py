@@ -334,6 +334,9 @@ def test_every_failure_in_time(project, clean, sequence, tmp_path, capsys):
     assert report["clean"]["hours"] == pytest.approx(1.1 / 3600)
     assert len(report["failures"]) == 3 * 5 * 5
     assert all(one["frames"] == 6 for one in report["failures"])
+    for one in report["failures"]:  # who shows what was shown before is found at once
+        if one["kind"] in ("late", "replay", "frozen"):
+            assert (one["soon"], one["delay"], one["auroc"]) == (1, 0, 1.0), one
     said = capsys.readouterr().out
     assert (tmp_path / "out/in_time.md").read_text() in said
     # What one failure does, once more by the monitor's own way.

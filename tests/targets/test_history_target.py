@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from attacked_project import make_project
 from tool_runner import status_of
 
 from perception.attacks import build_attack
+from perception.cli import attack, test
 from perception.cli import drives as tool
 from perception.core.config import load_config
 from perception.core.structures import DataError
@@ -16,6 +18,7 @@ from perception.datasets.loading import build_dataset, build_loader
 from perception.datasets.timeline import TIMELINE, Instant, write_timeline
 from perception.evaluation.drives import DrivesResult, in_markdown
 from perception.models.history_detector import PAST
+from perception.models.loading import load_detector
 from perception.targets.history import HistoryTarget
 from perception.targets.loading import load_target
 
@@ -25,7 +28,12 @@ FRAMES = 5
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """The frames of one drive, and random weights of a detector with a history."""
-    made = make_project(tmp_path_factory.mktemp("p"), "camera_lidar_history")
+    folder = tmp_path_factory.mktemp("p")
+    made = make_project(folder, "consensus_robust")
+    text = made.config.read_text()
+    file = folder / "history.py"
+    file.write_text(text.replace("consensus_robust.py", "camera_lidar_history.py"))
+    made = replace(made, config=file)
     names = [f"{number:06d}" for number in range(FRAMES)]
     instants = [Instant(name, "one", n * 10**8) for n, name in enumerate(names)]
     write_timeline(made.data / "training" / TIMELINE, instants)
@@ -79,8 +87,8 @@ def test_an_attack_on_the_present_leaves_the_past_and_keeps_to_the_bounds(
     target, batch = following(project)
     clean = batch(2)
     threat = dict(type="MapThreat", sensor="camera", eps=16.0, steps=3)
-    attack = build_attack("camera", dict(type=search, threat=threat))
-    result = attack(target, clean)
+    searched = build_attack("camera", dict(type=search, threat=threat))
+    result = searched(target, clean)
     assert torch.equal(result.inputs[PAST], clean.inputs[PAST])
     assert torch.equal(result.inputs["lidar"], clean.inputs["lidar"])
     assert not torch.equal(result.inputs["camera"], clean.inputs["camera"])
@@ -129,6 +137,18 @@ def test_numbers_of_the_gate_are_printed(project, capsys):
     assert {name: len(rows) for name, rows in numbers.items()} == {
         "mean": 3, "deviation": 3,
     }  # fmt: skip
+
+
+def test_other_tools_attack_it_or_refuse_it(project, tmp_path, capsys):
+    words = [project.config, project.checkpoint, "--split", "all", "--num", "2"]
+    words += ["--threat", "lidar_pgd", "--steps", "1", "--out", tmp_path / "attack"]
+    attack.main([str(word) for word in words])
+    assert "lidar_pgd" in capsys.readouterr().out
+    words = ["--work-dir", tmp_path / "test"]
+    assert status_of(test.main, project.config, project.checkpoint, *words) == 2
+    assert "followed frame by frame" in capsys.readouterr().err
+    with pytest.raises(DataError, match="followed frame by frame"):
+        load_detector(project.config, project.checkpoint)
 
 
 def test_frames_that_are_no_drive_are_refused(project, tmp_path, capsys):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from mmdet.models.detectors import BaseDetector
@@ -155,7 +156,7 @@ class MultiModalDetector(BaseDetector):
         if neck is None and combine.margins != Margins():
             raise ValueError("margins are for what is fused, and nothing is")
 
-    def _built_head(self, config: dict, settings: dict) -> nn.Module:
+    def _built_head(self, config: dict, settings: dict) -> Any:
         """A head; one of boxes in metres is told what sensors measure of depth."""
         config = dict(config) | settings
         if issubclass(MODELS.get(config["type"]), FCOS3DHead):
@@ -180,7 +181,7 @@ class MultiModalDetector(BaseDetector):
         return self
 
     @property
-    def heads(self) -> list[nn.Module]:
+    def heads(self) -> list[Any]:
         """Those that it has."""
         return [one for one in (self.bbox_head, self.branch_head) if one is not None]
 

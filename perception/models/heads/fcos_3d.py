@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -135,7 +135,7 @@ class FCOS3DHead(FCOSHead):
             width = wider
         self.metric_convs = nn.Sequential(*layers)
         self.conv_metric = nn.Conv2d(width, _NUMBERS + _DIRECTION, 1)
-        self.conv_choice = None
+        self.conv_choice: nn.Conv2d | None = None
         if self.depth_maps:
             choices = 1 + self.depth_maps * QUARTERS
             self.conv_choice = nn.Conv2d(width, choices + 2, 1)
@@ -148,13 +148,13 @@ class FCOS3DHead(FCOSHead):
                 if isinstance(part, nn.Conv2d):
                     part.reset_parameters()
         if self.conv_choice is not None:
-            nn.init.constant_(self.conv_choice.bias[-1:], _STRICT_AT_FIRST)
+            with torch.no_grad():
+                cast(Tensor, self.conv_choice.bias)[-1] = _STRICT_AT_FIRST
 
     def metric_layers(self) -> list[nn.Module]:
         """The layers that FCOS does not have."""
-        layers = [self.metric_context, self.metric_convs]
-        layers += [self.conv_metric, self.conv_choice]
-        return [layer for layer in layers if layer is not None]
+        layers = [self.metric_context, self.metric_convs, self.conv_metric]
+        return layers if self.conv_choice is None else [*layers, self.conv_choice]
 
     def forward_single(
         self, x: Tensor, scale: Scale, stride: int

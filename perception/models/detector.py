@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from mmdet.models.detectors import BaseDetector
@@ -21,6 +22,7 @@ from perception.core.structures import SensorSpec
 from perception.models.consensus.base import Aggregator
 from perception.models.consensus.gate import Verdict
 from perception.models.consensus.intervals import Margins
+from perception.models.freezing import frozen_for_metres
 from perception.models.fusion.base import FusionNeck
 from perception.models.heads.fcos_3d import FCOS3DHead, said_alone
 from perception.models.heads.losses import (
@@ -118,7 +120,7 @@ class MultiModalDetector(BaseDetector):
         self.branch_head = None
         if branch_head is not None:
             self.branch_head = self._built_head(branch_head, settings)
-        self._frozen = self._all_but_metric_layers() if freeze_2d else []
+        self._frozen = frozen_for_metres(self) if freeze_2d else []
         self.lift = None if lift is None else BoxLift(**lift)
         if lift is not None and isinstance(self.bbox_head, FCOS3DHead):
             raise ValueError("lift is for image boxes; the head says boxes in metres")
@@ -154,7 +156,7 @@ class MultiModalDetector(BaseDetector):
         if neck is None and combine.margins != Margins():
             raise ValueError("margins are for what is fused, and nothing is")
 
-    def _built_head(self, config: dict, settings: dict) -> nn.Module:
+    def _built_head(self, config: dict, settings: dict) -> Any:
         """A head; one of boxes in metres is told what sensors measure of depth."""
         config = dict(config) | settings
         if issubclass(MODELS.get(config["type"]), FCOS3DHead):
@@ -166,19 +168,6 @@ class MultiModalDetector(BaseDetector):
             config["depth_maps"] = len(self._measuring)
         return MODELS.build(ConfigDict(config))
 
-    def _all_but_metric_layers(self) -> list[nn.Module]:
-        """Freezes the weights that image boxes depend on; the modules around them."""
-        heads = [one for one in (self.bbox_head, self.branch_head) if one is not None]
-        if not all(isinstance(head, FCOS3DHead) for head in heads):
-            raise ValueError("freeze_2d needs heads of boxes in metres, FCOS3DHead")
-        self.requires_grad_(False)
-        for head in heads:
-            for layer in head.metric_layers():
-                layer.requires_grad_(True)
-        gate = None if self.aggregator is None else self.aggregator.gate
-        parts = [self.branches, self.branch_projections, self.fusion, gate]
-        return [part for part in parts if part is not None]
-
     def train(self, mode: bool = True) -> MultiModalDetector:
         """Training mode, or (False) eval mode; what is frozen stays in the latter.
 
@@ -187,10 +176,14 @@ class MultiModalDetector(BaseDetector):
         super().train(mode)
         for part in self._frozen:
             part.eval()
-        for head in (self.bbox_head, self.branch_head) if self._frozen else ():
-            if head is not None:
-                head.learns_2d = not mode
+        for head in self.heads if self._frozen else ():
+            head.learns_2d = not mode
         return self
+
+    @property
+    def heads(self) -> list[Any]:
+        """Those that it has."""
+        return [one for one in (self.bbox_head, self.branch_head) if one is not None]
 
     @property
     def sensors(self) -> dict[str, SensorSpec]:

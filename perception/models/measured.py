@@ -26,6 +26,8 @@ QUARTERS = _ACROSS**2
 CHANNELS = 2 * QUARTERS  # of each sensor
 UNIT_M = 16.0
 _SURE_M = 1.0  # a nearer return counts in part, 0 m for none
+_NO_SHARE = 1e-4  # of a quarter's pixels, as good as none
+_STRICT = 50.0
 
 
 def measured_depths(image: Tensor, spec: SensorSpec, like: Pyramid) -> Pyramid:
@@ -60,6 +62,28 @@ def _by_quarters(both: Tensor, size: torch.Size) -> Tensor:
         fine = F.avg_pool2d(both, (rows // (2 * height), columns // (2 * width)))
     around = F.unfold(fine, _ACROSS, padding=(_ACROSS - 2) // 2, stride=2)
     return around.view(-1, CHANNELS, height, width)
+
+
+def nearest_to_expected(choice: Tensor, measured: Tensor) -> Tensor:
+    """(N, 1, H_l, W_l) mean logarithm of depth over ``UNIT_M``, a softmax's.
+
+    Of the quarters of M sensors, by how near they are to an expected depth, and of that
+    depth itself, which is all there is where nothing is measured.
+
+    Args:
+        choice: (N, 1 + M Q + 2, H_l, W_l): logits of the expected depth and of all
+            quarters; the logarithm of the expected depth; how much quarters lose by
+            being off.
+        measured: (N, 2 M Q, H_l, W_l), see :func:`measured_depths`.
+    """
+    parts = measured.unflatten(1, (-1, 2, QUARTERS))
+    logs, shares = (part.flatten(1, 2) for part in parts.unbind(dim=2))
+    values = logs / shares.clamp(min=_NO_SHARE)
+    usual, each, expected, strict = choice.split((1, shares.shape[1], 1, 1), dim=1)
+    loss = _STRICT * F.softplus(strict) * (values - expected).square()
+    each = each - loss + (shares + _NO_SHARE).log()
+    weights = torch.cat([usual, each], dim=1).softmax(dim=1)
+    return (weights * torch.cat([expected, values], dim=1)).sum(dim=1, keepdim=True)
 
 
 @dataclass(frozen=True, eq=False)

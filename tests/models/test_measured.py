@@ -23,8 +23,10 @@ from perception.models.heads.fcos_3d import FCOS3DHead
 from perception.models.measured import (
     CHANNELS,
     QUARTERS,
+    UNIT_M,
     MeasuredDepths,
     measured_depths,
+    nearest_to_expected,
 )
 
 SENSORS = NAMES[:3]  # thermal, an image, and radar and sonar, which measure depth
@@ -118,32 +120,39 @@ def test_who_does_not_see_a_sensor_gets_zeros():
 
 def test_measured_depths_are_weighed_by_hand():
     """Of what is expected, 10 m and 30 m, 1 : 2 : 1; then as near as can be."""
-    arguments = {k: v for k, v in METRIC.items() if k != "type"}
-    head = FCOS3DHead(**arguments, mean_depth_m=8.0, depth_maps=2)
     quarters = 2 * QUARTERS
     choice = torch.full((1, 1 + quarters + 2, 1, 1), -90.0)  # so nothing is lost
     logits = torch.tensor([0.25, 0.5, 0.25]).log()
     choice[0, [0, 1, 1 + QUARTERS], 0, 0] = logits
-    expected = choice[0, 1 + quarters] = math.log(11 / 8)
-    first, second = math.log(10 / 8), math.log(30 / 8)
+    expected = choice[0, 1 + quarters] = math.log(11 / UNIT_M)
+    first, second = math.log(10 / UNIT_M), math.log(30 / UNIT_M)
     measured = torch.zeros(1, 2 * CHANNELS, 1, 1)
 
     def near():
-        return head._chosen(choice, measured).item()
+        return nearest_to_expected(choice, measured).item()
 
     assert near() == pytest.approx(expected, abs=1e-3)  # nothing is measured
-    measured[0, [0, QUARTERS], 0, 0] = torch.tensor([0.5 * math.log(10 / 16), 0.5])
-    share = 0.5 * 0.5
-    assert near() == pytest.approx(
-        (0.25 * expected + share * first) / (0.25 + share), abs=1e-3
-    )
-    for log, depth in ((0, first), (CHANNELS, second)):
-        value = depth + math.log(8 / 16)
+    measured[0, [0, QUARTERS], 0, 0] = torch.tensor([0.5 * first, 0.5])
+    mean = (0.25 * expected + 0.25 * first) / 0.5  # half of the pixels count half
+    assert near() == pytest.approx(mean, abs=1e-3)
+    for log, value in ((0, first), (CHANNELS, second)):
         measured[0, [log, log + QUARTERS], 0, 0] = torch.tensor([value, 1.0])
     mean = 0.25 * expected + 0.5 * first + 0.25 * second
     assert near() == pytest.approx(mean, abs=1e-3)
     choice[0, 0], choice[0, -1] = -90.0, 90.0  # 30 m is far from 11 m
     assert near() == pytest.approx(first, abs=1e-3)
+
+
+def test_the_head_s_mean_depth_is_where_its_numbers_begin():
+    """Nothing but what is expected, 16 m: the logarithm of 16 m over 8 m."""
+    arguments = {k: v for k, v in METRIC.items() if k != "type"}
+    head = FCOS3DHead(**arguments, mean_depth_m=8.0, depth_maps=1)
+    for layer in (head.conv_metric, head.conv_choice):
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+    pyramid = tuple(torch.zeros(1, 8 + CHANNELS, *size) for size in ((4, 8), (2, 4)))
+    for level in head(pyramid)[3]:
+        assert level[:, 2].unique().item() == pytest.approx(math.log(2), abs=1e-3)
 
 
 def built(**arguments):

@@ -198,6 +198,7 @@ class KittiMetric(BaseMetric):
         result = evaluate_centers(labels, found, **how)
         title = f"AP by centre distance on the ground ({self.headline}, R40)"
         print_log(f"{title}\n{center_table(result)}", logger="current")
+        asked: dict[str, dict[str, Any]]
         asked = {f"{x:g} m": dict(limit_m=x) for x in LIMITS_M}
         asked |= {"BEV": dict(metric="bev"), "3D": dict(metric="3d")}
         spans = {

@@ -300,8 +300,10 @@ def _attacks(results: Results) -> list[str]:
     return [*table(header, [clean, *rows]), *_noted(rows)] if rows else []
 
 
-_SPACE = ("BEV", "3D", "0.5 m", "1 m", "2 m", "4 m", "2 m, 95 %", "off by m")
-_SPACE = (*_SPACE, "rad", "moved m", "lost")
+_SPACE = (
+    *("BEV", "3D", "0.5 m", "1 m", "2 m", "4 m", "2 m, 95 %"),
+    *("off by m", "rad", "moved m", "lost"),
+)
 
 
 def _space_cells(found: Accuracy | None, attack: AttackResult | None) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -24,11 +24,15 @@ from torch import Tensor, nn
 from perception.core.structures import SensorSpec
 from perception.models.heads.metric_boxes import MetricCode, in_metres
 from perception.models.heads.outputs import HeadOutputs
-from perception.models.measured import CHANNELS, QUARTERS, UNIT_M
+from perception.models.measured import (
+    CHANNELS,
+    QUARTERS,
+    UNIT_M,
+    nearest_to_expected,
+)
 
 _NUMBERS, _DIRECTION = 6, 2  # of each location
-_NO_SHARE = 1e-4  # of a quarter's pixels, as good as none
-_STRICT, _SURE_AT_FIRST = 50.0, 2.0
+_STRICT_AT_FIRST = 2.0  # how much measured depths lose by not being as expected
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +135,7 @@ class FCOS3DHead(FCOSHead):
             width = wider
         self.metric_convs = nn.Sequential(*layers)
         self.conv_metric = nn.Conv2d(width, _NUMBERS + _DIRECTION, 1)
-        self.conv_choice = None
+        self.conv_choice: nn.Conv2d | None = None
         if self.depth_maps:
             choices = 1 + self.depth_maps * QUARTERS
             self.conv_choice = nn.Conv2d(width, choices + 2, 1)
@@ -144,13 +148,13 @@ class FCOS3DHead(FCOSHead):
                 if isinstance(part, nn.Conv2d):
                     part.reset_parameters()
         if self.conv_choice is not None:
-            nn.init.constant_(self.conv_choice.bias[-1:], _SURE_AT_FIRST)
+            with torch.no_grad():
+                cast(Tensor, self.conv_choice.bias)[-1] = _STRICT_AT_FIRST
 
     def metric_layers(self) -> list[nn.Module]:
         """The layers that FCOS does not have."""
-        layers = [self.metric_context, self.metric_convs]
-        layers += [self.conv_metric, self.conv_choice]
-        return [layer for layer in layers if layer is not None]
+        layers = [self.metric_context, self.metric_convs, self.conv_metric]
+        return layers if self.conv_choice is None else [*layers, self.conv_choice]
 
     def forward_single(
         self, x: Tensor, scale: Scale, stride: int
@@ -174,29 +178,10 @@ class FCOS3DHead(FCOSHead):
         if self.conv_choice is not None:
             way, rest, sizes = numbers.split((2, 1, 3), dim=1)
             choice = self.conv_choice(tower).float()
-            near = self._chosen(choice, x[:, self.in_channels :].float())
+            near = nearest_to_expected(choice, x[:, self.in_channels :].float())
+            near = near + math.log(UNIT_M / self.code.mean_depth_m)
             numbers = torch.cat([way, near + rest, sizes], dim=1)
         return scores, sides, centerness, numbers, F.normalize(facing.float(), dim=1)
-
-    def _chosen(self, choice: Tensor, measured: Tensor) -> Tensor:
-        """(N, 1, H_l, W_l) mean logarithm of measured depths over the mean depth.
-
-        Args:
-            choice: (N, 1 + M Q + 2, H_l, W_l) logits of the expected depth and of all
-                quarters, the logarithm of the expected depth over the mean depth, and
-                how much quarters lose by being off.
-            measured: (N, 2 M Q, H_l, W_l), see ``measured_depths``.
-        """
-        parts = measured.unflatten(1, (self.depth_maps, 2, QUARTERS))
-        logs, shares = (part.flatten(1, 2) for part in parts.unbind(dim=2))
-        values = logs / shares.clamp(min=_NO_SHARE)
-        values = values + math.log(UNIT_M / self.code.mean_depth_m)
-        usual, each, expected, strict = choice.split((1, shares.shape[1], 1, 1), dim=1)
-        loss = _STRICT * F.softplus(strict) * (values - expected).square()
-        each = each - loss + (shares + _NO_SHARE).log()
-        weights = torch.cat([usual, each], dim=1).softmax(dim=1)
-        values = torch.cat([expected, values], dim=1)
-        return (weights * values).sum(dim=1, keepdim=True)
 
     def loss_by_feat(
         self,

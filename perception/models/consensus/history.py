@@ -256,7 +256,7 @@ def followed(carried: Moving | None, found: Moving, seconds: float) -> Moving:
     if carried is not None and len(carried.boxes_px) and len(found.boxes_px):
         overlap = _iou(found.boxes_px, carried.boxes_px)
         overlap[found.labels[:, None] != carried.labels] = 0
-        while (best := overlap.max()) >= _SAME_IOU:
+        while overlap.max() >= _SAME_IOU:
             d, c = divmod(int(overlap.argmax()), overlap.shape[1])
             new, old = found.boxes_px[d].view(2, 2), carried.boxes_px[c].view(2, 2)
             apart = new.mean(dim=0) - old.mean(dim=0)
@@ -264,7 +264,6 @@ def followed(carried: Moving | None, found: Moving, seconds: float) -> Moving:
             residual = torch.cat([apart, (areas[0] / areas[1]).log()[None] / 2])
             speed[d] = carried.speed[c] + _GAIN * residual / max(seconds, 1e-3)
             overlap[d], overlap[:, c] = 0, 0
-            assert best <= 1 + 1e-3
     return replace(found, speed=speed)
 
 

@@ -49,8 +49,9 @@ def test_a_draw_is_scored_as_if_its_frames_were_a_data_set():
     truth, detections = matching.stack(labels), matching.stack(found)
     everything = np.ones(len(truth.frame), bool)
     pairs = matching.overlapping_pairs(truth, detections, "2d", everything)
+    close = pairs.select(pairs.overlap > 0.5)  # of both classes
     counts = [
-        bootstrap._count(truth, detections, pairs, rule, MODERATE, 40)
+        bootstrap._count(truth, detections, close, rule, MODERATE, 40)
         for rule in CLASSES
     ]
     for _ in range(5):

@@ -93,7 +93,7 @@ def test_frames_that_are_all_alike_leave_no_doubt():
     assert mean_ap_interval(nothing, found[:3], **what) is None
 
 
-@pytest.mark.parametrize("off_m, limit_m, ap", [(0.9, 1.0, 100), (1.1, 1.0, 0)])
+@pytest.mark.parametrize("off_m, limit_m, ap", [(1.9, 2.0, 100), (2.1, 2.0, 0)])
 def test_of_boxes_in_metres_by_centre_distance(off_m, limit_m, ap):
     """All frames alike: an object said to be so far from where it is."""
 

@@ -1,11 +1,6 @@
 """Late fusion: each sensor detects by itself, boxes are kept that two of three see."""
 
-_base_ = [
-    "../_base_/datasets/kitti_layout.py",
-    "../_base_/models/fcos_small.py",
-    "../_base_/schedules/small.py",
-    "../_base_/runtime/default.py",
-]
+_base_ = "concat.py"
 max_epochs = 4
 model = dict(
     type="LateFusionDetector",

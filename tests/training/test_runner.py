@@ -218,7 +218,7 @@ def test_every_config_loads_and_leaves_are_short(repo_root):
     for path in leaves:
         assert len(path.read_text().splitlines()) <= 15, path
         config = load_config(path)
-        kinds = ("MultiModalDetector", "MultiModalClassifier")
+        kinds = ("MultiModalDetector", "LateFusionDetector", "MultiModalClassifier")
         assert config.model.type in kinds, path
         assert config.train_dataloader.dataset.frames.root == config.data_root
 

@@ -17,6 +17,7 @@ import torch
 
 from perception.attacks.batch import AttackBatch
 from perception.core.structures import Objects
+from perception.evaluation.certificate.frames import require_bounds
 from perception.evaluation.detection.bootstrap import mean_ap_interval
 from perception.evaluation.detection.kitti_ap import evaluate, mean_ap
 from perception.evaluation.robustness.spec import Running
@@ -30,16 +31,10 @@ def worst_case_ap(subject: Subject, running: Running) -> dict[str, dict[str, Any
     """For each sensor ``mean_ap`` in percent, and its 95 % ``interval`` over frames.
 
     Raises:
-        ValueError: If the detector has no aggregator, or no head of distances (FCOS).
+        ValueError: See :func:`require_bounds`.
     """
     detector, scoring = subject.detector, subject.scoring
-    coder = type(getattr(detector.bbox_head, "bbox_coder", None)).__name__
-    if detector.aggregator is None or coder != "DistancePointBBoxCoder":
-        raise ValueError(
-            "the worst case is of an aggregator with a head of distances (FCOS), got "
-            f"{type(detector.aggregator).__name__} and "
-            f"{type(detector.bbox_head).__name__}"
-        )
+    require_bounds(detector)
     truth: list[Objects] = []
     found: dict[str, list[Objects]] = {name: [] for name in detector.sensors}
     for batch in subject.batches(running):

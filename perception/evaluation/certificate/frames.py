@@ -51,6 +51,24 @@ class Certificate:
     regions: tuple[Region, ...] = ()
 
 
+def require_bounds(detector: Any) -> None:
+    """Raise ValueError unless the bounds of ``Aggregator.bounds`` are of its answer."""
+    aggregator, head = detector.aggregator, detector.bbox_head
+    coder = type(head.bbox_coder).__name__
+    votes = isinstance(detector, LateFusionDetector)
+    if aggregator is None or coder != "DistancePointBBoxCoder" or votes:
+        raise ValueError(
+            "certificates are for an aggregator with a head of distances (FCOS), got "
+            f"{type(aggregator).__name__} and {type(head).__name__} in a "
+            f"{type(detector).__name__}"
+        )
+    if aggregator.margins.boxes > 1:
+        raise ValueError(
+            "certificates need a box_margin of at most 1, got "
+            f"{aggregator.margins.boxes}"
+        )
+
+
 @torch.no_grad()
 def certificates(
     detector: Any,
@@ -76,20 +94,8 @@ def certificates(
             above 1: then a larger limit may leave a box smaller, and the bounds of
             ``Aggregator.bounds`` do not hold.
     """
-    aggregator, head = detector.aggregator, detector.bbox_head
-    coder = type(head.bbox_coder).__name__
-    votes = isinstance(detector, LateFusionDetector)
-    if aggregator is None or coder != "DistancePointBBoxCoder" or votes:
-        raise ValueError(
-            "certificates are for an aggregator with a head of distances (FCOS), got "
-            f"{type(aggregator).__name__} and {type(head).__name__} in a "
-            f"{type(detector).__name__}"
-        )
-    if aggregator.margins.boxes > 1:
-        raise ValueError(
-            "certificates need a box_margin of at most 1, got "
-            f"{aggregator.margins.boxes}"
-        )
+    require_bounds(detector)
+    head = detector.bbox_head
     with in_eval_mode(detector):
         pyramids = detector.extract_feat(batch.inputs)
         output = detector.fuse(pyramids, samples=batch.samples)

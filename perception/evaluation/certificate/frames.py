@@ -76,6 +76,7 @@ def certificates(
     *,
     overlaps: Mapping[str, float],
     least: float = 0.3,
+    output: DetectorOutput | None = None,
 ) -> dict[str, list[Certificate]]:
     """What nothing that is done to one sensor can change.
 
@@ -85,6 +86,7 @@ def certificates(
         batch: N clean frames with ground truth.
         overlaps: For each class the overlap that a detection must exceed.
         least: Detections of lower scores do not count.
+        output: What the detector says of these frames, if that is known.
 
     Returns:
         For each sensor those of the N frames.
@@ -97,8 +99,8 @@ def certificates(
     require_bounds(detector)
     head = detector.bbox_head
     with in_eval_mode(detector):
-        pyramids = detector.extract_feat(batch.inputs)
-        output = detector.fuse(pyramids, samples=batch.samples)
+        if output is None:
+            output = output_of(detector, batch.inputs, batch.samples)
         limits = {name: output.bounds(name) for name in detector.sensors}
     needed = needed_overlaps(detector, overlaps)
     found: dict[str, list[Certificate]] = {}

@@ -169,8 +169,10 @@ def certified_frames(
         total=per_frame * len(subject.indices), desc="certify", smoothing=0
     ) as bar:
         for batch in subject.batches(running):
-            held = certificates(detector, batch, overlaps=overlaps, least=threshold)
             output = output_of(detector, batch.inputs, batch.samples)
+            held = certificates(
+                detector, batch, overlaps=overlaps, least=threshold, output=output
+            )
             clean = seen_in(detector, batch, output, needed, threshold)
             frames = [
                 CertifiedFrame(
